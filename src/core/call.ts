@@ -1,0 +1,13 @@
+import type { Deadline } from './deadline.js';
+import type { HsmId } from './ids.js';
+
+/** One request on its way through the daemon. */
+export interface Call {
+  /** shown in logs, audit lines and errors */
+  readonly requestId: string;
+  readonly deadline: Deadline;
+  /** the HSM whose ENI the request came in by; it serves the request while it can */
+  readonly entry?: HsmId;
+  /** the HSM that did the work, set by the vault */
+  servedBy?: HsmId;
+}

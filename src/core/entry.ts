@@ -1,0 +1,19 @@
+import { fileURLToPath } from 'node:url';
+
+/**
+ * The path of a program or worker file that stands beside the calling module. Processes and
+ * worker threads run compiled
+ * code; when the caller itself runs from `src` (as in tests), the file of the same name in
+ * `dist` is meant.
+ */
+export function entryPath(callerUrl: string, file: string): string {
+  const path = fileURLToPath(new URL(file, callerUrl));
+  if (!callerUrl.endsWith('.ts')) return path;
+  const at = path.lastIndexOf('/src/');
+  return `${path.slice(0, at)}/dist/${path.slice(at + '/src/'.length)}`;
+}
+
+/** A file of the package that is not code, named from the package's root. */
+export function packageFile(path: string): string {
+  return fileURLToPath(new URL(`../../${path}`, import.meta.url));
+}

@@ -1,0 +1,52 @@
+import { randomBytes, randomUUID } from 'node:crypto';
+
+declare const brand: unique symbol;
+type Branded<Name extends string> = string & { readonly [brand]: Name };
+
+/** `cluster-` and 11 characters of [2-7a-z] (CloudHSM V2 API, ClusterId) */
+export type ClusterId = Branded<'ClusterId'>;
+/** `hsm-` and 11 characters of [2-7a-z] (CloudHSM V2 API, HsmId) */
+export type HsmId = Branded<'HsmId'>;
+/** 32 hex digits: one attempt to make one key, the same on every HSM, never reused */
+export type HsmKeyId = Branded<'HsmKeyId'>;
+/** A UUID, the last part of a KMS key's ARN (`mrk-` and 32 hex digits for multi-Region keys) */
+export type KmsKeyId = Branded<'KmsKeyId'>;
+/** 64 hex digits (KMS API, BackingKeyIdType) */
+export type MaterialId = Branded<'MaterialId'>;
+/** 32 hex digits, random at each start of an HSM process */
+export type BootId = Branded<'BootId'>;
+/** 32 hex digits: names the three masking keys of a cluster and of its relatives */
+export type MaskingKeyId = Branded<'MaskingKeyId'>;
+
+const BASE32 = 'abcdefghijklmnopqrstuvwxyz234567';
+
+/** `length` characters of [a-z2-7], five random bits each. */
+function base32(length: number): string {
+  return Array.from(randomBytes(length), (byte) => BASE32[byte & 31]).join('');
+}
+
+const CLUSTER_ID = /^cluster-[2-7a-zA-Z]{11,16}$/;
+const HSM_ID = /^hsm-[2-7a-zA-Z]{11,16}$/;
+const HEX_32 = /^[0-9a-f]{32}$/;
+const HEX_64 = /^[0-9a-f]{64}$/;
+const KMS_KEY_ID = /^(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
+
+export const newClusterId = (): ClusterId => `cluster-${base32(11)}` as ClusterId;
+export const newHsmId = (): HsmId => `hsm-${base32(11)}` as HsmId;
+export const newHsmKeyId = (): HsmKeyId => randomBytes(16).toString('hex') as HsmKeyId;
+export const newKmsKeyId = (): KmsKeyId => randomUUID() as string as KmsKeyId;
+export const newMaterialId = (): MaterialId => randomBytes(32).toString('hex') as MaterialId;
+export const newBootId = (): BootId => randomBytes(16).toString('hex') as BootId;
+export const newMaskingKeyId = (): MaskingKeyId => randomBytes(16).toString('hex') as MaskingKeyId;
+/** `eni-` and 17 hex digits, as EC2 writes it */
+export const newEniId = (): string => `eni-${randomBytes(9).toString('hex').slice(0, 17)}`;
+/** A UUID for one request, as AWS's `x-amzn-RequestId` */
+export const newRequestId = (): string => randomUUID();
+
+export const isClusterId = (text: string): text is ClusterId => CLUSTER_ID.test(text);
+export const isHsmId = (text: string): text is HsmId => HSM_ID.test(text);
+export const isHsmKeyId = (text: string): text is HsmKeyId => HEX_32.test(text);
+export const isKmsKeyId = (text: string): text is KmsKeyId => KMS_KEY_ID.test(text);
+export const isMaterialId = (text: string): text is MaterialId => HEX_64.test(text);
+export const isBootId = (text: string): text is BootId => HEX_32.test(text);
+export const isMaskingKeyId = (text: string): text is MaskingKeyId => HEX_32.test(text);

@@ -1,0 +1,72 @@
+/**
+ * Every bound of Keyspan in one place (ARCHITECTURE §3, promise 8). The unit stands last in the
+ * name.
+ */
+export const LIMITS = {
+  // HSM frames
+  frame_size_max_bytes: 1 << 20,
+  frame_hello_timeout_ms: 2_000,
+  channel_inflight_max: 4_096,
+  hsm_sessions_max: 4_096,
+  hsm_users_max: 1_024,
+  hsm_user_name_max_chars: 31,
+  hsm_password_min_chars: 7,
+  hsm_password_max_chars: 64,
+  hsm_login_failures_max: 5,
+  hsm_hot_keys_max: 1_024,
+  hsm_hash_concurrent_max: 4,
+  hsm_record_max_bytes: 4_096,
+  hsm_data_max_bytes: 16_384,
+  hsm_random_max_bytes: 1_024,
+  hsm_token_sessions_max: 64,
+  hsm_inventory_page_max: 2_000,
+  // supervision of HSM processes
+  heartbeat_interval_ms: 100,
+  heartbeat_missed_ms: 600,
+  hsm_busy_max_ms: 15_000,
+  hsm_start_timeout_ms: 20_000,
+  hsm_stop_timeout_ms: 3_000,
+  hung_restart_ms: 10_000,
+  restart_backoff_first_ms: 100,
+  restart_backoff_max_ms: 10_000,
+  hsms_per_cluster_max: 28,
+  hsms_per_installation_max: 64,
+  // cluster
+  attempts_max: 6,
+  replicate_concurrent_max: 16,
+  create_concurrent_max: 256,
+  ledger_cache_max: 200_000,
+  // doors
+  request_timeout_ms: 10_000,
+  request_size_max_bytes: 262_144,
+  connection_inflight_max: 1_024,
+  daemon_inflight_max: 8_192,
+  connections_max: 2_048,
+  handshake_timeout_ms: 10_000,
+  ping_interval_ms: 15_000,
+  send_buffer_max_bytes: 16 << 20,
+  close_grace_ms: 2_000,
+  idempotency_entries_max: 10_000,
+  idempotency_ttl_ms: 600_000,
+  admin_body_max_bytes: 1 << 20,
+  subscriptions_max: 32,
+  // store
+  store_key_max_bytes: 1_024,
+  store_value_max_bytes: 1 << 20,
+  store_commit_writes_max: 128,
+  store_range_max: 1_000,
+  store_history_max: 10_000,
+  store_session_ttl_ms: 10_000,
+  commit_attempts_max: 8,
+  // audit
+  audit_file_max_bytes: 16 << 20,
+  audit_files_max: 8,
+  audit_line_max_bytes: 16_384,
+  // KMS (KMS API reference and quotas)
+  kms_plaintext_max_bytes: 4_096,
+  kms_ciphertext_max_bytes: 6_144,
+  kms_policy_max_bytes: 32_768,
+  kms_keys_max: 100_000,
+  kms_aliases_per_key_max: 50,
+  kms_on_demand_rotations_max: 25,
+} as const;

@@ -1,0 +1,97 @@
+import { z } from 'zod';
+
+/**
+ * The operator's own interface: `POST /v1/<Action>` with a JSON body on the daemon's unix
+ * socket. An answer is 200 with the
+ * result, or 4xx/5xx with `{"error":{"code","message"}}`. Who can open the socket is the
+ * operator: it is 0600 in a 0700 directory.
+ */
+export const HSM_STATES = [
+  'STARTING',
+  'JOINING',
+  'CATCHING_UP',
+  'ACTIVE',
+  'DEGRADED',
+  'HUNG',
+  'PAUSED',
+  'KILLED',
+  'STOPPED',
+  'FAILED',
+] as const;
+export type HsmState = (typeof HSM_STATES)[number];
+
+export interface HsmStatus {
+  readonly id: string;
+  readonly az: string;
+  readonly state: HsmState;
+  readonly eniIp: string;
+  readonly pid: number | null;
+  /** HSM keys on the token; null while the HSM does not answer */
+  readonly keys: number | null;
+}
+
+export interface StatusDocument {
+  readonly state: 'STARTING' | 'READY' | 'DEGRADED' | 'UNAVAILABLE' | 'STOPPING';
+  readonly version: string;
+  readonly home: string;
+  readonly pid: number;
+  readonly ephemeral: boolean;
+  readonly cluster: {
+    readonly id: string;
+    readonly state: string;
+    readonly region: string;
+    readonly account: string;
+    /** false: a create is acknowledged by one HSM (the default of one-HSM clusters) */
+    readonly keyAvailabilityCheck: boolean;
+    readonly hsms: readonly HsmStatus[];
+  };
+  readonly endpoints: { readonly websocket: readonly string[] };
+}
+
+export interface CredentialsDocument {
+  readonly admin: { readonly username: string; readonly password: string };
+  readonly cryptoUser: { readonly username: string; readonly password: string };
+}
+
+export interface CertificateDocument {
+  readonly certificate: string;
+  readonly privateKey: string;
+  readonly serverCa: string;
+}
+
+const hsm = z.strictObject({ id: z.string().min(1).max(64) });
+const empty = z.strictObject({});
+
+/** The actions with the form of their requests. */
+export const ADMIN_ACTIONS = {
+  Status: empty,
+  Credentials: empty,
+  Shutdown: empty,
+  HsmStart: hsm,
+  HsmStop: hsm,
+  HsmKill: hsm,
+  HsmCrash: hsm,
+  HsmPause: hsm,
+  HsmResume: hsm,
+  IssueCertificate: z.strictObject({
+    principal: z.string().min(1).max(2048),
+    /** how long it is valid */
+    days: z.int().min(1).max(3650).default(365),
+  }),
+} as const;
+
+export type AdminAction = keyof typeof ADMIN_ACTIONS;
+
+/** What each action answers. */
+export interface AdminResults {
+  Status: StatusDocument;
+  Credentials: CredentialsDocument;
+  Shutdown: { readonly pid: number };
+  HsmStart: HsmStatus;
+  HsmStop: HsmStatus;
+  HsmKill: HsmStatus;
+  HsmCrash: HsmStatus;
+  HsmPause: HsmStatus;
+  HsmResume: HsmStatus;
+  IssueCertificate: CertificateDocument;
+}

@@ -1,0 +1,44 @@
+import type { ClusterId, HsmId, HsmKeyId, KmsKeyId, MaterialId } from '../core/ids.js';
+
+/**
+ * Where each fact stands in the store. A name ends its prefix with a slash, so that a range
+ * over it meets nothing else.
+ * Values are CBOR whose first member is a version (promise 12).
+ */
+export const KEYSPACE = {
+  /** the schema version of all that stands here */
+  schema: 'meta/schema',
+  /** facts of the installation: its id, its block of addresses */
+  installation: 'meta/installation',
+  /** the emulated certificate authorities: certificates in clear, keys sealed */
+  authority: (name: string): string => `meta/authority/${name}`,
+
+  clusters: 'cluster/',
+  cluster: (id: ClusterId): string => `cluster/${id}`,
+  hsms: (cluster: ClusterId): string => `hsm/${cluster}/`,
+  hsm: (cluster: ClusterId, id: HsmId): string => `hsm/${cluster}/${id}`,
+  /** sealed: an HSM's PINs */
+  hsmSecret: (cluster: ClusterId, id: HsmId): string => `hsm-secret/${cluster}/${id}`,
+  /**
+   * sealed: passwords that the installation itself keeps (app_user, kmsuser, up's admin and
+   * crypto-user)
+   */
+  userSecret: (cluster: ClusterId, user: string): string => `user-secret/${cluster}/${user}`,
+  lease: (cluster: ClusterId): string => `lease/${cluster}`,
+
+  ledger: (cluster: ClusterId): string => `ledger/${cluster}/`,
+  ledgerKey: (cluster: ClusterId, key: HsmKeyId): string => `ledger/${cluster}/${key}`,
+
+  kms: 'kms/',
+  kmsKeys: (account: string, region: string): string => `kms/key/${account}/${region}/`,
+  kmsKey: (account: string, region: string, id: KmsKeyId): string =>
+    `kms/key/${account}/${region}/${id}`,
+  kmsMaterials: (account: string, region: string, key: KmsKeyId): string =>
+    `kms/material/${account}/${region}/${key}/`,
+  kmsMaterial: (account: string, region: string, key: KmsKeyId, id: MaterialId): string =>
+    `kms/material/${account}/${region}/${key}/${id}`,
+  kmsAliases: (account: string, region: string): string => `kms/alias/${account}/${region}/`,
+  /** `name` begins with `alias/` */
+  kmsAlias: (account: string, region: string, name: string): string =>
+    `kms/alias/${account}/${region}/${name}`,
+} as const;
