@@ -67,6 +67,7 @@ export const ERRORS = {
   StoreCompacted: 'the revision asked for was compacted away',
   StoreConflict: 'a fact changed between reading and writing; read again',
   StoreCorrupt: 'a stored value cannot be read or unsealed',
+  StoreFailed: 'the store could not read or write its files',
   StoreInUse: 'another daemon owns this store',
   StoreSessionLost: 'the session ended; its entries are gone',
   StoreTooLarge: 'a key, a value or a commit is over its bound',

@@ -50,6 +50,22 @@ export const LIMITS = {
   idempotency_ttl_ms: 600_000,
   admin_body_max_bytes: 1 << 20,
   subscriptions_max: 32,
+  // client library
+  client_request_timeout_ms: 15_000,
+  client_connect_timeout_ms: 10_000,
+  client_handshake_timeout_ms: 3_000,
+  client_silence_ms: 3_000,
+  client_sweep_interval_ms: 20,
+  client_backoff_first_ms: 25,
+  client_backoff_max_ms: 1_000,
+  client_sends_max: 32,
+  client_inflight_max: 512,
+  client_pending_max: 65_536,
+  client_answer_max_bytes: 4 << 20,
+  // operator's tools
+  admin_timeout_ms: 10_000,
+  up_timeout_ms: 60_000,
+  down_timeout_ms: 30_000,
   // store
   store_key_max_bytes: 1_024,
   store_value_max_bytes: 1 << 20,
@@ -57,11 +73,15 @@ export const LIMITS = {
   store_range_max: 1_000,
   store_history_max: 10_000,
   store_session_ttl_ms: 10_000,
+  store_group_max: 512,
+  store_retry_ms: 200,
   commit_attempts_max: 8,
   // audit
   audit_file_max_bytes: 16 << 20,
   audit_files_max: 8,
   audit_line_max_bytes: 16_384,
+  audit_buffer_max_chars: 4 << 20,
+  metrics_series_max: 2_048,
   // KMS (KMS API reference and quotas)
   kms_plaintext_max_bytes: 4_096,
   kms_ciphertext_max_bytes: 6_144,

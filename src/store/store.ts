@@ -6,6 +6,7 @@ import type { CommitPart } from '../core/commit.js';
  */
 export interface Entry {
   readonly key: string;
+  /** shared with the store and its watches: not to be modified */
   readonly value: Uint8Array;
   /** the revision that made the key; a key that was deleted and put again begins anew */
   readonly createRevision: number;
@@ -16,7 +17,7 @@ export interface Entry {
 }
 
 export interface RangeOptions {
-  /** at most this many entries; LIMITS.store_range_max unless given */
+  /** at most this many entries; never more than LIMITS.store_range_max, which is the default */
   readonly limit?: number;
   /** only keys that sort after this one (byte order of UTF-8) */
   readonly after?: string;
@@ -34,6 +35,10 @@ export interface Range {
 /** What one commit did to the keys that a watch covers. */
 export interface WatchBatch {
   readonly revision: number;
+  /**
+   * Empty when the commits up to `revision` touched none of these keys: it only tells how far the
+   * watch has come, so that a reader can wait for a revision.
+   */
   readonly events: readonly WatchEvent[];
 }
 
@@ -42,8 +47,9 @@ export type WatchEvent =
   | { readonly type: 'delete'; readonly key: string };
 
 /**
- * Batches in the order of their revisions, each once. Ends when disposed; fails with
- * StoreCompacted or StoreClosed.
+ * Batches in the order of their revisions, each once, for one reader. Ends when disposed; fails
+ * with StoreClosed when the store closes, and with StoreCompacted when its reader is so slow that
+ * more than LIMITS.store_history_max batches wait for it.
  */
 export interface Watch extends AsyncIterable<WatchBatch>, AsyncDisposable {}
 
@@ -72,10 +78,11 @@ export interface Store extends StoreReader, AsyncDisposable {
   /** random, made with the store: tokens remember it */
   readonly id: string;
   /**
-   * Makes all writes or none; they are durable when it returns.
-   * @returns the revision of the commit
+   * Makes all writes or none; they are durable when it returns. No two writes may name one key. A
+   * commit that changes nothing (no writes, or deletes of absent keys) takes no revision.
+   * @returns the revision of the commit, or the present one when nothing changed
    * @throws StoreConflict when a compare does not hold, StoreTooLarge, StoreSessionLost,
-   * StoreClosed
+   * StoreClosed, StoreFailed
    */
   commit(part: CommitPart): Promise<number>;
   /** @param ttlMs how long the session outlives a store client that went silent */
