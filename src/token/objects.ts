@@ -1,0 +1,132 @@
+import { asBuffer } from '../core/bytes.js';
+import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import { CKA, CKO } from '../core/pkcs11.js';
+import { attempt } from './ckr.js';
+import type { Template } from './cryptoki.js';
+import { storedData } from './template.js';
+import type { Handle, Token } from './token.js';
+
+export interface ListedKey {
+  readonly handle: Handle;
+  /** CKA_ID */
+  readonly recordBytes: Buffer;
+  readonly label: string;
+}
+
+export interface ListedData {
+  readonly handle: Handle;
+  readonly label: string;
+  readonly value: Buffer;
+}
+
+/**
+ * CKA_ID of the HSM's own keys (masking keys, identity) begins with this, those of users' keys
+ * never
+ * do: a record begins with its version. So a user's key may carry any label.
+ */
+export const OWN_KEY_PREFIX = 'keyspan:';
+
+const FIND_BATCH = 4096;
+
+/**
+ * Handles of all objects that have the template's attributes. About 18 µs for each on the
+ * token.
+ */
+export function findObjects(token: Token, template: Template): Handle[] {
+  const { cryptoki } = token;
+  return token.sessions.operate(
+    'C_FindObjects',
+    (session) => cryptoki.C_FindObjectsInit(session, template),
+    (session) => {
+      const found: Handle[] = [];
+      for (;;) {
+        const batch = cryptoki.C_FindObjects(session, FIND_BATCH);
+        found.push(...batch);
+        if (batch.length < FIND_BATCH) break;
+      }
+      cryptoki.C_FindObjectsFinal(session);
+      return found;
+    },
+  );
+}
+
+/** The values of attributes that every object of this kind has, in the order asked for. */
+export function readAttributes(token: Token, handle: Handle, types: readonly number[]): Buffer[] {
+  const read = attempt('C_GetAttributeValue', () =>
+    token.cryptoki.C_GetAttributeValue(
+      token.anchor,
+      asBuffer(handle),
+      types.map((type) => ({ type })),
+    ),
+  );
+  return read.map((attribute) => attribute.value);
+}
+
+/** All secret and private keys of users on the token: not the HSM's own, not session objects. */
+export function listKeys(token: Token): ListedKey[] {
+  const own = Buffer.from(OWN_KEY_PREFIX);
+  const listed: ListedKey[] = [];
+  for (const objectClass of [CKO.SECRET_KEY, CKO.PRIVATE_KEY]) {
+    const template = [
+      { type: CKA.CLASS, value: objectClass },
+      { type: CKA.TOKEN, value: true },
+    ];
+    for (const handle of findObjects(token, template)) {
+      const [recordBytes, label] = readAttributes(token, handle, [CKA.ID, CKA.LABEL]);
+      if (!recordBytes || !label || recordBytes.subarray(0, own.length).equals(own)) continue;
+      listed.push({ handle, recordBytes, label: label.toString('utf8') });
+    }
+  }
+  return listed;
+}
+
+/**
+ * Writes a private data object to the token. It cannot be changed afterwards: a change is a new
+ * object, written before the old one is destroyed.
+ */
+export function createData(
+  token: Token,
+  data: { application: string; label: string; value: Uint8Array },
+): Handle {
+  if (data.value.length === 0 || data.value.length > LIMITS.frame_size_max_bytes) {
+    throw new KeyspanError('HsmBadFrame', 'the length of the data is out of range');
+  }
+  return attempt('C_CreateObject', () =>
+    token.cryptoki.C_CreateObject(token.anchor, storedData(data)),
+  );
+}
+
+/** The token's data objects of one application. */
+export function listData(token: Token, application: string): ListedData[] {
+  const template = [
+    { type: CKA.CLASS, value: CKO.DATA },
+    { type: CKA.TOKEN, value: true },
+    { type: CKA.APPLICATION, value: application },
+  ];
+  return findObjects(token, template).map((handle) => {
+    const [label = '', value = Buffer.alloc(0)] = readAttributes(token, handle, [
+      CKA.LABEL,
+      CKA.VALUE,
+    ]);
+    return { handle, label: label.toString('utf8'), value };
+  });
+}
+
+/**
+ * A copy of a key in memory: working with it is more than twice as fast, because SoftHSM looks at a
+ * token object's file each time. It lives until it is destroyed, the user logs out, or the Token
+ * that made it is disposed.
+ */
+export function copyToSession(token: Token, handle: Handle): Handle {
+  return attempt('C_CopyObject', () =>
+    token.cryptoki.C_CopyObject(token.anchor, asBuffer(handle), [
+      { type: CKA.TOKEN, value: false },
+    ]),
+  );
+}
+
+/** Destroys an object, on the token or in memory. */
+export function destroyObject(token: Token, handle: Handle): void {
+  token.destroy(handle);
+}

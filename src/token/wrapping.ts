@@ -1,0 +1,58 @@
+import { asBuffer } from '../core/bytes.js';
+import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import { attempt } from './ckr.js';
+import { AES_KEY_GEN, AES_KWP } from './mechanism.js';
+import { ofAes256, storedAesKey } from './template.js';
+import type { Handle, Token } from './token.js';
+
+/** more than any key wraps to: an RSA-4096 private key is about 2.4 KiB */
+const WRAPPED_MAX_BYTES = 8 * 1024;
+
+/** A new AES-256 key in memory, with the attributes it will have on tokens. About 30 µs. */
+export function generateSessionKey(token: Token): Handle {
+  const template = ofAes256(storedAesKey({ place: 'session' }));
+  return attempt('C_GenerateKey', () =>
+    token.cryptoki.C_GenerateKey(token.anchor, AES_KEY_GEN, template),
+  );
+}
+
+/**
+ * Wraps a key: AES key wrap with padding (RFC 5649).
+ * @throws KeyspanError HsmUsageRefused when `wrapping` is not trusted and `key` demands it
+ */
+export function wrapKey(token: Token, wrapping: Handle, key: Handle): Buffer {
+  const blob = Buffer.alloc(WRAPPED_MAX_BYTES);
+  const wrapped = attempt('C_WrapKey', () =>
+    token.cryptoki.C_WrapKey(token.anchor, AES_KWP, asBuffer(wrapping), asBuffer(key), blob),
+  );
+  return Buffer.from(wrapped);
+}
+
+/**
+ * Unwraps an AES key to a private object of the token. It costs milliseconds, since SoftHSM writes
+ * the object's file many times.
+ * @param recordBytes the key's first record, 1 to LIMITS.hsm_record_max_bytes
+ * @throws KeyspanError HsmDataInvalid when the blob was not wrapped by `unwrapping` or was changed
+ */
+export function unwrapToToken(
+  token: Token,
+  unwrapping: Handle,
+  blob: Uint8Array,
+  recordBytes: Uint8Array,
+  label: string,
+): Handle {
+  if (recordBytes.length === 0 || recordBytes.length > LIMITS.hsm_record_max_bytes) {
+    throw new KeyspanError('HsmBadFrame', "the length of the key's record is out of range");
+  }
+  const template = storedAesKey({ place: 'token', recordBytes, label });
+  return attempt('C_UnwrapKey', () =>
+    token.cryptoki.C_UnwrapKey(
+      token.anchor,
+      AES_KWP,
+      asBuffer(unwrapping),
+      asBuffer(blob),
+      template,
+    ),
+  );
+}
