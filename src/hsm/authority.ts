@@ -1,0 +1,143 @@
+import type { ErrorCode } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import {
+  HSM_OPERATIONS,
+  type HsmOperation,
+  type HsmPhase,
+  type HsmRole,
+} from '../protocol/hsm-frames.js';
+import type { KeyRecord, UserRecord } from './records.js';
+
+/**
+ * What an HSM decides by itself: who may ask for what. Pure: each function gets what the HSM knows and returns what is
+ * to be done; reading the token, hashing and persisting is done by its callers, and no operation reaches the token
+ * without a decision of this file.
+ */
+export interface Refusal {
+  readonly refuse: ErrorCode;
+  readonly message?: string;
+}
+
+/** One login of one user on one connection. */
+export interface Session {
+  readonly id: number;
+  readonly username: string;
+  readonly role: HsmRole;
+}
+
+export interface Admission {
+  readonly phase: HsmPhase;
+  /** the newest epoch on the token */
+  readonly epoch: number;
+  readonly session: Session | undefined;
+}
+
+/** Whether an operation may begin at all: phase, login, role, epoch, in this order. */
+export function admit(
+  operation: HsmOperation,
+  frameEpoch: number,
+  now: Admission,
+): Refusal | undefined {
+  const rule = HSM_OPERATIONS[operation];
+  if (rule.phase !== now.phase && operation !== 'info') return { refuse: 'HsmPhase' };
+  if (rule.roles !== 'anyone') {
+    if (!now.session) return { refuse: 'HsmNotLoggedIn' };
+    if (!(rule.roles as readonly HsmRole[]).includes(now.session.role)) {
+      return { refuse: 'HsmRoleRefused', message: `a user of role ${now.session.role} may not` };
+    }
+  }
+  if (rule.mutating && frameEpoch < now.epoch) return { refuse: 'HsmEpochStale' };
+  return undefined;
+}
+
+export type KeyUse = 'encrypt' | 'decrypt';
+
+const sees = (session: Session, record: KeyRecord): boolean =>
+  record.owner === session.username || record.sharedWith.includes(session.username);
+
+/** Whether a crypto-user may work with a key. A key of others reads as absent. */
+export function mayUse(session: Session, record: KeyRecord, use: KeyUse): Refusal | undefined {
+  if (!sees(session, record)) return { refuse: 'HsmKeyNotFound' };
+  if (!record.usage[use]) return { refuse: 'HsmUsageRefused' };
+  return undefined;
+}
+
+/** Destroying is the owner's alone; one whom the key is shared with learns that it may not. */
+export function mayDestroy(session: Session, record: KeyRecord): Refusal | undefined {
+  if (!sees(session, record)) return { refuse: 'HsmKeyNotFound' };
+  if (record.owner !== session.username) {
+    return { refuse: 'HsmRoleRefused', message: 'only the owner may destroy a key' };
+  }
+  return undefined;
+}
+
+/** Masked objects: the appliance user carries any key, a crypto-user only its own. */
+export function mayCarry(session: Session, record: KeyRecord): Refusal | undefined {
+  if (session.role === 'appliance-user') return undefined;
+  return record.owner === session.username ? undefined : { refuse: 'HsmKeyNotFound' };
+}
+
+export const maySee = sees;
+
+/** What a login begins with: a refusal, or the record to check the password against. */
+export function beginLogin(user: UserRecord | undefined): Refusal | { verify: UserRecord | null } {
+  if (user?.locked === true) return { refuse: 'HsmUserLocked' };
+  // without a user a password is checked all the same: the time must not tell who exists
+  return { verify: user ?? null };
+}
+
+/** What a login ends with: perhaps a changed record to persist, and then the answer. */
+export interface LoginOutcome {
+  readonly persist?: UserRecord;
+  readonly refuse?: ErrorCode;
+}
+
+export function endLogin(user: UserRecord | null, matches: boolean): LoginOutcome {
+  if (user === null) return { refuse: 'HsmCredentialsRefused' };
+  if (matches && user.failures === 0) return {};
+  const failures = matches ? 0 : user.failures + 1;
+  const locked = failures >= LIMITS.hsm_login_failures_max;
+  const persist = { ...user, revision: user.revision + 1, failures, locked };
+  return matches ? { persist } : { persist, refuse: 'HsmCredentialsRefused' };
+}
+
+/** A new password for a user: one's own, or any if an admin asks. It unlocks. */
+export function mayChangePassword(
+  session: Session,
+  user: UserRecord | undefined,
+  role: HsmRole,
+): Refusal | undefined {
+  const own = user?.username === session.username;
+  if (session.role !== 'admin' && !own) return { refuse: 'HsmRoleRefused' };
+  if (!user || user.role !== role) {
+    return { refuse: 'HsmUserNotFound', message: 'Specified user does not exist' };
+  }
+  return undefined;
+}
+
+export function mayCreateUser(
+  users: ReadonlyMap<string, UserRecord>,
+  username: string,
+): Refusal | undefined {
+  if (users.has(username)) {
+    return { refuse: 'HsmAlreadyExists', message: 'User already exists' };
+  }
+  if (users.size >= LIMITS.hsm_users_max) {
+    return { refuse: 'HsmBusy', message: `an HSM holds at most ${LIMITS.hsm_users_max} users` };
+  }
+  return undefined;
+}
+
+export function mayDeleteUser(
+  session: Session,
+  user: UserRecord | undefined,
+  role: HsmRole,
+): Refusal | undefined {
+  if (!user || user.role !== role) {
+    return { refuse: 'HsmUserNotFound', message: 'Specified user does not exist' };
+  }
+  if (user.username === session.username) {
+    return { refuse: 'HsmRoleRefused', message: 'a user cannot delete itself' };
+  }
+  return undefined;
+}

@@ -1,0 +1,181 @@
+import { createConnection, type Socket } from 'node:net';
+import { remainingMs, hasPassed, within, type Deadline } from '../core/deadline.js';
+import { KeyspanError, isErrorCode } from '../core/errors.js';
+import type { ClusterId, HsmId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
+import {
+  FRAME_VERSION,
+  RECORD_VERSION,
+  hello,
+  type Hello,
+  type HsmFields,
+  type HsmOperation,
+  type HsmResults,
+} from '../protocol/hsm-frames.js';
+
+interface Pending {
+  readonly resolve: (value: never) => void;
+  readonly reject: (error: Error) => void;
+  readonly deadline: Deadline;
+}
+
+export interface ChannelRequest<Op extends HsmOperation> {
+  readonly operation: Op;
+  readonly fields: HsmFields<Op>;
+  readonly deadline: Deadline;
+  /** 0: without a login */
+  readonly session?: number;
+  /** the epoch of the cluster as the asker knows it; needed by mutating operations */
+  readonly epoch?: number;
+}
+
+/** How often the deadlines of the requests in flight are looked at: one timer for all of them. */
+const SWEEP_MS = 20;
+
+/** What a request gets whose channel ended before the answer came. */
+export const channelLost = (): KeyspanError =>
+  new KeyspanError('KeyspanConnection', 'the connection to the HSM was lost');
+
+/** The daemon's side of one connection to an HSM: many requests in flight, answers in any order. */
+export class Channel {
+  readonly #socket: Socket;
+  readonly #reader = new FrameReader();
+  readonly #writer: FrameWriter;
+  readonly #pending = new Map<number, Pending>();
+  readonly #closed = new AbortController();
+  #nextId = 1;
+  #sweep: NodeJS.Timeout | undefined;
+  #greeting: { resolve: (peer: Hello) => void; reject: (error: Error) => void } | undefined;
+  #peer: Hello | undefined;
+
+  private constructor(socket: Socket) {
+    this.#socket = socket;
+    this.#writer = new FrameWriter((bytes) => {
+      if (!socket.destroyed) socket.write(bytes);
+    });
+    socket.on('data', (chunk) => this.#receive(chunk));
+    socket.on('error', () => this.close());
+    socket.once('close', () => this.close());
+  }
+
+  /** Connects and exchanges hellos. @throws KeyspanError KeyspanConnection, HsmProtocol */
+  static async connect(options: {
+    path: string;
+    hsm: HsmId;
+    cluster: ClusterId;
+    deadline: Deadline;
+  }): Promise<Channel> {
+    const { path, hsm, cluster, deadline } = options;
+    const channel = new Channel(createConnection(path));
+    try {
+      const peer = await within(channel.#greet(hsm, cluster), deadline, 'hello');
+      if (peer.hsm !== hsm || peer.cluster !== cluster) throw new KeyspanError('HsmProtocol');
+      return channel;
+    } catch (error) {
+      channel.close();
+      throw error;
+    }
+  }
+
+  /** what the HSM said of itself when the channel was made */
+  get peer(): Hello {
+    if (!this.#peer) throw channelLost();
+    return this.#peer;
+  }
+
+  /** requests that wait for their answers */
+  get inflight(): number {
+    return this.#pending.size;
+  }
+
+  /** aborted once the channel is of no more use */
+  get closed(): AbortSignal {
+    return this.#closed.signal;
+  }
+
+  /**
+   * @throws KeyspanError what the HSM answered; KeyspanConnection when the channel ended before the answer;
+   * HsmDeadlineExceeded; HsmBusy when too many requests are in flight
+   */
+  request<Op extends HsmOperation>(request: ChannelRequest<Op>): Promise<HsmResults[Op]> {
+    return new Promise((resolve, reject) => {
+      if (this.#closed.signal.aborted) return reject(channelLost());
+      if (this.#pending.size >= LIMITS.channel_inflight_max) {
+        return reject(new KeyspanError('HsmBusy'));
+      }
+      const { operation, fields, deadline, session = 0, epoch = 0 } = request;
+      const timeoutMs = remainingMs(deadline);
+      if (timeoutMs <= 0) return reject(new KeyspanError('HsmDeadlineExceeded'));
+      const id = this.#nextId;
+      this.#nextId += 1;
+      this.#writer.push([id, timeoutMs, epoch, operation, session, fields]);
+      this.#pending.set(id, { resolve, reject, deadline });
+      this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS);
+    });
+  }
+
+  /** Ends the channel; what is in flight fails with KeyspanConnection. */
+  close(): void {
+    if (this.#closed.signal.aborted) return;
+    this.#closed.abort();
+    this.#socket.destroy();
+    clearInterval(this.#sweep);
+    this.#greeting?.reject(channelLost());
+    const pending = [...this.#pending.values()];
+    this.#pending.clear();
+    for (const { reject } of pending) reject(channelLost());
+  }
+
+  #greet(hsm: HsmId, cluster: ClusterId): Promise<Hello> {
+    this.#writer.push({ hello: FRAME_VERSION, recordVersion: RECORD_VERSION, hsm, cluster });
+    return new Promise((resolve, reject) => {
+      if (this.#peer) resolve(this.#peer);
+      else this.#greeting = { resolve, reject };
+    });
+  }
+
+  #expire(): void {
+    for (const [id, { deadline, reject }] of this.#pending) {
+      if (!hasPassed(deadline)) continue;
+      this.#pending.delete(id);
+      reject(new KeyspanError('HsmDeadlineExceeded'));
+    }
+    if (this.#pending.size > 0) return;
+    clearInterval(this.#sweep);
+    this.#sweep = undefined;
+  }
+
+  #receive(chunk: Buffer): void {
+    try {
+      for (const frame of this.#reader.push(chunk)) {
+        if (this.#peer) this.#settle(frame);
+        else this.#meet(frame);
+      }
+    } catch {
+      this.close();
+    }
+  }
+
+  #meet(frame: unknown): void {
+    const parsed = hello.safeParse(frame);
+    if (!parsed.success || parsed.data.recordVersion !== RECORD_VERSION) {
+      this.#greeting?.reject(new KeyspanError('HsmProtocol'));
+      return this.close();
+    }
+    this.#peer = parsed.data;
+    this.#greeting?.resolve(parsed.data);
+    this.#greeting = undefined;
+  }
+
+  #settle(frame: unknown): void {
+    if (!Array.isArray(frame)) throw new KeyspanError('HsmBadFrame');
+    const [id, failed, value, message] = frame as [number, number, unknown, unknown];
+    const pending = this.#pending.get(id);
+    if (!pending) return;
+    this.#pending.delete(id);
+    if (failed === 0) return pending.resolve(value as never);
+    const code = isErrorCode(value) ? value : 'HsmDeviceError';
+    pending.reject(new KeyspanError(code, typeof message === 'string' ? message : undefined));
+  }
+}

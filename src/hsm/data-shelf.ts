@@ -1,0 +1,69 @@
+import { createData, destroyObject, listData } from '../token/objects.js';
+import type { Handle, Token } from '../token/token.js';
+import { packDataObject, unpackDataObject, type DataObject } from './records.js';
+
+interface Shelved extends DataObject {
+  readonly handle: Handle;
+}
+
+/**
+ * Named values on the token, one data object each. A token rewrites an object's file many times for one change and a crash
+ * between leaves it torn, so nothing is ever modified: a change is a new object with a higher revision, written before the
+ * old one is destroyed. After a crash both may be there, and the newer one counts.
+ */
+export class DataShelf {
+  readonly #token: Token;
+  readonly #application: string;
+  readonly #items = new Map<string, Shelved>();
+
+  private constructor(token: Token, application: string) {
+    this.#token = token;
+    this.#application = application;
+  }
+
+  /** Reads what is there and destroys what is superseded. Torn objects are left out. */
+  static load(token: Token, application: string): DataShelf {
+    const shelf = new DataShelf(token, application);
+    for (const { handle, value } of listData(token, application)) {
+      const object = unpackDataObject(value);
+      if (object) shelf.#keepNewest({ ...object, handle });
+      else destroyObject(token, handle);
+    }
+    return shelf;
+  }
+
+  #keepNewest(item: Shelved): void {
+    const other = this.#items.get(item.id);
+    const older = other && other.revision < item.revision ? other : item;
+    if (!other || older === other) this.#items.set(item.id, item);
+    if (other) destroyObject(this.#token, older.handle);
+  }
+
+  get(id: string): Uint8Array | undefined {
+    return this.#items.get(id)?.body;
+  }
+
+  entries(): DataObject[] {
+    return [...this.#items.values()];
+  }
+
+  /** Durable when it returns, as far as the token is. */
+  put(id: string, body: Uint8Array): void {
+    const old = this.#items.get(id);
+    const object = { id, revision: (old?.revision ?? 0) + 1, body };
+    const handle = createData(this.#token, {
+      application: this.#application,
+      label: id,
+      value: packDataObject(object),
+    });
+    this.#items.set(id, { ...object, handle });
+    if (old) destroyObject(this.#token, old.handle);
+  }
+
+  delete(id: string): void {
+    const item = this.#items.get(id);
+    if (!item) return;
+    this.#items.delete(id);
+    destroyObject(this.#token, item.handle);
+  }
+}

@@ -1,0 +1,231 @@
+import { createHash, generateKeyPair } from 'node:crypto';
+import { promisify } from 'node:util';
+import { equalConstantTime, wipe } from '../core/bytes.js';
+import { KeyspanError } from '../core/errors.js';
+import type { HsmKeyId } from '../core/ids.js';
+import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
+import { RECORD_VERSION, type HsmFields, type HsmResults } from '../protocol/hsm-frames.js';
+import { proveKey } from '../token/mac.js';
+import { destroyObject } from '../token/objects.js';
+import { generateSessionKey, wrapKey } from '../token/wrapping.js';
+import { mayCarry, mayDestroy, maySee, type Session } from './authority.js';
+import type { Machine } from './machine.js';
+import { mask, openSecret, sealSecret, unmask } from './masking.js';
+import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
+import { refuse } from './user-operations.js';
+
+const PROOF_BYTES = 16;
+const generateRsa = promisify(generateKeyPair);
+
+function newRecord(
+  session: Session,
+  fields: HsmFields<'generate'>,
+  proof: Uint8Array,
+): KeyRecord {
+  return {
+    version: RECORD_VERSION,
+    id: fields.keyId,
+    revision: 1,
+    kind: fields.kind,
+    owner: session.username,
+    sharedWith: [],
+    label: fields.label,
+    usage: { encrypt: fields.kind === 'aes-256', decrypt: fields.kind === 'aes-256' },
+    proof,
+  };
+}
+
+/** Makes a key and answers it masked. It is on no token yet: `insert` puts it there, on this HSM as on the others. */
+export async function generate(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'generate'>,
+): Promise<HsmResults['generate']> {
+  if (machine.hasKey(fields.keyId)) throw new KeyspanError('HsmAlreadyExists');
+  if (fields.kind === 'cluster-key') return await generateClusterKey(machine, session, fields);
+  const context = machine.masking;
+  const key = generateSessionKey(machine.token);
+  try {
+    const proof = proveKey(machine.token, key, fields.keyId);
+    const blob = wrapKey(machine.token, context.masking.wrap, key);
+    return { masked: mask(context, newRecord(session, fields, proof), blob), proof };
+  } finally {
+    destroyObject(machine.token, key);
+  }
+}
+
+const proofOfSecret = (secret: Uint8Array, keyId: string): Buffer =>
+  createHash('sha256')
+    .update(`keyspan proof v1\0${keyId}\0`)
+    .update(secret)
+    .digest()
+    .subarray(0, PROOF_BYTES);
+
+/** The key of the cluster's CSR and certificate. The token cannot hand it to a TLS server, so it travels sealed. */
+async function generateClusterKey(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'generate'>,
+): Promise<HsmResults['generate']> {
+  if (session.role !== 'appliance-user') throw new KeyspanError('HsmRoleRefused');
+  const { privateKey } = await generateRsa('rsa', { modulusLength: 2048 });
+  const secret = privateKey.export({ format: 'der', type: 'pkcs8' });
+  try {
+    const proof = proofOfSecret(secret, fields.keyId);
+    const blob = sealSecret(machine.masking, secret, fields.keyId);
+    return { masked: mask(machine.masking, newRecord(session, fields, proof), blob), proof };
+  } finally {
+    wipe(secret);
+  }
+}
+
+/** Puts a masked key on this token. The same key again is the same answer; another under its id is refused. */
+export async function insert(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'insert'>,
+): Promise<HsmResults['insert']> {
+  const { object, record } = unmask(machine.masking, fields.masked);
+  refuse(mayCarry(session, record));
+  const known = copyOf(machine, record.id);
+  if (known) return answerKnown(known, record);
+  if (record.kind === 'cluster-key') return insertSecret(machine, record, object.blob);
+  const installed = await machine.install(fields.masked);
+  const { keyring } = machine.member;
+  const handle = Buffer.from(installed.handle);
+  if (keyring.get(record.id)) destroyObject(machine.token, handle);
+  else keyring.add(decodeKeyRecord(installed.record), handle, 'good');
+  return { keyId: record.id, revision: record.revision, proof: installed.proof };
+}
+
+function answerKnown(known: KeyRecord, record: KeyRecord): HsmResults['insert'] {
+  if (!equalConstantTime(known.proof, record.proof)) throw new KeyspanError('HsmAlreadyExists');
+  return { keyId: known.id, revision: known.revision, proof: known.proof };
+}
+
+function insertSecret(
+  machine: Machine,
+  record: KeyRecord,
+  blob: Uint8Array,
+): HsmResults['insert'] {
+  const secret = openSecret(machine.masking, blob, record.id);
+  try {
+    if (!equalConstantTime(proofOfSecret(secret, record.id), record.proof)) {
+      throw new KeyspanError('HsmKeyUnproven');
+    }
+  } finally {
+    wipe(secret);
+  }
+  machine.member.secrets.put(record.id, encodeCbor([encodeKeyRecord(record), blob]));
+  return { keyId: record.id, revision: record.revision, proof: record.proof };
+}
+
+interface Secret {
+  readonly record: KeyRecord;
+  readonly blob: Uint8Array;
+}
+
+function secretOf(machine: Machine, id: HsmKeyId): Secret | undefined {
+  const body = machine.member.secrets.get(id);
+  if (!body) return undefined;
+  const [record, blob] = decodeCbor(body, 'HsmBadRecord') as [Uint8Array, Uint8Array];
+  return { record: decodeKeyRecord(record), blob };
+}
+
+const copyOf = (machine: Machine, id: HsmKeyId): KeyRecord | undefined =>
+  machine.member.keyring.get(id)?.record ?? secretOf(machine, id)?.record;
+
+export function extract(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'extract'>,
+): HsmResults['extract'] {
+  const context = machine.masking;
+  const secret = secretOf(machine, fields.keyId);
+  if (secret) {
+    refuse(mayCarry(session, secret.record));
+    return { masked: mask(context, secret.record, secret.blob) };
+  }
+  const { keyring } = machine.member;
+  const entry = keyring.get(fields.keyId);
+  if (!entry) throw new KeyspanError('HsmKeyNotFound');
+  refuse(mayCarry(session, entry.record));
+  if (!keyring.prove(entry)) throw new KeyspanError('HsmKeyUnproven');
+  const blob = wrapKey(machine.token, context.masking.wrap, entry.handle);
+  return { masked: mask(context, entry.record, blob) };
+}
+
+export function destroy(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'destroy'>,
+): Record<string, never> {
+  const entry = machine.member.keyring.get(fields.keyId);
+  if (!entry) throw new KeyspanError('HsmKeyNotFound');
+  refuse(mayDestroy(session, entry.record));
+  machine.member.keyring.delete(fields.keyId);
+  return {};
+}
+
+/** What the ledger abandoned or buried goes; that it is gone already is no error. */
+export function discard(
+  machine: Machine,
+  _session: Session,
+  fields: HsmFields<'discard'>,
+): Record<string, never> {
+  machine.member.keyring.delete(fields.keyId);
+  machine.member.secrets.delete(fields.keyId);
+  return {};
+}
+
+/** The keys that a crypto-user owns or shares, in the order of their ids. */
+export function find(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'find'>,
+): HsmResults['find'] {
+  const { keyring } = machine.member;
+  const keys: { id: HsmKeyId; label: string }[] = [];
+  for (const id of keyring.page(fields.after, keyring.size).ids) {
+    const record = keyring.get(id)?.record;
+    if (record && maySee(session, record)) keys.push({ id, label: record.label });
+    if (keys.length === fields.limit) break;
+  }
+  return { keys };
+}
+
+/** Which copies are here and what they prove; secrets come with the first page. */
+export function inventory(
+  machine: Machine,
+  _session: Session,
+  fields: HsmFields<'inventory'>,
+): HsmResults['inventory'] {
+  const { keyring, secrets } = machine.member;
+  const page = keyring.page(fields.after, fields.limit);
+  const items = page.ids.flatMap((id) => {
+    const entry = keyring.get(id);
+    if (!entry) return [];
+    const proof = keyring.prove(entry) ? entry.record.proof : new Uint8Array(0);
+    return [{ id, revision: entry.record.revision, proof }];
+  });
+  if (fields.after === '') {
+    for (const { id } of secrets.entries()) {
+      const secret = secretOf(machine, id as HsmKeyId);
+      if (secret) items.push({ ...secret.record, proof: secret.record.proof });
+    }
+  }
+  return {
+    items: items.map(({ id, revision, proof }) => ({ id, revision, proof })),
+    more: page.more,
+  };
+}
+
+export function clusterKey(
+  machine: Machine,
+  _session: Session,
+  fields: HsmFields<'cluster-key'>,
+): HsmResults['cluster-key'] {
+  const secret = secretOf(machine, fields.keyId);
+  if (!secret) throw new KeyspanError('HsmKeyNotFound');
+  return { privateKey: openSecret(machine.masking, secret.blob, fields.keyId) };
+}

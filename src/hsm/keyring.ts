@@ -1,0 +1,156 @@
+import { equalConstantTime } from '../core/bytes.js';
+import { KeyspanError } from '../core/errors.js';
+import type { HsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import { proveKey } from '../token/mac.js';
+import { copyToSession, destroyObject, listKeys } from '../token/objects.js';
+import type { Handle, Token } from '../token/token.js';
+import { decodeKeyRecord, type KeyRecord } from './records.js';
+
+/** A key on this token. */
+export interface KeyEntry {
+  readonly record: KeyRecord;
+  /** the token object */
+  readonly handle: Handle;
+  /** a copy counts only after its proof; a failed one is kept as evidence and never served */
+  proof: 'due' | 'good' | 'failed';
+  /** the session-object copy that serves; at most LIMITS.hsm_hot_keys_max entries have one */
+  hot?: Handle;
+}
+
+/**
+ * The index of the token's keys, built once at start: finding by attribute costs the token time for each of its objects.
+ * Work is done with copies that are session objects, because the token checks the file of a token object at each use.
+ */
+export class Keyring {
+  readonly #token: Token;
+  readonly #entries = new Map<HsmKeyId, KeyEntry>();
+  /** least recently used first */
+  readonly #hot = new Map<HsmKeyId, KeyEntry>();
+  readonly #unproven: HsmKeyId[] = [];
+  #sorted: HsmKeyId[] | undefined;
+  /** objects whose record cannot be read: kept, counted, never served */
+  readonly unreadable: number;
+
+  private constructor(token: Token) {
+    this.#token = token;
+    let unreadable = 0;
+    for (const { handle, recordBytes } of listKeys(token)) {
+      const record = readRecord(recordBytes);
+      if (!record) unreadable += 1;
+      else if (!this.#entries.has(record.id)) this.add(record, handle, 'due');
+      else destroyObject(token, handle);
+    }
+    this.unreadable = unreadable;
+  }
+
+  static load(token: Token): Keyring {
+    return new Keyring(token);
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  get hotSize(): number {
+    return this.#hot.size;
+  }
+
+  get(id: HsmKeyId): KeyEntry | undefined {
+    return this.#entries.get(id);
+  }
+
+  add(record: KeyRecord, handle: Handle, proof: KeyEntry['proof']): KeyEntry {
+    const entry: KeyEntry = { record, handle, proof };
+    this.#entries.set(record.id, entry);
+    this.#sorted = undefined;
+    if (proof === 'due') this.#unproven.push(record.id);
+    return entry;
+  }
+
+  /** Destroys the key on the token. */
+  delete(id: HsmKeyId): void {
+    const entry = this.#entries.get(id);
+    if (!entry) return;
+    this.#cool(entry);
+    this.#entries.delete(id);
+    this.#sorted = undefined;
+    destroyObject(this.#token, entry.handle);
+  }
+
+  /** Ids in their order, from the first after `after`. */
+  page(after: string, limit: number): { ids: HsmKeyId[]; more: boolean } {
+    this.#sorted ??= [...this.#entries.keys()].sort();
+    const start = firstAfter(this.#sorted, after);
+    const ids = this.#sorted.slice(start, start + limit);
+    return { ids, more: start + limit < this.#sorted.length };
+  }
+
+  /** Proves a copy if that is still due. */
+  prove(entry: KeyEntry): boolean {
+    if (entry.proof === 'due') {
+      const proof = proveKey(this.#token, entry.handle, entry.record.id);
+      entry.proof = equalConstantTime(proof, entry.record.proof) ? 'good' : 'failed';
+    }
+    return entry.proof === 'good';
+  }
+
+  /** Proves up to `count` copies whose proof is due; false when none is left. */
+  proveSome(count: number): boolean {
+    for (let done = 0; done < count; done += 1) {
+      const id = this.#unproven.pop();
+      if (id === undefined) return false;
+      const entry = this.#entries.get(id);
+      if (entry) this.prove(entry);
+    }
+    return this.#unproven.length > 0;
+  }
+
+  /** The handle to work with. @throws KeyspanError HsmKeyUnproven */
+  working(entry: KeyEntry): Handle {
+    if (entry.proof !== 'good' && !this.prove(entry)) throw new KeyspanError('HsmKeyUnproven');
+    if (entry.hot === undefined) return this.#warm(entry);
+    if (this.#hot.size === LIMITS.hsm_hot_keys_max) {
+      this.#hot.delete(entry.record.id);
+      this.#hot.set(entry.record.id, entry);
+    }
+    return entry.hot;
+  }
+
+  #warm(entry: KeyEntry): Handle {
+    if (this.#hot.size >= LIMITS.hsm_hot_keys_max) {
+      const [oldest] = this.#hot.values();
+      if (oldest) this.#cool(oldest);
+    }
+    entry.hot = copyToSession(this.#token, entry.handle);
+    this.#hot.set(entry.record.id, entry);
+    return entry.hot;
+  }
+
+  #cool(entry: KeyEntry): void {
+    if (entry.hot === undefined) return;
+    destroyObject(this.#token, entry.hot);
+    delete entry.hot;
+    this.#hot.delete(entry.record.id);
+  }
+}
+
+function readRecord(bytes: Uint8Array): KeyRecord | undefined {
+  try {
+    return decodeKeyRecord(bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+/** The index of the first id that sorts after `after` (binary search). */
+function firstAfter(sorted: readonly string[], after: string): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] as string) <= after) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}

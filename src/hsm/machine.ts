@@ -1,0 +1,187 @@
+import { KeyspanError } from '../core/errors.js';
+import type { BootId, ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
+import type { HsmPhase, HsmRole } from '../protocol/hsm-frames.js';
+import { findMaskingKeys, type JoinKey, type MaskingKeys } from '../token/masking-keys.js';
+import type { Token } from '../token/token.js';
+import type { Session } from './authority.js';
+import { DataShelf } from './data-shelf.js';
+import { Keyring } from './keyring.js';
+import type { MaskingContext } from './masking.js';
+import { Passwords } from './passwords.js';
+import { decodeUserRecord, encodeUserRecord, type UserRecord } from './records.js';
+
+/** Who an HSM is, and the PINs of its token; the daemon hands it over when it starts the process. */
+export interface Identity {
+  readonly hsm: HsmId;
+  readonly cluster: ClusterId;
+  readonly boot: BootId;
+  readonly soPin: Uint8Array;
+  readonly userPin: Uint8Array;
+}
+
+/** What a member keeps on its token and serves from. */
+interface Member {
+  readonly masking: MaskingKeys;
+  readonly keyring: Keyring;
+  readonly users: DataShelf;
+  readonly facts: DataShelf;
+  /** sealed secrets that are keys of the cluster but no token objects, by key id */
+  readonly secrets: DataShelf;
+}
+
+/** Puts a masked key on the token, in another thread. */
+export type Install = (masked: Uint8Array) => Promise<Installed>;
+
+export interface Installed {
+  readonly handle: Uint8Array;
+  readonly record: Uint8Array;
+  readonly proof: Uint8Array;
+}
+
+/** One HSM: its token, what is on it, and who is logged in. The operations work on it. */
+export class Machine {
+  readonly identity: Identity;
+  readonly token: Token;
+  readonly passwords = new Passwords();
+  readonly install: Install;
+  /** between join-offer and join */
+  joinKey: JoinKey | undefined;
+  readonly #sessions = new Map<number, Session>();
+  #member: Member | undefined;
+  #users = new Map<string, UserRecord>();
+  #epoch = 0;
+  #nextSession = 1;
+
+  constructor(options: { identity: Identity; token: Token; install: Install }) {
+    this.identity = options.identity;
+    this.token = options.token;
+    this.install = options.install;
+  }
+
+  get phase(): HsmPhase {
+    return this.#member ? 'member' : 'new';
+  }
+
+  get epoch(): number {
+    return this.#epoch;
+  }
+
+  /** @throws KeyspanError HsmPhase before the HSM was founded or joined */
+  get member(): Member {
+    if (!this.#member) throw new KeyspanError('HsmPhase');
+    return this.#member;
+  }
+
+  get masking(): MaskingContext {
+    const { masking } = this.member;
+    return { token: this.token, masking, cluster: this.identity.cluster };
+  }
+
+  /** Reads the token; true when it is a member's. The token is logged in as user. */
+  load(): boolean {
+    const masking = findMaskingKeys(this.token);
+    if (!masking) return false;
+    this.become(masking);
+    return this.member.facts.get('member') !== undefined;
+  }
+
+  /** Takes up the masking keys. The HSM is a member from `settle` on. */
+  become(masking: MaskingKeys): void {
+    const facts = DataShelf.load(this.token, 'keyspan-fact');
+    const users = DataShelf.load(this.token, 'keyspan-user');
+    this.#member = {
+      masking,
+      facts,
+      users,
+      keyring: Keyring.load(this.token),
+      secrets: DataShelf.load(this.token, 'keyspan-secret'),
+    };
+    this.#users = new Map();
+    for (const { body } of users.entries()) {
+      const user = decodeUserRecord(body);
+      this.#users.set(user.username, user);
+    }
+    this.#epoch = readEpoch(facts);
+  }
+
+  /** Back to phase `new`: what stands on the token is not a whole member. */
+  forget(): void {
+    this.#member = undefined;
+    this.#users = new Map();
+  }
+
+  get users(): ReadonlyMap<string, UserRecord> {
+    return this.#users;
+  }
+
+  user(name: string): UserRecord | undefined {
+    return this.#users.get(name.toLowerCase());
+  }
+
+  /** Persists first, then knows. */
+  putUser(user: UserRecord): void {
+    this.member.users.put(user.username, encodeUserRecord(user));
+    this.#users.set(user.username, user);
+  }
+
+  deleteUser(name: string): void {
+    this.member.users.delete(name);
+    this.#users.delete(name);
+    for (const session of this.#sessions.values()) {
+      if (session.username === name) this.#sessions.delete(session.id);
+    }
+  }
+
+  /** A newer epoch is kept on the token before anything is done in it. */
+  noteEpoch(epoch: number): void {
+    if (epoch <= this.#epoch || !this.#member) return;
+    this.#member.facts.put('epoch', encodeCbor(epoch));
+    this.#epoch = epoch;
+  }
+
+  get sessionCount(): number {
+    return this.#sessions.size;
+  }
+
+  session(id: number): Session | undefined {
+    return this.#sessions.get(id);
+  }
+
+  openSession(username: string, role: HsmRole): Session {
+    if (this.#sessions.size >= LIMITS.hsm_sessions_max) {
+      throw new KeyspanError('HsmBusy', `an HSM holds at most ${LIMITS.hsm_sessions_max} sessions`);
+    }
+    const session = { id: this.#nextSession, username, role };
+    this.#nextSession += 1;
+    this.#sessions.set(session.id, session);
+    return session;
+  }
+
+  closeSession(id: number): void {
+    this.#sessions.delete(id);
+  }
+
+  /** After a role or a password changed, older logins of the user are void. */
+  closeSessionsOf(name: string, except?: number): void {
+    for (const session of this.#sessions.values()) {
+      if (session.username === name && session.id !== except) this.#sessions.delete(session.id);
+    }
+  }
+
+  hasKey(id: HsmKeyId): boolean {
+    return this.member.keyring.get(id) !== undefined || this.member.secrets.get(id) !== undefined;
+  }
+
+  get keyCount(): number {
+    if (!this.#member) return 0;
+    return this.#member.keyring.size + this.#member.secrets.entries().length;
+  }
+}
+
+function readEpoch(facts: DataShelf): number {
+  const body = facts.get('epoch');
+  const epoch = body ? decodeCbor(body, 'HsmBadRecord') : 0;
+  return typeof epoch === 'number' ? epoch : 0;
+}

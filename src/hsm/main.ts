@@ -1,0 +1,98 @@
+#!/usr/bin/env node
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { entryPath } from '../core/entry.js';
+import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import { openLog, type Logger } from '../core/log.js';
+import { loadModuleProfile, prepareTokenDirectory, sweepTornFiles } from '../token/softhsm.js';
+import { Token } from '../token/token.js';
+import { Installer } from './installer.js';
+import { HEARTBEAT_FD, launch, type Launch, type Launched } from './launch.js';
+import { Machine } from './machine.js';
+import { selfTest } from './self-test.js';
+import { Service } from './service.js';
+
+/** The entry of one HSM process: the only process that touches its token. */
+const say = (line: Launched): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
+
+async function readLaunch(): Promise<Launch> {
+  process.stdin.setEncoding('utf8');
+  let text = '';
+  while (!text.includes('\n')) {
+    const [chunk] = (await once(process.stdin, 'data')) as [string];
+    text += chunk;
+  }
+  return launch.parse(JSON.parse(text.slice(0, text.indexOf('\n'))));
+}
+
+function startHeartbeat(): void {
+  const turns = new Int32Array(new SharedArrayBuffer(4));
+  const intervalMs = LIMITS.heartbeat_interval_ms;
+  setInterval(() => Atomics.add(turns, 0, 1), intervalMs / 2).unref();
+  const path = entryPath(import.meta.url, './heartbeat-worker.js');
+  new Worker(path, { workerData: { fd: HEARTBEAT_FD, intervalMs, turns } }).unref();
+}
+
+/** Opens the token that the daemon means, and no other; an absent one is never made in its place. */
+function openToken(settings: Launch, soPin: Buffer, userPin: Buffer, log: Logger): Token {
+  prepareTokenDirectory(settings.directory);
+  const torn = sweepTornFiles(settings.directory);
+  if (torn.length > 0) log.warn({ torn }, 'torn files of objects were put aside');
+  const token = Token.open({ profile: loadModuleProfile(), directory: settings.directory });
+  const { initialized, serial } = token.info;
+  if (settings.serial === null && !initialized) {
+    token.initialize({ label: settings.hsm, soPin, userPin });
+  } else if (!initialized || serial !== settings.serial) {
+    const found = initialized ? `the token ${serial}` : 'no token';
+    throw new KeyspanError('HsmDeviceError', `expected token ${settings.serial}, found ${found}`);
+  }
+  token.loginUser(userPin);
+  return token;
+}
+
+/** Proves in idle moments the copies that nobody asked for yet. */
+function proveInBackground(machine: Machine): void {
+  const step = (): void => {
+    if (machine.phase === 'member' && machine.member.keyring.proveSome(20)) setTimeout(step, 5);
+  };
+  setTimeout(step, 500).unref();
+}
+
+async function serve(settings: Launch, log: Logger): Promise<void> {
+  const soPin = Buffer.from(settings.soPin, 'base64');
+  const userPin = Buffer.from(settings.userPin, 'base64');
+  const { hsm, cluster, boot, directory } = settings;
+  const token = openToken(settings, soPin, userPin, log);
+  selfTest(token);
+  const { install } = new Installer({ directory, cluster });
+  const identity = { hsm, cluster, boot, soPin, userPin };
+  const machine = new Machine({ identity, token, install });
+  if (!machine.load()) machine.forget();
+  const service = new Service({ machine, log });
+  await service.listen(settings.socket);
+  proveInBackground(machine);
+  const stop = (): void => {
+    void service.drain().finally(() => process.exit(0));
+    setTimeout(() => process.exit(1), LIMITS.hsm_stop_timeout_ms).unref();
+  };
+  process.stdin.once('end', stop).once('error', stop).resume();
+  process.once('SIGTERM', stop);
+  // a Ctrl-C in the operator's terminal reaches the whole group; the daemon decides the order of stopping
+  process.on('SIGINT', () => undefined);
+  say({ listening: true, serial: token.info.serial });
+  log.info({ keys: machine.keyCount, phase: machine.phase }, 'the HSM serves');
+}
+
+const log = openLog({ name: 'hsm' });
+try {
+  startHeartbeat();
+  await serve(await readLaunch(), log);
+} catch (error) {
+  log.fatal({ err: error }, 'the HSM cannot start');
+  const message = error instanceof Error ? error.message : 'unknown';
+  say({ failed: error instanceof KeyspanError ? error.code : 'HsmDeviceError', message });
+  process.exitCode = 1;
+  process.stdin.destroy();
+  setTimeout(() => process.exit(1), 200);
+}

@@ -1,0 +1,106 @@
+import { KeyspanError } from '../core/errors.js';
+import {
+  HSM_OPERATIONS,
+  type HsmFields,
+  type HsmOperation,
+  type HsmResults,
+} from '../protocol/hsm-frames.js';
+import { admit, type Session } from './authority.js';
+import * as data from './data-operations.js';
+import { found, handover, identity, join, joinOffer } from './joining.js';
+import * as keys from './key-operations.js';
+import type { Machine } from './machine.js';
+import * as users from './user-operations.js';
+
+export interface OperationRequest {
+  readonly operation: string;
+  readonly epoch: number;
+  /** 0 when the frame names no session */
+  readonly session: number;
+  readonly fields: unknown;
+}
+
+type Open<Op extends HsmOperation> = (
+  machine: Machine,
+  fields: HsmFields<Op>,
+) => HsmResults[Op] | Promise<HsmResults[Op]>;
+type LoggedIn<Op extends HsmOperation> = (
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<Op>,
+) => HsmResults[Op] | Promise<HsmResults[Op]>;
+
+function info(machine: Machine): HsmResults['info'] {
+  return {
+    serial: machine.token.info.serial,
+    keys: machine.keyCount,
+    users: machine.users.size,
+    sessions: machine.sessionCount,
+    hotKeys: machine.phase === 'member' ? machine.member.keyring.hotSize : 0,
+    epoch: machine.epoch,
+    phase: machine.phase,
+  };
+}
+
+/** Operations that need no login. */
+const OPEN: { readonly [Op in HsmOperation]?: Open<Op> } = {
+  info,
+  identity,
+  found,
+  'join-offer': joinOffer,
+  join,
+  login: users.login,
+  'user-list': users.listUsers,
+};
+
+const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
+  handover,
+  logout: users.logout,
+  activate: users.activate,
+  'user-create': users.createUser,
+  'user-delete': users.deleteUser,
+  'user-change-password': users.changePassword,
+  generate: keys.generate,
+  insert: keys.insert,
+  extract: keys.extract,
+  find: keys.find,
+  destroy: keys.destroy,
+  discard: keys.discard,
+  inventory: keys.inventory,
+  'cluster-key': keys.clusterKey,
+  random: data.random,
+  encrypt: data.encrypt,
+  decrypt: data.decrypt,
+  reencrypt: data.reencrypt,
+  'data-key': data.dataKey,
+};
+
+type AnyOpen = (machine: Machine, fields: unknown) => unknown;
+type AnyLoggedIn = (machine: Machine, session: Session, fields: unknown) => unknown;
+
+const isOperation = (name: string): name is HsmOperation => Object.hasOwn(HSM_OPERATIONS, name);
+
+/**
+ * Runs one operation: its form, then the authority's decision, then the work. The answer is a value or, where something is
+ * waited for, a promise.
+ * @throws KeyspanError with a code that begins with `Hsm`
+ */
+export function perform(machine: Machine, request: OperationRequest): unknown {
+  const { operation } = request;
+  if (!isOperation(operation)) throw new KeyspanError('HsmBadFrame', 'no such operation');
+  const session = machine.session(request.session);
+  const { phase, epoch } = machine;
+  const refusal = admit(operation, request.epoch, { phase, epoch, session });
+  if (refusal) throw new KeyspanError(refusal.refuse, refusal.message);
+  const fields = HSM_OPERATIONS[operation].fields.safeParse(request.fields);
+  if (!fields.success) {
+    const issue = fields.error.issues[0];
+    const where = issue?.path.join('.') ?? '';
+    throw new KeyspanError('HsmBadFrame', `${operation}: ${where} ${issue?.message ?? ''}`);
+  }
+  if (HSM_OPERATIONS[operation].mutating) machine.noteEpoch(request.epoch);
+  if (session && LOGGED_IN[operation]) {
+    return (LOGGED_IN[operation] as AnyLoggedIn)(machine, session, fields.data);
+  }
+  return (OPEN[operation] as AnyOpen)(machine, fields.data);
+}

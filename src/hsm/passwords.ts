@@ -1,0 +1,66 @@
+import { createHmac, randomBytes, scrypt, type ScryptOptions } from 'node:crypto';
+import { asBuffer, equalConstantTime } from '../core/bytes.js';
+import { LIMITS } from '../core/limits.js';
+import { TaskQueue } from '../core/queue.js';
+import type { UserRecord } from './records.js';
+
+const SCRYPT: ScryptOptions = { N: 1 << 14, r: 8, p: 1 };
+const HASH_BYTES = 32;
+
+export interface PasswordHash {
+  readonly salt: Uint8Array;
+  readonly hash: Uint8Array;
+}
+
+/**
+ * Hashes passwords with scrypt off the main thread, a few at once. After a success it remembers an HMAC of the password
+ * under a key of this boot, so that the many logins of one user cost one hash.
+ */
+export class Passwords {
+  readonly #bootKey = randomBytes(32);
+  readonly #proven = new Map<string, { salt: Uint8Array; mac: Buffer }>();
+  readonly #decoySalt = randomBytes(16);
+  readonly #queue = new TaskQueue({
+    concurrent: LIMITS.hsm_hash_concurrent_max,
+    waiting: LIMITS.channel_inflight_max,
+    refusal: 'HsmBusy',
+  });
+
+  async hash(password: string): Promise<PasswordHash> {
+    const salt = randomBytes(16);
+    return { salt, hash: await this.#scrypt(password, salt) };
+  }
+
+  /** Whether the password is the user's; for no user it takes as long and is false. */
+  async matches(user: UserRecord | null, password: string): Promise<boolean> {
+    if (user === null) {
+      await this.#scrypt(password, this.#decoySalt);
+      return false;
+    }
+    const mac = this.#mac(user, password);
+    const proven = this.#proven.get(user.username);
+    if (proven && equalConstantTime(proven.salt, user.salt)) {
+      if (equalConstantTime(proven.mac, mac)) return true;
+    }
+    const hash = await this.#scrypt(password, user.salt);
+    const right = equalConstantTime(hash, user.hash);
+    if (right) this.#proven.set(user.username, { salt: user.salt, mac });
+    return right;
+  }
+
+  #mac(user: UserRecord, password: string): Buffer {
+    const hmac = createHmac('sha256', this.#bootKey);
+    return hmac.update(asBuffer(user.salt)).update(password, 'utf8').digest();
+  }
+
+  #scrypt(password: string, salt: Uint8Array): Promise<Buffer> {
+    return this.#queue.run(
+      () =>
+        new Promise<Buffer>((resolve, reject) => {
+          scrypt(password, salt, HASH_BYTES, SCRYPT, (error, key) =>
+            error ? reject(error) : resolve(key),
+          );
+        }),
+    );
+  }
+}

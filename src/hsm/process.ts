@@ -1,0 +1,181 @@
+import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
+import { monotonic } from '../core/clock.js';
+import { pause, type Deadline, hasPassed } from '../core/deadline.js';
+import { entryPath } from '../core/entry.js';
+import { LIMITS } from '../core/limits.js';
+import { HEARTBEAT_FD, launched, type Launch, type Launched } from './launch.js';
+
+export interface ProcessEvents {
+  /** the process listens, or says why it cannot */
+  readonly launched: (line: Launched) => void;
+  readonly exited: () => void;
+  /** no heartbeat for LIMITS.heartbeat_missed_ms, or a main thread busy for LIMITS.hsm_busy_max_ms */
+  readonly silent: () => void;
+  /** a heartbeat after a silence */
+  readonly heard: () => void;
+}
+
+const PID_FILE = 'pid';
+const BUSY = 'b'.charCodeAt(0);
+const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_PKCS11_MODULE'];
+
+/** One operating-system process around one token, seen from the daemon. */
+export class HsmProcess {
+  readonly #child: ChildProcess;
+  readonly #directory: string;
+  readonly #events: ProcessEvents;
+  readonly #exit: Promise<void>;
+  #watch: NodeJS.Timeout | undefined;
+  #lastBeat = monotonic();
+  #lastTurn = monotonic();
+  #lastTick = monotonic();
+  #silent = false;
+
+  constructor(options: { launch: Launch; logFile: string; events: ProcessEvents }) {
+    const { launch, logFile, events } = options;
+    this.#directory = launch.directory;
+    this.#events = events;
+    mkdirSync(launch.directory, { recursive: true, mode: 0o700 });
+    const log = openSync(logFile, 'a', 0o600);
+    const env = Object.fromEntries(FORWARDED.map((name) => [name, process.env[name]]));
+    this.#child = spawn(
+      process.execPath,
+      [entryPath(import.meta.url, './main.js'), launch.hsm],
+      { stdio: ['pipe', 'pipe', log, 'pipe'], env, cwd: '/' },
+    );
+    closeSync(log);
+    this.#remember();
+    this.#exit = new Promise((resolve) => this.#child.once('exit', () => resolve()));
+    this.#child.once('error', () => this.#ended());
+    this.#child.once('exit', () => this.#ended());
+    this.#listen();
+    const stdin = this.#child.stdin as Writable;
+    stdin.on('error', () => undefined);
+    stdin.write(`${JSON.stringify(launch)}\n`);
+  }
+
+  get pid(): number | undefined {
+    return this.#child.exitCode === null && this.#child.signalCode === null
+      ? this.#child.pid
+      : undefined;
+  }
+
+  signal(name: 'SIGKILL' | 'SIGTERM' | 'SIGSTOP' | 'SIGCONT'): void {
+    if (this.pid !== undefined) this.#child.kill(name);
+  }
+
+  /** Asks it to end, and kills it when it has not by the deadline. */
+  async stop(deadline: Deadline): Promise<void> {
+    this.signal('SIGTERM');
+    while (this.pid !== undefined && !hasPassed(deadline)) {
+      await Promise.race([this.#exit, pause(20)]);
+    }
+    this.signal('SIGKILL');
+    if (this.pid !== undefined) await this.#exit;
+  }
+
+  /** From now on a silence is one. */
+  watchHeartbeat(): void {
+    this.#lastBeat = this.#lastTurn = this.#lastTick = monotonic();
+    this.#watch ??= setInterval(() => this.#look(), LIMITS.heartbeat_interval_ms);
+  }
+
+  #remember(): void {
+    const { pid } = this.#child;
+    if (pid === undefined) return;
+    const line = JSON.stringify({ pid, startedAt: startTime(pid) ?? '' });
+    writeFileSync(join(this.#directory, PID_FILE), line, { mode: 0o600 });
+  }
+
+  #ended(): void {
+    clearInterval(this.#watch);
+    rmSync(join(this.#directory, PID_FILE), { force: true });
+    this.#events.exited();
+  }
+
+  #listen(): void {
+    let text = '';
+    const stdout = this.#child.stdout as Readable;
+    stdout.setEncoding('utf8').on('data', (chunk: string) => {
+      text += chunk;
+      if (!text.includes('\n')) return;
+      const line = parseLine(text.slice(0, text.indexOf('\n')));
+      text = '';
+      if (line) this.#events.launched(line);
+    });
+    const beats = this.#child.stdio[HEARTBEAT_FD] as Readable;
+    beats.on('data', (marks: Buffer) => this.#beat(marks));
+    beats.on('error', () => undefined);
+  }
+
+  #beat(marks: Buffer): void {
+    this.#lastBeat = monotonic();
+    if (marks[marks.length - 1] !== BUSY) this.#lastTurn = this.#lastBeat;
+    if (!this.#silent) return;
+    this.#silent = false;
+    this.#events.heard();
+  }
+
+  /** A daemon that stood still itself has heard nothing either: then the heartbeats that wait are read first. */
+  #look(): void {
+    const now = monotonic();
+    const late = now - this.#lastTick > 2 * LIMITS.heartbeat_interval_ms;
+    this.#lastTick = now;
+    if (late || this.#silent) return;
+    const quiet = now - this.#lastBeat > LIMITS.heartbeat_missed_ms;
+    if (!quiet && now - this.#lastTurn <= LIMITS.hsm_busy_max_ms) return;
+    this.#silent = true;
+    this.#events.silent();
+  }
+}
+
+function parseLine(text: string): Launched | undefined {
+  try {
+    return launched.parse(JSON.parse(text));
+  } catch {
+    return undefined;
+  }
+}
+
+/** When a process began, so that a pid that was given again is not mistaken for it. */
+export function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    // the command in parentheses may contain spaces; field 22 is the start time
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+  } catch {
+    if (process.platform === 'linux') return undefined;
+    const ps = spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' });
+    return ps.status === 0 ? ps.stdout.trim() : undefined;
+  }
+}
+
+/**
+ * Ends the process that a daemon before this one left on the token in `directory`, also a stopped one: two processes on one
+ * token would both serve.
+ * @returns whether there was one
+ */
+export async function endLeftover(directory: string): Promise<boolean> {
+  const file = join(directory, PID_FILE);
+  let left: { pid: number; startedAt: string };
+  try {
+    left = JSON.parse(readFileSync(file, 'utf8')) as typeof left;
+  } catch {
+    return false;
+  }
+  const alive = (): boolean => startTime(left.pid) === left.startedAt;
+  const found = Number.isInteger(left.pid) && left.pid > 1 && alive();
+  while (found && alive()) {
+    try {
+      process.kill(left.pid, 'SIGKILL');
+    } catch {
+      break;
+    }
+    await pause(10);
+  }
+  rmSync(file, { force: true });
+  return found;
+}

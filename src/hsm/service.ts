@@ -1,0 +1,171 @@
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { KeyspanError, isErrorCode, type ErrorCode } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
+import { FRAME_VERSION, RECORD_VERSION, hello, type HsmResults } from '../protocol/hsm-frames.js';
+import type { Machine } from './machine.js';
+import { perform } from './operations.js';
+
+/** Serves the frame protocol on a unix socket. Sessions belong to the connection that logged in and end with it. */
+export class Service {
+  readonly #machine: Machine;
+  readonly #log: Logger;
+  readonly #server: Server;
+  readonly #connections = new Set<Connection>();
+
+  constructor(options: { machine: Machine; log: Logger }) {
+    this.#machine = options.machine;
+    this.#log = options.log;
+    this.#server = createServer((socket) => this.#accept(socket));
+  }
+
+  async listen(path: string): Promise<void> {
+    rmSync(path, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(path, resolve);
+    });
+    chmodSync(path, 0o600);
+  }
+
+  /** Takes no more requests and lets those that run come to their end. */
+  async drain(): Promise<void> {
+    this.#server.close();
+    await Promise.allSettled([...this.#connections].map((connection) => connection.idle()));
+    for (const connection of this.#connections) connection.close();
+  }
+
+  #accept(socket: Socket): void {
+    const connection = new Connection(this.#machine, socket, this.#log);
+    this.#connections.add(connection);
+    socket.once('close', () => this.#connections.delete(connection));
+  }
+}
+
+class Connection {
+  readonly #machine: Machine;
+  readonly #socket: Socket;
+  readonly #log: Logger;
+  readonly #reader = new FrameReader();
+  readonly #writer: FrameWriter;
+  readonly #sessions = new Set<number>();
+  readonly #running = new Set<Promise<void>>();
+  #greeted = false;
+
+  constructor(machine: Machine, socket: Socket, log: Logger) {
+    this.#machine = machine;
+    this.#socket = socket;
+    this.#log = log;
+    this.#writer = new FrameWriter((bytes) => {
+      if (socket.writable) socket.write(bytes);
+    });
+    socket.setTimeout(LIMITS.frame_hello_timeout_ms, () => {
+      if (!this.#greeted) socket.destroy();
+    });
+    socket.on('data', (chunk) => this.#receive(chunk));
+    socket.on('error', (error) => log.debug({ err: error }, 'connection failed'));
+    socket.once('close', () => this.#end());
+    const { hsm, cluster, boot } = machine.identity;
+    const { epoch, phase } = machine;
+    const versions = { hello: FRAME_VERSION, recordVersion: RECORD_VERSION };
+    this.#writer.push({ ...versions, hsm, cluster, boot, epoch, phase });
+  }
+
+  async idle(): Promise<void> {
+    await Promise.allSettled(this.#running);
+    this.#writer.flush();
+  }
+
+  close(): void {
+    this.#socket.destroySoon();
+  }
+
+  #end(): void {
+    for (const id of this.#sessions) this.#machine.closeSession(id);
+  }
+
+  #receive(chunk: Buffer): void {
+    try {
+      for (const frame of this.#reader.push(chunk)) {
+        if (this.#greeted) this.#answer(frame);
+        else this.#greet(frame);
+      }
+    } catch (error) {
+      this.#log.warn({ err: error }, 'connection ended: frames cannot be read');
+      this.#socket.destroy();
+    }
+    this.#writer.flush();
+  }
+
+  #greet(frame: unknown): void {
+    const parsed = hello.safeParse(frame);
+    const { hsm, cluster } = this.#machine.identity;
+    const ours = parsed.success && parsed.data.hsm === hsm && parsed.data.cluster === cluster;
+    if (!ours || parsed.data.recordVersion !== RECORD_VERSION) {
+      throw new KeyspanError('HsmProtocol');
+    }
+    this.#greeted = true;
+    this.#socket.setTimeout(0);
+  }
+
+  #answer(frame: unknown): void {
+    if (!isRequest(frame)) throw new KeyspanError('HsmBadFrame', 'the frame is not a request');
+    const [id, timeoutMs, epoch, operation, session, fields] = frame;
+    if (timeoutMs <= 0) return this.#fail(id, new KeyspanError('HsmDeadlineExceeded'));
+    try {
+      const own = session === 0 || this.#sessions.has(session) ? session : 0;
+      const result = perform(this.#machine, { operation, epoch, session: own, fields });
+      if (result instanceof Promise) this.#wait(id, operation, result);
+      else this.#writer.push([id, 0, result]);
+    } catch (error) {
+      this.#fail(id, error);
+    }
+  }
+
+  #wait(id: number, operation: string, result: Promise<unknown>): void {
+    if (this.#running.size >= LIMITS.channel_inflight_max) {
+      return this.#fail(id, new KeyspanError('HsmBusy'));
+    }
+    const run = result
+      .then((value) => {
+        if (operation === 'login') this.#own((value as HsmResults['login']).session);
+        this.#writer.push([id, 0, value]);
+      })
+      .catch((error: unknown) => this.#fail(id, error))
+      .finally(() => this.#running.delete(run));
+    this.#running.add(run);
+  }
+
+  #own(session: number): void {
+    if (this.#socket.destroyed) this.#machine.closeSession(session);
+    else this.#sessions.add(session);
+  }
+
+  #fail(id: number, error: unknown): void {
+    const [code, message] = publicError(error);
+    if (code === 'HsmDeviceError') this.#log.error({ err: error }, 'the token failed');
+    this.#writer.push([id, 1, code, message]);
+  }
+}
+
+type Request = [number, number, number, string, number, unknown];
+
+function isRequest(frame: unknown): frame is Request {
+  return (
+    Array.isArray(frame) &&
+    frame.length === 6 &&
+    Number.isInteger(frame[0]) &&
+    typeof frame[1] === 'number' &&
+    Number.isInteger(frame[2]) &&
+    typeof frame[3] === 'string' &&
+    Number.isInteger(frame[4])
+  );
+}
+
+/** What the peer may read: code and sentence, never the cause. */
+function publicError(error: unknown): [ErrorCode, string] {
+  if (error instanceof KeyspanError && isErrorCode(error.code)) return [error.code, error.message];
+  return ['HsmDeviceError', 'the HSM failed'];
+}

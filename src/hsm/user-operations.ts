@@ -1,0 +1,123 @@
+import { KeyspanError } from '../core/errors.js';
+import { RECORD_VERSION, type HsmFields, type HsmResults } from '../protocol/hsm-frames.js';
+import {
+  beginLogin,
+  endLogin,
+  mayChangePassword,
+  mayCreateUser,
+  mayDeleteUser,
+  type Refusal,
+  type Session,
+} from './authority.js';
+import type { Machine } from './machine.js';
+import type { UserRecord } from './records.js';
+
+export function refuse(refusal: Refusal | undefined): void {
+  if (refusal) throw new KeyspanError(refusal.refuse, refusal.message);
+}
+
+export async function login(
+  machine: Machine,
+  fields: HsmFields<'login'>,
+): Promise<HsmResults['login']> {
+  const start = beginLogin(machine.user(fields.username));
+  if ('refuse' in start) throw new KeyspanError(start.refuse, start.message);
+  const matches = await machine.passwords.matches(start.verify, fields.password);
+  // the record may have changed while the password was hashed: the decision is about the newest
+  const user = start.verify && (machine.user(fields.username) ?? null);
+  if (user?.locked === true) throw new KeyspanError('HsmUserLocked');
+  const outcome = endLogin(user, matches);
+  if (outcome.persist) machine.putUser(outcome.persist);
+  if (outcome.refuse || !user) throw new KeyspanError(outcome.refuse ?? 'HsmCredentialsRefused');
+  const session = machine.openSession(user.username, user.role);
+  return { session: session.id, role: session.role };
+}
+
+export function logout(machine: Machine, session: Session): Record<string, never> {
+  machine.closeSession(session.id);
+  return {};
+}
+
+export async function newUser(
+  machine: Machine,
+  user: { username: string; role: UserRecord['role']; password: string },
+): Promise<UserRecord> {
+  const { salt, hash } = await machine.passwords.hash(user.password);
+  return {
+    version: RECORD_VERSION,
+    username: user.username.toLowerCase(),
+    role: user.role,
+    revision: 1,
+    salt,
+    hash,
+    failures: 0,
+    locked: false,
+  };
+}
+
+async function setPassword(machine: Machine, user: UserRecord, password: string): Promise<void> {
+  const { salt, hash } = await machine.passwords.hash(password);
+  const now = machine.user(user.username) ?? user;
+  const role = now.role === 'unactivated-admin' ? 'admin' : now.role;
+  const revision = now.revision + 1;
+  machine.putUser({ ...now, role, revision, salt, hash, failures: 0, locked: false });
+}
+
+/** The one thing that an unactivated admin may do: become an admin, with a password of its own. */
+export async function activate(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'activate'>,
+): Promise<Record<string, never>> {
+  const user = machine.user(session.username);
+  if (!user) throw new KeyspanError('HsmUserNotFound');
+  await setPassword(machine, user, fields.password);
+  machine.closeSessionsOf(user.username);
+  return {};
+}
+
+export function listUsers(machine: Machine): HsmResults['user-list'] {
+  const users = [...machine.users.values()].map(({ username, role, locked }) => ({
+    username,
+    role,
+    locked,
+  }));
+  return { users };
+}
+
+export async function createUser(
+  machine: Machine,
+  _session: Session,
+  fields: HsmFields<'user-create'>,
+): Promise<Record<string, never>> {
+  const name = fields.username.toLowerCase();
+  refuse(mayCreateUser(machine.users, name));
+  const user = await newUser(machine, fields);
+  refuse(mayCreateUser(machine.users, name));
+  machine.putUser(user);
+  return {};
+}
+
+export function deleteUser(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'user-delete'>,
+): Record<string, never> {
+  const user = machine.user(fields.username);
+  refuse(mayDeleteUser(session, user, fields.role));
+  if (user) machine.deleteUser(user.username);
+  return {};
+}
+
+export async function changePassword(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'user-change-password'>,
+): Promise<Record<string, never>> {
+  const user = machine.user(fields.username);
+  refuse(mayChangePassword(session, user, fields.role));
+  if (!user) throw new KeyspanError('HsmUserNotFound');
+  await setPassword(machine, user, fields.password);
+  machine.closeSessionsOf(user.username, session.id);
+  return {};
+}
