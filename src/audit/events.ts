@@ -1,0 +1,210 @@
+import type { Clock } from '../core/clock.js';
+import { LIMITS } from '../core/limits.js';
+import { fitsLine, type AuditLog, type AuditRecord } from './audit-log.js';
+import { Metrics, type Counter, type Histogram } from './metrics.js';
+
+/** One request that was answered, at any door. */
+export interface RequestEvent {
+  readonly requestId: string;
+  /** the interface: `websocket`, `kms`, `xks`, … */
+  readonly door: string;
+  /** the caller's ARN */
+  readonly principal: string;
+  /** a known action, or `Unknown`: a caller's own text would make counters without end */
+  readonly action: string;
+  /** the ARN of what was worked on */
+  readonly resource?: string | undefined;
+  /** the error that was answered; absent after a success */
+  readonly code?: string | undefined;
+  /** the HSM that did the work */
+  readonly hsm?: string | undefined;
+  readonly latencyMs: number;
+  /** the HSM whose ENI the request came in by */
+  readonly entry?: string | undefined;
+}
+
+export interface HsmStateEvent {
+  readonly cluster: string;
+  readonly hsm: string;
+  readonly from: string;
+  readonly to: string;
+  readonly reason?: string | undefined;
+}
+
+export interface ClusterStateEvent {
+  readonly cluster: string;
+  readonly from: string;
+  readonly to: string;
+  readonly reason?: string | undefined;
+}
+
+/** A login of an HSM user. */
+export interface LoginEvent {
+  readonly cluster: string;
+  readonly hsm?: string | undefined;
+  readonly user: string;
+  readonly role?: string | undefined;
+  /** why it was refused; absent after a success */
+  readonly code?: string | undefined;
+}
+
+/** A client that was turned away before it was known who it is. */
+export interface RefusalEvent {
+  readonly door: string;
+  readonly peer?: string | undefined;
+  readonly code: string;
+}
+
+/** A step in the life of an HSM key: `live`, `abandoned`, `destroyed`, `quarantined`, `repaired`. */
+export interface KeyEvent {
+  readonly cluster: string;
+  readonly key: string;
+  readonly step: string;
+  readonly hsm?: string | undefined;
+}
+
+export interface CertificateEvent {
+  readonly principal: string;
+  readonly serial: string;
+  readonly notAfter: string;
+}
+
+/** What the operator had done through the admin socket. */
+export interface OperatorEvent {
+  readonly action: string;
+  readonly target?: string | undefined;
+  readonly code?: string | undefined;
+}
+
+export interface DaemonEvent {
+  readonly step: 'started' | 'stopping' | 'stopped';
+  readonly version: string;
+  readonly pid: number;
+}
+
+interface RequestSeries {
+  readonly counter: Counter;
+  readonly latency: Histogram;
+}
+
+/**
+ * What happens in the business, one function for each event: it writes the audit line and moves
+ * the counter together, so that neither can be forgotten.
+ */
+export class Events {
+  readonly #log: AuditLog;
+  readonly #clock: Clock;
+  readonly #metrics = new Metrics();
+  readonly #requests = new Map<string, RequestSeries>();
+  #timeMs = Number.NaN;
+  #time = '';
+
+  constructor(log: AuditLog, clock: Clock) {
+    this.#log = log;
+    this.#clock = clock;
+  }
+
+  /** Called for each request: cheap, and it neither blocks nor throws. */
+  requestEvent(event: RequestEvent): void {
+    const { door, action, code, latencyMs } = event;
+    const series = this.#requestSeries(door, action, code ?? 'ok');
+    series.counter.value += 1;
+    series.latency.observe(latencyMs);
+    const time = this.#now();
+    // the order of the members is the order in the file; absent ones are left out
+    const record = {
+      time,
+      event: 'request',
+      requestId: event.requestId,
+      door,
+      principal: event.principal,
+      action,
+      resource: event.resource,
+      code,
+      hsm: event.hsm,
+      latencyMs: Math.round(latencyMs * 1000) / 1000,
+      entry: event.entry,
+    };
+    const line = JSON.stringify(record);
+    if (fitsLine(line)) this.#log.writeLine(line, time);
+    else this.#log.write(record);
+  }
+
+  hsmStateEvent(event: HsmStateEvent): void {
+    this.#metrics.counter('keyspan_hsm_state_changes_total', { to: event.to }).value += 1;
+    this.#write('hsm.state', event);
+  }
+
+  clusterStateEvent(event: ClusterStateEvent): void {
+    this.#metrics.counter('keyspan_cluster_state_changes_total', { to: event.to }).value += 1;
+    this.#write('cluster.state', event);
+  }
+
+  loginEvent(event: LoginEvent): void {
+    const result = event.code ?? 'ok';
+    this.#metrics.counter('keyspan_logins_total', { result }).value += 1;
+    this.#write('user.login', event);
+  }
+
+  refusalEvent(event: RefusalEvent): void {
+    const { door, code } = event;
+    this.#metrics.counter('keyspan_refusals_total', { door, code }).value += 1;
+    this.#write('client.refused', event);
+  }
+
+  keyEvent(event: KeyEvent): void {
+    this.#metrics.counter('keyspan_hsm_keys_total', { step: event.step }).value += 1;
+    this.#write('key.step', event);
+  }
+
+  certificateEvent(event: CertificateEvent): void {
+    this.#metrics.counter('keyspan_certificates_issued_total').value += 1;
+    this.#write('certificate.issued', event);
+  }
+
+  operatorEvent(event: OperatorEvent): void {
+    const { action, code } = event;
+    const result = code ?? 'ok';
+    this.#metrics.counter('keyspan_operator_actions_total', { action, result }).value += 1;
+    this.#write('operator.action', event);
+  }
+
+  daemonEvent(event: DaemonEvent): void {
+    this.#metrics.counter('keyspan_daemon_steps_total', { step: event.step }).value += 1;
+    this.#write('daemon.step', event);
+  }
+
+  /** The present values by their Prometheus names. */
+  counters(): Record<string, number> {
+    const dropped = this.#log.droppedTotal;
+    return { ...this.#metrics.snapshot(), keyspan_audit_lines_dropped_total: dropped };
+  }
+
+  #write(name: string, members: object): void {
+    const record: AuditRecord = { time: this.#now(), event: name, ...members };
+    this.#log.write(record);
+  }
+
+  /** Writing a date costs more than the rest of an event: it is done once a millisecond. */
+  #now(): string {
+    const ms = Math.floor(this.#clock.civil());
+    if (ms !== this.#timeMs) {
+      this.#timeMs = ms;
+      this.#time = new Date(ms).toISOString();
+    }
+    return this.#time;
+  }
+
+  #requestSeries(door: string, action: string, code: string): RequestSeries {
+    const id = `${door} ${action} ${code}`;
+    const known = this.#requests.get(id);
+    if (known) return known;
+    const series = {
+      counter: this.#metrics.counter('keyspan_requests_total', { door, action, code }),
+      latency: this.#metrics.histogram('keyspan_request_latency_ms', { door, action }),
+    };
+    // beyond the bound of the registry the series are shared; then there is nothing to keep
+    if (this.#requests.size < LIMITS.metrics_series_max) this.#requests.set(id, series);
+    return series;
+  }
+}

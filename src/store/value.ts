@@ -1,0 +1,28 @@
+import { Decoder, Encoder } from 'cbor-x';
+import { KeyspanError } from '../core/errors.js';
+
+const encoder = new Encoder({ useRecords: false, tagUint8Array: false });
+const decoder = new Decoder({ useRecords: false, mapsAsObjects: true });
+
+/** What checks and types a decoded value; a zod schema is one. */
+export interface Schema<T> {
+  parse(value: unknown): T;
+}
+
+/** A CBOR map (RFC 8949) whose first member, `v`, is the version of its form. */
+export function encodeValue(version: number, members: object): Uint8Array {
+  return encoder.encode({ v: version, ...members });
+}
+
+/**
+ * Reads what `encodeValue` made. The schema sees `v` too: a form that has several versions is a
+ * union over it. Blobs may share memory with `bytes`.
+ * @throws StoreCorrupt when the bytes are no CBOR or the schema refuses them
+ */
+export function decodeValue<T>(bytes: Uint8Array, schema: Schema<T>): T {
+  try {
+    return schema.parse(decoder.decode(bytes));
+  } catch (cause) {
+    throw new KeyspanError('StoreCorrupt', 'A stored value cannot be read.', { cause });
+  }
+}
