@@ -85,7 +85,10 @@ export const LIMITS = {
   // KMS (KMS API reference and quotas)
   kms_plaintext_max_bytes: 4_096,
   kms_ciphertext_max_bytes: 6_144,
+  kms_context_max_bytes: 8_192,
+  kms_tags_max: 50,
   kms_policy_max_bytes: 32_768,
+  policy_cache_max: 512,
   kms_keys_max: 100_000,
   kms_aliases_per_key_max: 50,
   kms_on_demand_rotations_max: 25,
