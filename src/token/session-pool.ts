@@ -22,7 +22,7 @@ export class SessionPool {
   /** open sessions: taken, free and retired; 0 <= #open <= #max */
   #open = 0;
 
-  constructor(cryptoki: Cryptoki, slot: () => Handle, max = LIMITS.hsm_token_sessions_max) {
+  constructor(cryptoki: Cryptoki, slot: () => Handle, max: number = LIMITS.hsm_token_sessions_max) {
     this.#cryptoki = cryptoki;
     this.#slot = slot;
     this.#max = max;

@@ -1,9 +1,9 @@
 import { asBuffer } from '../core/bytes.js';
-import { KeyspanError } from '../core/errors.js';
+import { isKeyspanError, KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
-import { attempt } from './ckr.js';
+import { attempt, tokenError } from './ckr.js';
 import { AES_KEY_GEN, AES_KWP } from './mechanism.js';
-import { ofAes256, storedAesKey } from './template.js';
+import { ofAes256, storedAesKey, type StoredKey } from './template.js';
 import type { Handle, Token } from './token.js';
 
 /** more than any key wraps to: an RSA-4096 private key is about 2.4 KiB */
@@ -45,14 +45,32 @@ export function unwrapToToken(
   if (recordBytes.length === 0 || recordBytes.length > LIMITS.hsm_record_max_bytes) {
     throw new KeyspanError('HsmBadFrame', "the length of the key's record is out of range");
   }
-  const template = storedAesKey({ place: 'token', recordBytes, label });
-  return attempt('C_UnwrapKey', () =>
+  const unwrap = (key: StoredKey): Handle =>
     token.cryptoki.C_UnwrapKey(
       token.anchor,
       AES_KWP,
       asBuffer(unwrapping),
       asBuffer(blob),
-      template,
-    ),
-  );
+      storedAesKey(key),
+    );
+  try {
+    return unwrap({ place: 'token', recordBytes, label });
+  } catch (error) {
+    const failure = tokenError(error, 'C_UnwrapKey');
+    if (!isKeyspanError(failure, 'HsmDeviceError') || opens(token, unwrap)) throw failure;
+    throw new KeyspanError('HsmDataInvalid', undefined, { cause: failure });
+  }
+}
+
+/**
+ * Whether the blob unwraps in memory. SoftHSM answers CKR_GENERAL_ERROR to a bad blob as well as to
+ * a full disk; this tells them apart.
+ */
+function opens(token: Token, unwrap: (key: StoredKey) => Handle): boolean {
+  try {
+    token.destroy(unwrap({ place: 'session' }));
+    return true;
+  } catch {
+    return false;
+  }
 }
