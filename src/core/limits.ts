@@ -35,7 +35,8 @@ export const LIMITS = {
   attempts_max: 6,
   replicate_concurrent_max: 16,
   create_concurrent_max: 256,
-  ledger_cache_max: 200_000,
+  repair_pause_ms: 250,
+  status_timeout_ms: 500,
   // doors
   request_timeout_ms: 10_000,
   request_size_max_bytes: 262_144,

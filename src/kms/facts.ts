@@ -1,0 +1,212 @@
+import { assert } from '../core/assert.js';
+import type { CommitPart } from '../core/commit.js';
+import { within, type Deadline } from '../core/deadline.js';
+import { isKeyspanError } from '../core/errors.js';
+import type { KmsKeyId, MaterialId } from '../core/ids.js';
+import { KEYSPACE } from '../store/keyspace.js';
+import { Snapshot } from '../store/snapshot.js';
+import type { Store } from '../store/store.js';
+import {
+  decodeFact,
+  type AliasFact,
+  type Fact,
+  type KeyFact,
+  type MaterialFact,
+} from './records.js';
+
+/** A part of a list, in the order of names. */
+export interface PageRequest {
+  /** the name that the page begins behind */
+  readonly after: string | undefined;
+  readonly limit: number;
+}
+
+/** Ways to facts that the store's order does not offer. It may know more than there is. */
+class FactIndex {
+  readonly #accountOfKey = new Map<KmsKeyId, string>();
+  readonly #keysByPlace = new Map<string, Set<string>>();
+  readonly #aliasesByKey = new Map<string, Set<string>>();
+  readonly #facts = new Map<string, KeyFact | AliasFact>();
+
+  put(path: string, fact: Fact): void {
+    if (fact.kind === 'material') return;
+    this.remove(path);
+    this.#facts.set(path, fact);
+    if (fact.kind === 'key') {
+      this.#accountOfKey.set(fact.id, fact.account);
+      addTo(this.#keysByPlace, placeOf(fact), path);
+    } else {
+      addTo(this.#aliasesByKey, fact.targetPath, path);
+    }
+  }
+
+  remove(path: string): void {
+    const fact = this.#facts.get(path);
+    if (!fact) return;
+    this.#facts.delete(path);
+    if (fact.kind === 'key') {
+      this.#keysByPlace.get(placeOf(fact))?.delete(path);
+    } else {
+      removeFrom(this.#aliasesByKey, fact.targetPath, path);
+    }
+  }
+
+  /** An id belongs to one account for ever, also when its key is gone. */
+  accountOfKey(id: KmsKeyId): string | undefined {
+    return this.#accountOfKey.get(id);
+  }
+
+  keyCount(account: string, region: string): number {
+    return this.#keysByPlace.get(`${account}/${region}`)?.size ?? 0;
+  }
+
+  aliasPaths(key: KeyFact): string[] {
+    return [...(this.#aliasesByKey.get(key.path) ?? [])].sort();
+  }
+}
+
+const placeOf = (key: KeyFact): string => `${key.account}/${key.region}`;
+
+function addTo(sets: Map<string, Set<string>>, name: string, member: string): void {
+  const set = sets.get(name);
+  if (set) set.add(member);
+  else sets.set(name, new Set([member]));
+}
+
+function removeFrom(sets: Map<string, Set<string>>, name: string, member: string): void {
+  const set = sets.get(name);
+  set?.delete(member);
+  if (set?.size === 0) sets.delete(name);
+}
+
+/** What KMS knows. Reading is synchronous, from a copy that a watch feeds; writing is a commit. */
+export class Facts implements AsyncDisposable {
+  readonly #store: Store;
+  readonly #snapshot: Snapshot<Fact>;
+  readonly #index: FactIndex;
+
+  private constructor(store: Store, snapshot: Snapshot<Fact>, index: FactIndex) {
+    this.#store = store;
+    this.#snapshot = snapshot;
+    this.#index = index;
+  }
+
+  /** @throws StoreClosed, StoreFailed */
+  static async open(store: Store): Promise<Facts> {
+    const index = new FactIndex();
+    const opened: { snapshot?: Snapshot<Fact> } = {};
+    opened.snapshot = await Snapshot.open(
+      store,
+      KEYSPACE.kms,
+      (entry) => {
+        const fact = decodeFact(entry);
+        index.put(entry.key, fact);
+        return fact;
+      },
+      {
+        onChange: (paths) => {
+          for (const path of paths) {
+            if (opened.snapshot && isGone(opened.snapshot, path)) index.remove(path);
+          }
+        },
+      },
+    );
+    return new Facts(store, opened.snapshot, index);
+  }
+
+  key(account: string, region: string, id: KmsKeyId): KeyFact | undefined {
+    return this.#fact(KEYSPACE.kmsKey(account, region, id), 'key');
+  }
+
+  alias(account: string, region: string, name: string): AliasFact | undefined {
+    return this.#fact(KEYSPACE.kmsAlias(account, region, name), 'alias');
+  }
+
+  targetOf(alias: AliasFact): KeyFact | undefined {
+    return this.#fact(alias.targetPath, 'key');
+  }
+
+  material(key: KeyFact, id: MaterialId): MaterialFact | undefined {
+    return this.#fact(KEYSPACE.kmsMaterial(key.account, key.region, key.id, id), 'material');
+  }
+
+  /** All materials of a key, the oldest first. */
+  materials(key: KeyFact): MaterialFact[] {
+    const prefix = KEYSPACE.kmsMaterials(key.account, key.region, key.id);
+    return this.#snapshot
+      .entries(prefix)
+      .flatMap(({ value }) => (value.kind === 'material' ? [value] : []))
+      .sort((a, b) => a.createdAt - b.createdAt || (a.id < b.id ? -1 : 1));
+  }
+
+  keys(account: string, region: string, page: PageRequest): KeyFact[] {
+    return this.#page(KEYSPACE.kmsKeys(account, region), page).flatMap((fact) =>
+      fact.kind === 'key' ? [fact] : [],
+    );
+  }
+
+  aliases(account: string, region: string, page: PageRequest): AliasFact[] {
+    return this.#page(KEYSPACE.kmsAliases(account, region), page).flatMap((fact) =>
+      fact.kind === 'alias' ? [fact] : [],
+    );
+  }
+
+  /** The aliases that name a key, in the order of their names. */
+  aliasesOf(key: KeyFact): AliasFact[] {
+    return this.#index.aliasPaths(key).flatMap((path) => {
+      const fact = this.#snapshot.get(path)?.value;
+      return fact?.kind === 'alias' && fact.targetPath === key.path ? [fact] : [];
+    });
+  }
+
+  /** The account whose key has this id, for ciphertexts: they name no account. */
+  accountOfKey(id: KmsKeyId): string | undefined {
+    return this.#index.accountOfKey(id);
+  }
+
+  keyCount(account: string, region: string): number {
+    return this.#index.keyCount(account, region);
+  }
+
+  /** @returns the revision, which `shown` waits for. @throws as Store.commit */
+  async commit(part: CommitPart): Promise<number> {
+    return this.#store.commit(part);
+  }
+
+  /** Waits until reading shows a commit: the next request is bound by it. */
+  async shown(revision: number, deadline: Deadline): Promise<void> {
+    await within(this.#snapshot.reached(revision), deadline, 'waiting until the change shows');
+  }
+
+  /** Waits until reading shows all that is in the store at this moment. */
+  async catchUp(deadline: Deadline): Promise<void> {
+    const { revision } = await this.#store.range(KEYSPACE.kms, { limit: 1 });
+    await this.shown(revision, deadline);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#snapshot[Symbol.asyncDispose]();
+  }
+
+  #fact<K extends Fact['kind']>(path: string, kind: K): Extract<Fact, { kind: K }> | undefined {
+    const fact = this.#snapshot.get(path)?.value;
+    if (!fact) return undefined;
+    assert(fact.kind === kind, `a ${kind} stands where its path says`);
+    return fact as Extract<Fact, { kind: K }>;
+  }
+
+  #page(prefix: string, { after, limit }: PageRequest): Fact[] {
+    const options = after === undefined ? { limit } : { limit, after: prefix + after };
+    return this.#snapshot.entries(prefix, options).map(({ value }) => value);
+  }
+}
+
+/** An entry that cannot be read is there. */
+function isGone(snapshot: Snapshot<Fact>, path: string): boolean {
+  try {
+    return snapshot.get(path) === undefined;
+  } catch (error) {
+    if (isKeyspanError(error)) return false;
+    throw error;
+  }
+}

@@ -1,0 +1,127 @@
+import { keyArn } from '../core/arn.js';
+import { KeyspanError } from '../core/errors.js';
+import { newKmsKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import { KEYSPACE } from '../store/keyspace.js';
+import { authorizeAccount, authorizeKey } from './authorize.js';
+import type { Facts } from './facts.js';
+import { requireState } from './key.js';
+import { chooseKind, encryptionAlgorithms } from './key-spec.js';
+import { findKey, findKeyById } from './key-lookup.js';
+import { addMaterial } from './materials.js';
+import { pageMembers, readMarker } from './pages.js';
+import { checkPolicy, defaultPolicy } from './policies.js';
+import { encodeKey, type KeyRecord } from './records.js';
+import { civilSeconds, type Answer, type KmsCaller, type KmsParts } from './request.js';
+import type { KmsRequest } from './request.js';
+import { readTags } from './tags.js';
+
+const LIST_LIMIT = 100;
+
+export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>): Promise<Answer> {
+  const { caller, params } = request;
+  const { account } = caller.principal;
+  authorizeAccount(request);
+  const { spec, usage } = chooseKind(params);
+  const tags = readTags(params.Tags);
+  const key: Omit<KeyRecord, 'currentMaterial'> = {
+    id: newKmsKeyId(),
+    account,
+    region: caller.region,
+    description: params.Description ?? '',
+    spec,
+    usage,
+    origin: 'AWS_KMS',
+    state: 'Enabled',
+    createdAt: civilSeconds(kms.clock),
+    policy: params.Policy ?? defaultPolicy(account),
+    multiRegion: false,
+    onDemandRotations: 0,
+    tags,
+  };
+  const arn = keyArn(key.region, account, key.id);
+  const bypassLockoutCheck = params.BypassPolicyLockoutSafetyCheck ?? false;
+  checkPolicy(key.policy, caller, { keyArn: arn, bypassLockoutCheck });
+  requireRoom(kms.facts, caller);
+  request.resource = arn;
+  let made: KeyRecord | undefined;
+  await addMaterial(kms, request, key, (material) => {
+    made = { ...key, currentMaterial: material.id };
+    const path = KEYSPACE.kmsKey(account, key.region, key.id);
+    return {
+      part: {
+        compares: [{ key: path, modRevision: null }],
+        writes: [{ op: 'put', key: path, value: encodeKey(made) }],
+      },
+    };
+  });
+  return { KeyMetadata: made && metadataOf(made) };
+}
+
+function requireRoom(facts: Facts, { principal, region }: KmsCaller): void {
+  if (facts.keyCount(principal.account, region) < LIMITS.kms_keys_max) return;
+  const sentence = `An account has at most ${LIMITS.kms_keys_max} KMS keys in a region.`;
+  throw new KeyspanError('LimitExceededException', sentence);
+}
+
+/** KMS API, KeyMetadata */
+export function metadataOf(key: KeyRecord): Answer {
+  return {
+    AWSAccountId: key.account,
+    KeyId: key.id,
+    Arn: keyArn(key.region, key.account, key.id),
+    CreationDate: key.createdAt,
+    Enabled: key.state === 'Enabled',
+    Description: key.description,
+    KeyUsage: key.usage,
+    KeyState: key.state,
+    Origin: key.origin,
+    KeyManager: 'CUSTOMER',
+    CustomerMasterKeySpec: key.spec,
+    KeySpec: key.spec,
+    EncryptionAlgorithms: encryptionAlgorithms(key.spec),
+    MultiRegion: key.multiRegion,
+    CurrentKeyMaterialId: key.currentMaterial,
+  };
+}
+
+export async function describeKey(
+  kms: KmsParts,
+  request: KmsRequest<'DescribeKey'>,
+): Promise<Answer> {
+  const { key, alias } = findKey(kms.facts, request.caller, request.params.KeyId);
+  authorizeKey(kms, request, key, { alias });
+  return { KeyMetadata: metadataOf(key) };
+}
+
+export async function listKeys(kms: KmsParts, request: KmsRequest<'ListKeys'>): Promise<Answer> {
+  const { principal, region } = request.caller;
+  const { Limit = LIST_LIMIT, Marker } = request.params;
+  authorizeAccount(request);
+  const page = { after: readMarker(Marker), limit: Limit + 1 };
+  const found = kms.facts.keys(principal.account, region, page);
+  const { items, members } = pageMembers(found, Limit, (key) => key.id);
+  return { Keys: items.map((key) => ({ KeyId: key.id, KeyArn: key.arn })), ...members };
+}
+
+export const enableKey = (kms: KmsParts, request: KmsRequest<'EnableKey'>): Promise<Answer> =>
+  switchState(kms, request, 'Enabled');
+export const disableKey = (kms: KmsParts, request: KmsRequest<'DisableKey'>): Promise<Answer> =>
+  switchState(kms, request, 'Disabled');
+
+async function switchState(
+  kms: KmsParts,
+  request: KmsRequest<'EnableKey' | 'DisableKey'>,
+  state: KeyRecord['state'],
+): Promise<Answer> {
+  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  authorizeKey(kms, request, key);
+  requireState(key, 'switch');
+  if (key.state === state) return {};
+  const revision = await kms.facts.commit({
+    compares: [{ key: key.path, modRevision: key.modRevision }],
+    writes: [{ op: 'put', key: key.path, value: encodeKey({ ...key, state }) }],
+  });
+  await kms.facts.shown(revision, request.call.deadline);
+  return {};
+}

@@ -1,0 +1,157 @@
+import type { Events } from '../audit/events.js';
+import { AssertionError } from '../core/assert.js';
+import type { Call } from '../core/call.js';
+import type { Clock } from '../core/clock.js';
+import { isKeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import type { VaultDirectory } from '../core/vault.js';
+import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../protocol/kms.js';
+import type { Encoding } from '../protocol/kms-shapes.js';
+import type { Store } from '../store/store.js';
+import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
+import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
+import { decrypt, encrypt, reEncrypt } from './encrypt.js';
+import { Facts } from './facts.js';
+import { createKey, describeKey, disableKey, enableKey, listKeys } from './keys.js';
+import { getKeyPolicy } from './policies.js';
+import { generateRandom } from './random.js';
+import type { Answer, KmsCaller, KmsParts, KmsRequest, Operation } from './request.js';
+import { listKeyRotations, rotateKeyOnDemand } from './rotation.js';
+import { toKmsError } from './vault-errors.js';
+
+export type { KmsCaller } from './request.js';
+
+export interface KmsDependencies {
+  readonly store: Store;
+  readonly vaults: VaultDirectory;
+  readonly clock: Clock;
+  readonly events: Events;
+  readonly log: Logger;
+}
+
+const OPERATIONS: { readonly [A in KmsAction]: Operation<A> } = {
+  CreateAlias: createAlias,
+  CreateKey: createKey,
+  Decrypt: decrypt,
+  DeleteAlias: deleteAlias,
+  DescribeKey: describeKey,
+  DisableKey: disableKey,
+  EnableKey: enableKey,
+  Encrypt: encrypt,
+  GenerateDataKey: generateDataKey,
+  GenerateDataKeyWithoutPlaintext: generateDataKeyWithoutPlaintext,
+  GenerateRandom: generateRandom,
+  GetKeyPolicy: getKeyPolicy,
+  ListAliases: listAliases,
+  ListKeyRotations: listKeyRotations,
+  ListKeys: listKeys,
+  ReEncrypt: reEncrypt,
+  RotateKeyOnDemand: rotateKeyOnDemand,
+  UpdateAlias: updateAlias,
+};
+
+/** What the audit line says of one request. */
+interface Line {
+  readonly action: string;
+  readonly caller: KmsCaller;
+  readonly call: Call;
+  readonly door: string;
+  readonly begin: number;
+  /** set when the request's form was found good */
+  request?: KmsRequest;
+}
+
+/**
+ * The AWS KMS API behind every door: one request in, its answer or AWS's own error out, and one
+ * audit line either way.
+ */
+export class Kms implements AsyncDisposable {
+  readonly #parts: KmsParts;
+  readonly #events: Events;
+  readonly #log: Logger;
+
+  private constructor(dependencies: KmsDependencies, facts: Facts) {
+    const { vaults, clock, events, log } = dependencies;
+    this.#parts = { facts, vaults, clock };
+    this.#events = events;
+    this.#log = log;
+  }
+
+  /** Reads what KMS knows from the store and follows it. @throws StoreClosed, StoreFailed */
+  static async open(dependencies: KmsDependencies): Promise<Kms> {
+    return new Kms(dependencies, await Facts.open(dependencies.store));
+  }
+
+  /**
+   * Runs one request. What the answer or the request holds as blobs belongs to the caller again
+   * afterwards, but an Encrypt request's plaintext is wiped.
+   * @param params as the wire has them; their form is checked here
+   * @param door the interface, for the audit line
+   * @throws KeyspanError with an AWS code; AssertionError when an invariant is broken
+   */
+  async perform(
+    action: string,
+    params: unknown,
+    encoding: Encoding,
+    caller: KmsCaller,
+    call: Call,
+    door: string,
+  ): Promise<Answer> {
+    const line: Line = { action, caller, call, door, begin: this.#parts.clock.monotonic() };
+    try {
+      const parsed = parseKmsRequest(action, params, encoding);
+      const request: KmsRequest = { ...parsed, caller, call };
+      line.request = request;
+      const answer = await (isMutating(action) ? this.#change(request) : this.#run(request));
+      this.#audit(line);
+      return answer;
+    } catch (error) {
+      const answered = toKmsError(error, { action, resource: line.request?.resource });
+      this.#audit(line, answered);
+      throw answered;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#parts.facts[Symbol.asyncDispose]();
+  }
+
+  #run(request: KmsRequest): Promise<Answer> {
+    // action and params were parsed together: the table and the union agree
+    const operation = OPERATIONS[request.action] as unknown as Operation<KmsAction>;
+    return operation(this.#parts, request);
+  }
+
+  /** A change whose facts moved meanwhile is decided anew, from the key's policy onwards. */
+  async #change(request: KmsRequest): Promise<Answer> {
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await this.#run(request);
+      } catch (error) {
+        const isConflict = isKeyspanError(error, 'StoreConflict');
+        if (!isConflict || attempt >= LIMITS.commit_attempts_max) throw error;
+        await this.#parts.facts.catchUp(request.call.deadline);
+      }
+    }
+  }
+
+  #audit(line: Line, error?: Error): void {
+    const { action, caller, call, door, request } = line;
+    const code = isKeyspanError(error) ? error.code : error && 'InternalFailure';
+    if (error instanceof AssertionError || code === 'KMSInternalException') {
+      this.#log.error({ err: error, requestId: call.requestId, action }, 'a request failed');
+    }
+    this.#events.requestEvent({
+      requestId: call.requestId,
+      door,
+      principal: caller.principal.arn,
+      action: isKmsAction(action) ? action : 'Unknown',
+      resource: request?.resource,
+      code,
+      hsm: call.servedBy,
+      entry: call.entry,
+      latencyMs: this.#parts.clock.monotonic() - line.begin,
+    });
+  }
+}

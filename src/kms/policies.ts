@@ -1,0 +1,73 @@
+import { rootArn } from '../core/arn.js';
+import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import { evaluate } from '../iam/evaluate.js';
+import { parsePolicy } from '../iam/policy-document.js';
+import { authorizeKey, callerContext } from './authorize.js';
+import { findKeyById } from './key-lookup.js';
+import type { Answer, KmsCaller, KmsParts, KmsRequest } from './request.js';
+
+/** The only name that a key policy can have. */
+const POLICY_NAME = 'default';
+
+/** The policy of a key that was made through the API without one: all is left to IAM. */
+export const defaultPolicy = (account: string): string =>
+  JSON.stringify({
+    Version: '2012-10-17',
+    Id: 'key-default-1',
+    Statement: [
+      {
+        Sid: 'Enable IAM User Permissions',
+        Effect: 'Allow',
+        Principal: { AWS: rootArn(account) },
+        Action: 'kms:*',
+        Resource: '*',
+      },
+    ],
+  });
+
+/**
+ * Checks a policy before a key gets it.
+ * @throws MalformedPolicyDocumentException, also when the caller could not change it again and
+ * did not say that this is meant; LimitExceededException
+ */
+export function checkPolicy(
+  text: string,
+  caller: KmsCaller,
+  options: { readonly keyArn: string; readonly bypassLockoutCheck: boolean },
+): void {
+  if (Buffer.byteLength(text) > LIMITS.kms_policy_max_bytes) {
+    const sentence = `A key policy has at most ${LIMITS.kms_policy_max_bytes} bytes.`;
+    throw new KeyspanError('LimitExceededException', sentence);
+  }
+  const document = parsePolicy(text, 'key');
+  if (options.bypassLockoutCheck) return;
+  const decision = evaluate(
+    {
+      principal: caller.principal,
+      action: 'kms:PutKeyPolicy',
+      resource: options.keyArn,
+      context: () => callerContext(caller),
+    },
+    { key: { document, account: caller.principal.account }, identity: [] },
+  );
+  // where the policy leaves it to IAM, the account can still let the caller in
+  if (decision.allowed || decision.reason === 'no identity-based policy') return;
+  throw new KeyspanError(
+    'MalformedPolicyDocumentException',
+    'The new key policy will not allow you to update the key policy in the future.',
+  );
+}
+
+export async function getKeyPolicy(
+  kms: KmsParts,
+  request: KmsRequest<'GetKeyPolicy'>,
+): Promise<Answer> {
+  const { KeyId, PolicyName = POLICY_NAME } = request.params;
+  const key = findKeyById(kms.facts, request.caller, KeyId);
+  authorizeKey(kms, request, key);
+  if (PolicyName !== POLICY_NAME) {
+    throw new KeyspanError('NotFoundException', 'No such policy exists');
+  }
+  return { Policy: key.policy, PolicyName };
+}

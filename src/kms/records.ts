@@ -1,0 +1,142 @@
+import { z } from 'zod';
+import { isAccount, isRegion, aliasArn, keyArn } from '../core/arn.js';
+import { assert } from '../core/assert.js';
+import { isHsmKeyId, isKmsKeyId, isMaterialId } from '../core/ids.js';
+import type { HsmKeyId, KmsKeyId, MaterialId } from '../core/ids.js';
+import { cachedPolicy, type PolicyDocument } from '../iam/policy-document.js';
+import { KEY_SPECS, KEY_USAGES, ORIGINS } from '../protocol/kms.js';
+import { KEYSPACE } from '../store/keyspace.js';
+import type { Entry } from '../store/store.js';
+import { decodeValue, encodeValue } from '../store/value.js';
+import { encodeHeader } from './ciphertext.js';
+
+/**
+ * The facts of KMS as they stand in the store, one form for each kind, and what a snapshot holds
+ * of them: parsed once for each change, with all that a request would otherwise work out anew.
+ */
+const KEY_VERSION = 1;
+const MATERIAL_VERSION = 1;
+const ALIAS_VERSION = 1;
+
+const account = z.string().refine(isAccount);
+const region = z.string().refine(isRegion);
+const keyId = z.custom<KmsKeyId>((id) => typeof id === 'string' && isKmsKeyId(id));
+const materialId = z.custom<MaterialId>((id) => typeof id === 'string' && isMaterialId(id));
+const hsmKeyId = z.custom<HsmKeyId>((id) => typeof id === 'string' && isHsmKeyId(id));
+/** civil time in seconds since 1970, with fractions, as AWS's timestamps are */
+const time = z.number();
+
+const keyRecord = z.strictObject({
+  v: z.literal(KEY_VERSION),
+  id: keyId,
+  account,
+  region,
+  description: z.string(),
+  spec: z.enum(KEY_SPECS),
+  usage: z.enum(KEY_USAGES),
+  origin: z.enum(ORIGINS),
+  state: z.enum(['Enabled', 'Disabled']),
+  createdAt: time,
+  policy: z.string(),
+  multiRegion: z.literal(false),
+  currentMaterial: materialId,
+  /** how often RotateKeyOnDemand was used: it is limited */
+  onDemandRotations: z.int().min(0),
+  tags: z.array(z.strictObject({ key: z.string(), value: z.string() })),
+});
+export type KeyRecord = Omit<z.infer<typeof keyRecord>, 'v'>;
+
+const materialRecord = z.strictObject({
+  v: z.literal(MATERIAL_VERSION),
+  id: materialId,
+  key: keyId,
+  /** the vault that holds the HSM key */
+  vault: z.string().min(1),
+  hsmKey: hsmKeyId,
+  createdAt: time,
+  /** absent on a key's first material */
+  rotation: z.strictObject({ date: time, type: z.enum(['AUTOMATIC', 'ON_DEMAND']) }).optional(),
+});
+export type MaterialRecord = Omit<z.infer<typeof materialRecord>, 'v'>;
+
+const aliasRecord = z.strictObject({
+  v: z.literal(ALIAS_VERSION),
+  /** begins with `alias/` */
+  name: z.string().startsWith('alias/'),
+  target: keyId,
+  createdAt: time,
+  updatedAt: time,
+});
+export type AliasRecord = Omit<z.infer<typeof aliasRecord>, 'v'>;
+
+export interface KeyFact extends KeyRecord {
+  readonly kind: 'key';
+  readonly arn: string;
+  /** where it stands in the store, and the revision that a change compares with */
+  readonly path: string;
+  readonly modRevision: number;
+  readonly document: PolicyDocument;
+}
+
+export interface MaterialFact extends MaterialRecord {
+  readonly kind: 'material';
+  /** what every ciphertext under this material begins with */
+  readonly header: Uint8Array;
+}
+
+export interface AliasFact extends AliasRecord {
+  readonly kind: 'alias';
+  readonly arn: string;
+  readonly path: string;
+  readonly modRevision: number;
+  /** where the key that it names stands in the store */
+  readonly targetPath: string;
+}
+
+export type Fact = KeyFact | MaterialFact | AliasFact;
+
+/** leaves out what a fact has beyond its record */
+const keyMembers = keyRecord.omit({ v: true }).strip();
+
+export const encodeKey = (key: KeyRecord): Uint8Array =>
+  encodeValue(KEY_VERSION, keyMembers.parse(key));
+export const encodeMaterial = (material: MaterialRecord): Uint8Array =>
+  encodeValue(MATERIAL_VERSION, material);
+export const encodeAlias = (alias: AliasRecord): Uint8Array => encodeValue(ALIAS_VERSION, alias);
+
+/** What an entry under `kms/` says. @throws StoreCorrupt */
+export function decodeFact(entry: Entry): Fact {
+  const [, kind, account = '', region = ''] = entry.key.split('/');
+  if (kind === 'key') return decodeKey(entry);
+  if (kind === 'material') return decodeMaterial(entry);
+  assert(kind === 'alias', 'a key, a material or an alias');
+  const { v: _, ...alias } = decodeValue(entry.value, aliasRecord);
+  return {
+    ...alias,
+    kind: 'alias',
+    arn: aliasArn(region, account, alias.name),
+    path: entry.key,
+    modRevision: entry.modRevision,
+    targetPath: KEYSPACE.kmsKey(account, region, alias.target),
+  };
+}
+
+function decodeKey(entry: Entry): KeyFact {
+  const { v: _, ...key } = decodeValue(entry.value, keyRecord);
+  const path = KEYSPACE.kmsKey(key.account, key.region, key.id);
+  assert(path === entry.key, 'a key stands where its record says');
+  return {
+    ...key,
+    kind: 'key',
+    arn: keyArn(key.region, key.account, key.id),
+    path,
+    modRevision: entry.modRevision,
+    document: cachedPolicy(key.policy, 'key'),
+  };
+}
+
+function decodeMaterial(entry: Entry): MaterialFact {
+  const { v: _, ...material } = decodeValue(entry.value, materialRecord);
+  assert(entry.key.endsWith(`/${material.key}/${material.id}`), 'a material stands at its key');
+  return { ...material, kind: 'material', header: encodeHeader(material.key, material.id) };
+}

@@ -1,0 +1,44 @@
+import type { Call } from '../core/call.js';
+import type { Clock } from '../core/clock.js';
+import type { VaultDirectory } from '../core/vault.js';
+import type { Principal } from '../iam/principal.js';
+import type { KmsAction, KmsParams } from '../protocol/kms.js';
+import type { Facts } from './facts.js';
+
+/** Who asks, and in which region. The principal's account owns what the request makes. */
+export interface KmsCaller {
+  readonly principal: Principal;
+  readonly region: string;
+}
+
+/** What every operation works with. */
+export interface KmsParts {
+  readonly facts: Facts;
+  readonly vaults: VaultDirectory;
+  readonly clock: Clock;
+}
+
+/** One request whose form was checked. */
+export interface KmsRequest<A extends KmsAction = KmsAction> {
+  readonly action: A;
+  readonly params: KmsParams<A>;
+  readonly caller: KmsCaller;
+  readonly call: Call;
+  /** the ARN that the audit line names, set as soon as it is known */
+  resource?: string;
+}
+
+/** Members with AWS's names; blobs are bytes, timestamps seconds since 1970. */
+export type Answer = Record<string, unknown>;
+
+/**
+ * One action: resolve, authorise, check state and usage, run. It may be called again with the
+ * same request when a commit met a conflict.
+ */
+export type Operation<A extends KmsAction> = (
+  kms: KmsParts,
+  request: KmsRequest<A>,
+) => Promise<Answer>;
+
+/** Civil time as AWS writes it: seconds since 1970, to the millisecond. */
+export const civilSeconds = (clock: Clock): number => Math.round(clock.civil()) / 1000;
