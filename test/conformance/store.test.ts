@@ -1,4 +1,5 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import type { Compare } from '../../src/core/commit.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { SqliteStore } from '../../src/store/sqlite.js';
@@ -111,7 +112,7 @@ describe.each(STORES)('the store in %s', (_, openStore) => {
       const store = await open();
       let modRevision: number | null = null;
       for (let round = 0; round < 200; round += 1) {
-        const compares = [{ key: 'leader', modRevision }];
+        const compares: Compare[] = [{ key: 'leader', modRevision }];
         const race = ['red', 'blue'].map((name) =>
           store.commit({ compares, writes: [putOf('leader', `${name} ${round}`)] }),
         );
