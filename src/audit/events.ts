@@ -55,7 +55,10 @@ export interface RefusalEvent {
   readonly code: string;
 }
 
-/** A step in the life of an HSM key: `live`, `abandoned`, `destroyed`, `quarantined`, `repaired`. */
+/**
+ * A step in the life of an HSM key: `live`, `abandoned`, `destroyed`, `quarantined`,
+ * `repaired`.
+ */
 export interface KeyEvent {
   readonly cluster: string;
   readonly key: string;

@@ -92,7 +92,10 @@ export class Snapshot<T> implements AsyncDisposable {
     return snapshot;
   }
 
-  /** Aborted when the store is gone for good or the snapshot disposed; reads and `reached` then throw its error. */
+  /**
+   * Aborted when the store is gone for good or the snapshot disposed; reads and `reached` then
+   * throw its error.
+   */
   get lost(): AbortSignal {
     return this.#lost.signal;
   }

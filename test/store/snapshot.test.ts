@@ -242,7 +242,7 @@ test.each(['StoreCompacted', 'StoreFailed'] as const)(
     const snapshot = await follow(reader, 'k/');
     const openGate = reader.closeGate();
     reader.breakWatches(new KeyspanError(code));
-    await expect.poll(() => reader.ranges).toBe(2);
+    await expect.poll(() => reader.ranges, { timeout: 30_000 }).toBe(2);
     const revision = await write(store, putOf('k/1', 'new'));
     expect(() => snapshot.get('k/1')).toThrow(KeyspanError);
     expect(() => snapshot.entries()).toThrow(KeyspanError);
