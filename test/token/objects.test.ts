@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CKA } from '../../src/core/pkcs11.js';
 import { proveKey } from '../../src/token/mac.js';
-import { AES_KEY_GEN } from '../../src/token/mechanism.js';
+import { AES_KEY_GEN, EC_KEY_PAIR_GEN } from '../../src/token/mechanism.js';
 import {
   copyToSession,
   createData,
@@ -40,6 +40,31 @@ test('keys are listed with their records and labels, after a restart too', () =>
   const byLabel = new Map(listed.map((key) => [key.label, key.recordBytes]));
   expect(byLabel.get('')?.equals(large)).toBe(true);
   expect(byLabel.get('Schlüssel')).toEqual(Buffer.from([1, 2, 3]));
+});
+
+test('private keys are listed beside secret ones, public keys and data are not', () => {
+  const before = listKeys(fixture.token).length;
+  const { cryptoki, anchor } = fixture.token;
+  const pair = cryptoki.C_GenerateKeyPair(
+    anchor,
+    EC_KEY_PAIR_GEN,
+    [
+      { type: CKA.TOKEN, value: true },
+      { type: CKA.PRIVATE, value: true },
+      { type: CKA.EC_PARAMS, value: Buffer.from('06082a8648ce3d030107', 'hex') },
+    ],
+    [
+      { type: CKA.TOKEN, value: true },
+      { type: CKA.PRIVATE, value: true },
+      { type: CKA.SENSITIVE, value: true },
+      { type: CKA.ID, value: Buffer.from('ec record') },
+      { type: CKA.LABEL, value: 'ec' },
+    ],
+  );
+  createData(fixture.token, { application: 'x', label: 'y', value: Buffer.from([1]) });
+  const listed = listKeys(fixture.token);
+  expect(listed).toHaveLength(before + 1);
+  expect(listed.find((key) => key.label === 'ec')?.handle.equals(pair.privateKey)).toBe(true);
 });
 
 test('a copy in memory is the same key, is not listed, and is gone when it is destroyed', () => {
