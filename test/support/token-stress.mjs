@@ -1,6 +1,7 @@
 /**
  * One process, two threads on one token: the worker unwraps keys to the token while the main thread
- * encrypts and proves each new key. Prints one line of JSON. Arguments: directory, unwraps, encrypts.
+ * encrypts and proves each new key. Prints one line of JSON. Arguments: directory, unwraps,
+ * encrypts.
  */
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { newMaskingKeyId } from '../../dist/core/ids.js';
