@@ -1,0 +1,83 @@
+import { request, type IncomingMessage } from 'node:http';
+import { readServiceError } from '../client/service-error.js';
+import { KeyspanError } from '../core/errors.js';
+import type { Home } from '../core/home.js';
+import { LIMITS } from '../core/limits.js';
+import type { AdminAction, AdminResults } from '../protocol/admin.js';
+
+/** What the system says where no daemon listens. */
+const NOBODY = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTSOCK']);
+
+/**
+ * Asks the daemon of a home over its unix socket.
+ * @throws ServiceError when it refuses, KeyspanError (KeyspanNotRunning, KeyspanConnection,
+ * KeyspanDeadlineExceeded) when it does not answer
+ */
+export async function callAdmin<A extends AdminAction>(
+  home: Home,
+  action: A,
+  params: object = {},
+  timeoutMs: number = LIMITS.admin_timeout_ms,
+): Promise<AdminResults[A]> {
+  const signal = AbortSignal.timeout(timeoutMs);
+  try {
+    const { status, body } = await post(home.adminSocket, `/v1/${action}`, { params, signal });
+    const answer = JSON.parse(body) as { error?: unknown };
+    if (status !== 200) throw readServiceError(answer.error);
+    return answer as AdminResults[A];
+  } catch (error) {
+    throw explain(error, { home, action, late: signal.aborted });
+  }
+}
+
+/** The daemon's status, or undefined when none runs. */
+export async function findStatus(home: Home): Promise<AdminResults['Status'] | undefined> {
+  try {
+    return await callAdmin(home, 'Status');
+  } catch (error) {
+    if (error instanceof KeyspanError && error.code === 'KeyspanNotRunning') return undefined;
+    throw error;
+  }
+}
+
+async function post(
+  socketPath: string,
+  path: string,
+  message: { params: object; signal: AbortSignal },
+): Promise<{ status: number; body: string }> {
+  const sent = JSON.stringify(message.params);
+  const response = await new Promise<IncomingMessage>((resolve, reject) => {
+    const headers = {
+      'content-type': 'application/json',
+      'content-length': Buffer.byteLength(sent),
+    };
+    const options = { socketPath, path, method: 'POST', headers, agent: false as const };
+    request({ ...options, signal: message.signal }, resolve)
+      .once('error', reject)
+      .end(sent);
+  });
+  const chunks: Buffer[] = [];
+  for await (const chunk of response as AsyncIterable<Buffer>) chunks.push(chunk);
+  return { status: response.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') };
+}
+
+function explain(
+  cause: unknown,
+  context: { home: Home; action: AdminAction; late: boolean },
+): unknown {
+  const { home, action, late } = context;
+  if (late) {
+    const message = `the daemon did not answer ${action} in time`;
+    return new KeyspanError('KeyspanDeadlineExceeded', message, { cause });
+  }
+  const code = (cause as { code?: unknown }).code;
+  if (typeof code !== 'string' || !('syscall' in (cause as object))) {
+    if (!(cause instanceof SyntaxError)) return cause;
+    return new KeyspanError('KeyspanConnection', 'the daemon answered no JSON', { cause });
+  }
+  if (NOBODY.has(code)) {
+    const message = `no daemon runs on ${home.root}; start one with: keyspan up --detach`;
+    return new KeyspanError('KeyspanNotRunning', message, { cause });
+  }
+  return new KeyspanError('KeyspanConnection', `the daemon's socket: ${code}`, { cause });
+}

@@ -1,0 +1,39 @@
+import { findHome, type Home } from '../../core/home.js';
+import type { StatusDocument } from '../../protocol/admin.js';
+import { callAdmin } from '../admin-client.js';
+import { EXIT, print, printJson } from '../output.js';
+import type { SharedOptions } from '../shared-options.js';
+
+export async function env(options: SharedOptions & { readonly github?: boolean }): Promise<number> {
+  const home = findHome(options.home);
+  const variables = clientVariables(home, await callAdmin(home, 'Status'));
+  if (options.json) printJson(variables);
+  else print(formatVariables(variables, options.github ? 'github' : 'shell'));
+  return EXIT.ok;
+}
+
+/** What a client needs to know of this installation. */
+export function clientVariables(home: Home, status: StatusDocument): Record<string, string> {
+  return {
+    KEYSPAN_HOME: home.root,
+    KEYSPAN_ENDPOINTS: status.endpoints.websocket.join(','),
+    KEYSPAN_CA: home.customerCa,
+    KEYSPAN_CERTIFICATE: home.clientCertificate,
+    KEYSPAN_PRIVATE_KEY: home.clientKey,
+    AWS_REGION: status.cluster.region,
+    AWS_DEFAULT_REGION: status.cluster.region,
+  };
+}
+
+/** Lines that a POSIX shell evaluates, or that GitHub's runner reads from `$GITHUB_ENV`. */
+export function formatVariables(
+  variables: Readonly<Record<string, string>>,
+  form: 'shell' | 'github',
+): string {
+  const quote = (value: string): string => `'${value.replaceAll("'", String.raw`'\''`)}'`;
+  return Object.entries(variables)
+    .map(([name, value]) =>
+      form === 'shell' ? `export ${name}=${quote(value)}` : `${name}=${value}`,
+    )
+    .join('\n');
+}

@@ -1,0 +1,127 @@
+import { existsSync, readFileSync } from 'node:fs';
+import { deadlineIn, hasPassed, pause, within } from '../../core/deadline.js';
+import { KeyspanError } from '../../core/errors.js';
+import { findHome, type Home } from '../../core/home.js';
+import { LIMITS } from '../../core/limits.js';
+import type { StatusDocument } from '../../protocol/admin.js';
+import { findStatus } from '../admin-client.js';
+import { endDaemon, startDaemon, type DaemonOptions } from '../daemon-process.js';
+import { describeError, EXIT, note, print, printJson } from '../output.js';
+import type { SharedOptions } from '../shared-options.js';
+import { statusText } from '../status-text.js';
+
+const LOG_LINES = 20;
+const POLL_MS = 100;
+
+export interface UpOptions extends SharedOptions, DaemonOptions {
+  readonly detach?: boolean;
+  /** seconds */
+  readonly timeout?: number;
+}
+
+/** Starts the cluster; where it runs already, says so. */
+export async function up(options: UpOptions): Promise<number> {
+  const home = findHome(options.home);
+  const timeoutMs = options.timeout === undefined ? LIMITS.up_timeout_ms : options.timeout * 1000;
+  const running = await awaitRunning(home, timeoutMs);
+  if (running) {
+    announce(home, running, { ...options, already: true });
+    return EXIT.ok;
+  }
+  refuseToForget(home, options);
+  return await start(home, options, timeoutMs);
+}
+
+/** The status of a daemon that runs, after its start if it is at that. */
+async function awaitRunning(home: Home, timeoutMs: number): Promise<StatusDocument | undefined> {
+  const deadline = deadlineIn(timeoutMs);
+  let status = await findStatus(home);
+  while (status?.state === 'STARTING' && !hasPassed(deadline)) {
+    await pause(POLL_MS);
+    status = await findStatus(home);
+  }
+  return status;
+}
+
+/** An ephemeral cluster deletes its home at its end: not one that has kept keys so far. */
+function refuseToForget(home: Home, options: UpOptions): void {
+  if (!options.ephemeral || !existsSync(home.store) || existsSync(home.ephemeralMark)) return;
+  throw new KeyspanError(
+    'KeyspanRefused',
+    `${home.root} holds a cluster that is not ephemeral; name another with --home`,
+  );
+}
+
+async function start(home: Home, options: UpOptions, timeoutMs: number): Promise<number> {
+  const detached = options.detach ?? false;
+  const { child, ready } = startDaemon(home, options, { detached });
+  const ended = new Promise<number>((resolve) => {
+    child.once('exit', (code) => resolve(code ?? EXIT.failed));
+  });
+  const release = forwardSignals(child, { detached });
+  try {
+    const status = await within(ready, deadlineIn(timeoutMs), 'the start of the cluster');
+    announce(home, status, options);
+  } catch (error) {
+    await endDaemon(child);
+    for (const line of lastLines(home, LOG_LINES)) note(line);
+    note(JSON.stringify(describeError(error)));
+    return EXIT.failed;
+  } finally {
+    if (detached) release();
+  }
+  if (detached) {
+    child.unref();
+    return EXIT.ok;
+  }
+  const code = await ended;
+  release();
+  return code;
+}
+
+/** What is meant for this process is meant for the daemon, which ends it in good order. */
+function forwardSignals(
+  child: { kill(signal: NodeJS.Signals): boolean },
+  settings: { readonly detached: boolean },
+): () => void {
+  // a terminal tells a daemon in the same foreground group itself
+  const told = process.stdin.isTTY && !settings.detached;
+  const forward = (signal: NodeJS.Signals): void => {
+    if (signal === 'SIGINT' && told) return;
+    child.kill(signal);
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+  for (const signal of signals) process.on(signal, forward);
+  return () => {
+    for (const signal of signals) process.off(signal, forward);
+  };
+}
+
+function lastLines(home: Home, count: number): string[] {
+  try {
+    return readFileSync(home.daemonLog, 'utf8').trimEnd().split('\n').slice(-count);
+  } catch {
+    return [];
+  }
+}
+
+function announce(
+  home: Home,
+  status: StatusDocument,
+  options: UpOptions & { readonly already?: boolean },
+): void {
+  if (options.json) {
+    printJson(status);
+    return;
+  }
+  print(options.already ? `It runs already.\n${statusText(status)}` : statusText(status));
+  if (options.already) return;
+  const named = options.home === undefined ? '' : ` --home ${home.root}`;
+  const end = options.detach ? `keyspan down${named}` : 'Ctrl-C';
+  print(`
+Next:
+  keyspan call CreateKey '{}'${named}
+  keyspan encrypt FILE -o FILE.enc --key KEY${named}
+  keyspan logs -f${named}
+It is stopped with ${end}.`);
+}

@@ -1,0 +1,216 @@
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { HsmVerb } from './commands/hsm.js';
+import { isAccount, isRegion } from '../core/arn.js';
+import { LIMITS } from '../core/limits.js';
+import { describeError, EXIT, exitCodeOf, note } from './output.js';
+import { readVersion } from './version.js';
+
+/** Runs a command once its module is loaded; gives the exit code. */
+type Run = () => Promise<number>;
+
+/**
+ * Runs one command line. Each command's own module is loaded only when it is called.
+ * @returns the exit code
+ */
+export async function runProgram(args: readonly string[]): Promise<number> {
+  let code: number = EXIT.ok;
+  const act = async (run: Run): Promise<void> => {
+    code = await run();
+  };
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    // whoever read has enough, as `head` does
+    if (error.code === 'EPIPE') process.exit(code);
+  });
+  try {
+    await buildProgram(act).parseAsync([...args], { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    note(JSON.stringify(describeError(error)));
+    if (process.env['KEYSPAN_DEBUG'] !== undefined && error instanceof Error) {
+      note(error.stack ?? '');
+    }
+    return exitCodeOf(error);
+  }
+}
+
+function buildProgram(act: (run: Run) => Promise<void>): Command {
+  const program = new Command('keyspan')
+    .description('A CloudHSM on your machine: a cluster of SoftHSM2 tokens')
+    .version(readVersion())
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: false });
+  addLifecycle(program, act);
+  addInformation(program, act);
+  addCryptography(program, act);
+  addHsm(program, act);
+  addCertificates(program, act);
+  return withShared(program);
+}
+
+function addLifecycle(program: Command, act: (run: Run) => Promise<void>): void {
+  withShared(program.command('up'))
+    .description('start the cluster, or say that it runs')
+    .option('--detach', 'return when it is ready and leave it running')
+    .option(
+      '--hsms <n>',
+      'how many HSMs a new cluster has',
+      integer(1, LIMITS.hsms_per_cluster_max),
+    )
+    .option('--ephemeral', 'a cluster that is gone, with its home, when it stops')
+    .option('--timeout <seconds>', 'how long to wait until it is ready', integer(1, 3600))
+    .option('--region <name>', 'the AWS region to be in', checked(isRegion, 'a region'))
+    .option('--account <id>', 'the AWS account to be in', checked(isAccount, '12 digits'))
+    .addOption(
+      new Option('--eni-mode <mode>', 'an address or a port for each HSM').choices([
+        'addresses',
+        'ports',
+      ]),
+    )
+    .option('--bind <address>', 'where to listen with --eni-mode ports')
+    .action(async (_: unknown, command: Command) => {
+      await act(async () => (await import('./commands/up.js')).up(command.optsWithGlobals()));
+    });
+  withShared(program.command('down'))
+    .description('stop the cluster')
+    .option('--delete', 'and remove its home with every key')
+    .option('--yes', 'do not ask')
+    .option('--timeout <seconds>', 'how long to wait for its end', integer(1, 3600))
+    .action(async (_: unknown, command: Command) => {
+      await act(async () => (await import('./commands/down.js')).down(command.optsWithGlobals()));
+    });
+  withShared(program.command('status'))
+    .description('what runs (exit code 3: nothing)')
+    .action(async (_: unknown, command: Command) => {
+      await act(async () =>
+        (await import('./commands/status.js')).status(command.optsWithGlobals()),
+      );
+    });
+}
+
+function addInformation(program: Command, act: (run: Run) => Promise<void>): void {
+  withShared(program.command('credentials'))
+    .description("the cluster's users and their passwords")
+    .action(async (_: unknown, command: Command) => {
+      await act(async () =>
+        (await import('./commands/credentials.js')).credentials(command.optsWithGlobals()),
+      );
+    });
+  withShared(program.command('env'))
+    .description('environment variables for clients: eval "$(keyspan env)"')
+    .addOption(new Option('--shell', 'export lines (the default)').conflicts('github'))
+    .option('--github', 'lines for "$GITHUB_ENV"')
+    .action(async (_: unknown, command: Command) => {
+      await act(async () => (await import('./commands/env.js')).env(command.optsWithGlobals()));
+    });
+  withShared(program.command('logs'))
+    .description("the daemon's log")
+    .option('-f, --follow', 'go on as it grows')
+    .option('--hsm <id>', 'lines of one HSM')
+    .action(async (_: unknown, command: Command) => {
+      await act(async () => (await import('./commands/logs.js')).logs(command.optsWithGlobals()));
+    });
+}
+
+function addCryptography(program: Command, act: (run: Run) => Promise<void>): void {
+  withShared(program.command('call'))
+    .description('one operation, as: keyspan call DescribeKey \'{"KeyId": "alias/a"}\'')
+    .argument('<action>', "AWS's name of the operation")
+    .argument('[params]', 'JSON, or file://PATH; fileb://PATH for a member is a blob', '{}')
+    .option('--debug', 'say which HSM answered')
+    .action(async (action: string, params: string, _: unknown, command: Command) => {
+      const { call } = await import('./commands/call.js');
+      await act(() => call({ ...command.optsWithGlobals(), action, params }));
+    });
+  withShared(program.command('encrypt'))
+    .description('encrypt a file of any size under a data key')
+    .argument('<file>', 'what to encrypt; - is standard input')
+    .option('-o, --output <file>', 'where to; standard output unless given')
+    .requiredOption('--key <id>', 'key id, ARN or alias')
+    .option('--context <name=value>', 'bind it to this pair; repeatable', pairs, {})
+    .action(async (file: string, _: unknown, command: Command) => {
+      const { encrypt } = await import('./commands/encrypt.js');
+      await act(() => encrypt({ ...command.optsWithGlobals<{ key: string }>(), file }));
+    });
+  withShared(program.command('decrypt'))
+    .description('decrypt what encrypt made')
+    .argument('<file>', 'what to decrypt; - is standard input')
+    .option('-o, --output <file>', 'where to; appears only when the whole file is genuine')
+    .option('--key <id>', 'refuse files of other keys')
+    .option('--context <name=value>', 'insist on this pair; repeatable', pairs, {})
+    .action(async (file: string, _: unknown, command: Command) => {
+      const { decrypt } = await import('./commands/decrypt.js');
+      await act(() => decrypt({ ...command.optsWithGlobals(), file }));
+    });
+}
+
+const HSM_VERBS: Readonly<Record<HsmVerb, string>> = {
+  start: 'start an HSM that was stopped or killed',
+  stop: 'stop an HSM in good order; it stays stopped',
+  kill: 'kill -9 an HSM; it stays dead until start',
+  crash: 'kill -9 an HSM; the supervisor repairs it',
+  pause: 'stop an HSM as a hung machine would; it stays so until resume',
+  resume: 'let a paused HSM go on',
+};
+
+function addHsm(program: Command, act: (run: Run) => Promise<void>): void {
+  const hsm = withShared(program.command('hsm')).description("the cluster's HSMs");
+  withShared(hsm.command('list'))
+    .description('all HSMs with their states')
+    .action(async (_: unknown, command: Command) => {
+      const { listHsms } = await import('./commands/hsm.js');
+      await act(() => listHsms(command.optsWithGlobals()));
+    });
+  for (const [verb, description] of Object.entries(HSM_VERBS)) {
+    withShared(hsm.command(verb))
+      .description(description)
+      .argument('<id>', 'hsm-…')
+      .action(async (id: string, _: unknown, command: Command) => {
+        const { changeHsm } = await import('./commands/hsm.js');
+        await act(() => changeHsm({ ...command.optsWithGlobals(), verb: verb as HsmVerb, id }));
+      });
+  }
+}
+
+function addCertificates(program: Command, act: (run: Run) => Promise<void>): void {
+  const cert = withShared(program.command('cert')).description('client certificates');
+  withShared(cert.command('issue'))
+    .description('make a client certificate')
+    .requiredOption('--principal <arn>', 'who it is for')
+    .option('--out <dir>', 'where client.crt, client.key and customerCA.crt go')
+    .option('--days <n>', 'how long it is valid', integer(1, 3650))
+    .action(async (_: unknown, command: Command) => {
+      const { issueCertificate } = await import('./commands/cert.js');
+      await act(() => issueCertificate(command.optsWithGlobals<{ principal: string }>()));
+    });
+}
+
+/** `--home` and `--json` may stand before or after the verb. */
+function withShared(command: Command): Command {
+  return command
+    .option('--home <path>', 'the installation; $KEYSPAN_HOME or ~/.keyspan unless given')
+    .option('--json', 'for programs');
+}
+
+const integer =
+  (min: number, max: number) =>
+  (text: string): number => {
+    const value = /^\d{1,9}$/.test(text) ? Number(text) : NaN;
+    if (value >= min && value <= max) return value;
+    throw new InvalidArgumentError(`It is a number from ${min} to ${max}.`);
+  };
+
+const checked =
+  (test: (text: string) => boolean, what: string) =>
+  (text: string): string => {
+    if (test(text)) return text;
+    throw new InvalidArgumentError(`It is ${what}.`);
+  };
+
+function pairs(text: string, before: Record<string, string>): Record<string, string> {
+  const at = text.indexOf('=');
+  if (at < 1) throw new InvalidArgumentError('It is name=value.');
+  const name = text.slice(0, at);
+  if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`${name} is given twice.`);
+  return { ...before, [name]: text.slice(at + 1) };
+}
