@@ -9,8 +9,10 @@ import {
 import type { KeyRecord, UserRecord } from './records.js';
 
 /**
- * What an HSM decides by itself: who may ask for what. Pure: each function gets what the HSM knows and returns what is
- * to be done; reading the token, hashing and persisting is done by its callers, and no operation reaches the token
+ * What an HSM decides by itself: who may ask for what. Pure: each function gets what the HSM
+ * knows and returns what is
+ * to be done; reading the token, hashing and persisting is done by its callers, and no
+ * operation reaches the token
  * without a decision of this file.
  */
 export interface Refusal {
@@ -42,7 +44,8 @@ export function admit(
   if (rule.phase !== now.phase && operation !== 'info') return { refuse: 'HsmPhase' };
   if (rule.roles !== 'anyone') {
     if (!now.session) return { refuse: 'HsmNotLoggedIn' };
-    if (!(rule.roles as readonly HsmRole[]).includes(now.session.role)) {
+    const roles: readonly HsmRole[] = rule.roles;
+    if (!roles.includes(now.session.role)) {
       return { refuse: 'HsmRoleRefused', message: `a user of role ${now.session.role} may not` };
     }
   }

@@ -95,7 +95,8 @@ export class Channel {
   }
 
   /**
-   * @throws KeyspanError what the HSM answered; KeyspanConnection when the channel ended before the answer;
+   * @throws KeyspanError what the HSM answered; KeyspanConnection when the channel ended before
+   * the answer;
    * HsmDeadlineExceeded; HsmBusy when too many requests are in flight
    */
   request<Op extends HsmOperation>(request: ChannelRequest<Op>): Promise<HsmResults[Op]> {

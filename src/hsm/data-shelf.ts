@@ -7,8 +7,10 @@ interface Shelved extends DataObject {
 }
 
 /**
- * Named values on the token, one data object each. A token rewrites an object's file many times for one change and a crash
- * between leaves it torn, so nothing is ever modified: a change is a new object with a higher revision, written before the
+ * Named values on the token, one data object each. A token rewrites an object's file many times
+ * for one change and a crash
+ * between leaves it torn, so nothing is ever modified: a change is a new object with a higher
+ * revision, written before the
  * old one is destroyed. After a crash both may be there, and the newer one counts.
  */
 export class DataShelf {

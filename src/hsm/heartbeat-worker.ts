@@ -2,7 +2,8 @@ import { writeSync } from 'node:fs';
 import { parentPort, workerData } from 'node:worker_threads';
 
 /**
- * Tells the daemon every `intervalMs` that this process runs, from a thread that never calls PKCS#11: a token that works for
+ * Tells the daemon every `intervalMs` that this process runs, from a thread that never calls
+ * PKCS#11: a token that works for
  * seconds is slow, not hung. `a`: the main thread turned since the last time; `b`: it did not.
  */
 interface Settings {

@@ -2,7 +2,8 @@ import { LIMITS } from '../core/limits.js';
 import type { HsmState } from '../protocol/admin.js';
 
 /**
- * The life of one HSM as the daemon sees it: a pure state machine. `step` takes what happened and returns the new life with
+ * The life of one HSM as the daemon sees it: a pure state machine. `step` takes what happened
+ * and returns the new life with
  * the effects that the supervisor carries out, in their order.
  */
 export interface Life {
@@ -14,7 +15,8 @@ export interface Life {
 }
 
 /**
- * `down`: no process. `starting`: a process that does not listen yet. `rising`: it listens, and is joined or brought up to date.
+ * `down`: no process. `starting`: a process that does not listen yet. `rising`: it listens, and
+ * is joined or brought up to date.
  * `active`: it serves. `hung`: a process that gives no sign. `leaving`: told to end.
  */
 export type Phase = 'down' | 'starting' | 'rising' | 'active' | 'hung' | 'leaving';
@@ -56,7 +58,9 @@ export function step(life: Life, event: LifeEvent): Step {
     case 'crash-wanted':
       return [life, life.phase === 'down' ? [] : effects('kill')];
     case 'listening':
-      return life.phase === 'starting' ? [{ ...life, phase: 'rising' }, effects('rise')] : [life, []];
+      return life.phase === 'starting'
+        ? [{ ...life, phase: 'rising' }, effects('rise')]
+        : [life, []];
     case 'risen':
       if (life.phase !== 'rising') return [life, []];
       return [{ ...life, phase: 'active', failures: 0 }, []];
@@ -111,6 +115,7 @@ function exited(life: Life): Step {
   const next: Life = { ...life, phase: 'down' };
   if (life.intent !== 'run') return [next, effects('isolate')];
   const served = life.phase === 'active' || life.phase === 'hung';
+  // one that served is started again without delay
   const failures = served ? 0 : life.failures + 1;
   const ms = backoffMs(failures);
   return [{ ...next, failures }, [{ do: 'isolate' }, { do: 'timer', ms }]];
@@ -143,5 +148,5 @@ export function stateOf(life: Life, joined: boolean): HsmState {
   if (life.intent === 'stop') return 'STOPPED';
   if (life.phase === 'hung') return 'HUNG';
   if (life.phase === 'rising') return joined ? 'CATCHING_UP' : 'JOINING';
-  return life.phase === 'down' || life.failures > 0 ? 'FAILED' : 'STARTING';
+  return life.failures > 0 ? 'FAILED' : 'STARTING';
 }

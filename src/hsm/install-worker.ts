@@ -12,7 +12,8 @@ import { unmask, type MaskingContext } from './masking.js';
 import type { Installed } from './machine.js';
 
 /**
- * Makes token objects in a thread of its own: writing one takes the token milliseconds, in which the main thread serves.
+ * Makes token objects in a thread of its own: writing one takes the token milliseconds, in
+ * which the main thread serves.
  * The login is the process's, so this thread needs no PIN.
  */
 interface Settings {
@@ -26,7 +27,10 @@ const masking = findMaskingKeys(token);
 if (!masking) throw new KeyspanError('HsmPhase');
 const context: MaskingContext = { token, masking, cluster };
 
-/** Unwraps the key onto the token and proves the copy; a copy that fails its proof is taken away again. */
+/**
+ * Unwraps the key onto the token and proves the copy; a copy that fails its proof is taken away
+ * again.
+ */
 function install(masked: Uint8Array): Installed {
   const { object, record } = unmask(context, masked);
   const wrapping = context.masking.wrap;

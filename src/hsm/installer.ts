@@ -52,7 +52,8 @@ export class Installer {
     const worker = new Worker(path, { workerData: this.#settings });
     worker.unref();
     worker.on('message', (answer: Answer) => this.#settle(answer));
-    // a thread that dies may have left the module in any state: the process ends and is started again
+    // a thread that dies may have left the module in any state: the process ends and is started
+    // again
     worker.on('error', (error) => {
       throw error;
     });

@@ -11,11 +11,14 @@ import { decodeUsers, encodeUsers } from './records.js';
 import { newUser } from './user-operations.js';
 
 /**
- * How an HSM becomes a member: the first one founds the masking keys, each further one is handed them by a member that
- * checked its certificates (ARCHITECTURE §6). Both end by writing the fact `member`: without it a start finds phase `new`.
+ * How an HSM becomes a member: the first one founds the masking keys, each further one is
+ * handed them by a member that
+ * checked its certificates (ARCHITECTURE §6). Both end by writing the fact `member`: without it
+ * a start finds phase `new`.
  */
 export function identity(machine: Machine): HsmResults['identity'] {
-  return findIdentity(machine.token) ?? makeIdentity(machine.token);
+  const { publicKey } = findIdentity(machine.token) ?? makeIdentity(machine.token);
+  return { publicKey };
 }
 
 function settle(machine: Machine, root: string, certificates: readonly string[]): void {
@@ -39,7 +42,10 @@ export async function found(
   return {};
 }
 
-/** A key for this one joining, which never leaves the token's memory, signed by the identity key. */
+/**
+ * A key for this one joining, which never leaves the token's memory, signed by the identity
+ * key.
+ */
 export function joinOffer(machine: Machine): HsmResults['join-offer'] {
   const { hsm, cluster, soPin, userPin } = machine.identity;
   const offer = beginJoin(machine.token, soPin);
@@ -73,7 +79,10 @@ export function join(machine: Machine, fields: HsmFields<'join'>): HsmResults['j
 
 const usersName = (machine: Machine): string => `users of ${machine.identity.cluster}`;
 
-/** Wraps the masking keys for a joiner, if its certificates lead to the root that this HSM was made with. */
+/**
+ * Wraps the masking keys for a joiner, if its certificates lead to the root that this HSM was
+ * made with.
+ */
 export function handover(
   machine: Machine,
   _session: Session,

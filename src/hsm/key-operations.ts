@@ -17,11 +17,7 @@ import { refuse } from './user-operations.js';
 const PROOF_BYTES = 16;
 const generateRsa = promisify(generateKeyPair);
 
-function newRecord(
-  session: Session,
-  fields: HsmFields<'generate'>,
-  proof: Uint8Array,
-): KeyRecord {
+function newRecord(session: Session, fields: HsmFields<'generate'>, proof: Uint8Array): KeyRecord {
   return {
     version: RECORD_VERSION,
     id: fields.keyId,
@@ -35,7 +31,10 @@ function newRecord(
   };
 }
 
-/** Makes a key and answers it masked. It is on no token yet: `insert` puts it there, on this HSM as on the others. */
+/**
+ * Makes a key and answers it masked. It is on no token yet: `insert` puts it there, on this HSM
+ * as on the others.
+ */
 export async function generate(
   machine: Machine,
   session: Session,
@@ -61,7 +60,10 @@ const proofOfSecret = (secret: Uint8Array, keyId: string): Buffer =>
     .digest()
     .subarray(0, PROOF_BYTES);
 
-/** The key of the cluster's CSR and certificate. The token cannot hand it to a TLS server, so it travels sealed. */
+/**
+ * The key of the cluster's CSR and certificate. The token cannot hand it to a TLS server, so it
+ * travels sealed.
+ */
 async function generateClusterKey(
   machine: Machine,
   session: Session,
@@ -79,7 +81,10 @@ async function generateClusterKey(
   }
 }
 
-/** Puts a masked key on this token. The same key again is the same answer; another under its id is refused. */
+/**
+ * Puts a masked key on this token. The same key again is the same answer; another under its id
+ * is refused.
+ */
 export async function insert(
   machine: Machine,
   session: Session,
@@ -103,11 +108,7 @@ function answerKnown(known: KeyRecord, record: KeyRecord): HsmResults['insert'] 
   return { keyId: known.id, revision: known.revision, proof: known.proof };
 }
 
-function insertSecret(
-  machine: Machine,
-  record: KeyRecord,
-  blob: Uint8Array,
-): HsmResults['insert'] {
+function insertSecret(machine: Machine, record: KeyRecord, blob: Uint8Array): HsmResults['insert'] {
   const secret = openSecret(machine.masking, blob, record.id);
   try {
     if (!equalConstantTime(proofOfSecret(secret, record.id), record.proof)) {

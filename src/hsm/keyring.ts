@@ -19,8 +19,10 @@ export interface KeyEntry {
 }
 
 /**
- * The index of the token's keys, built once at start: finding by attribute costs the token time for each of its objects.
- * Work is done with copies that are session objects, because the token checks the file of a token object at each use.
+ * The index of the token's keys, built once at start: finding by attribute costs the token time
+ * for each of its objects.
+ * Work is done with copies that are session objects, because the token checks the file of a
+ * token object at each use.
  */
 export class Keyring {
   readonly #token: Token;

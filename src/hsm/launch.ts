@@ -9,8 +9,10 @@ import {
 } from '../core/ids.js';
 
 /**
- * What the daemon hands to an HSM process as the first line of its standard input: PINs must not stand on a command line
- * or in an environment, which others can read. The pipe stays open; its end means that the daemon is gone.
+ * What the daemon hands to an HSM process as the first line of its standard input: PINs must
+ * not stand on a command line
+ * or in an environment, which others can read. The pipe stays open; its end means that the
+ * daemon is gone.
  */
 const id = <T extends string>(check: (value: string) => value is T): z.ZodType<T> =>
   z.custom<T>((value) => typeof value === 'string' && check(value));

@@ -12,7 +12,10 @@ import type { MaskingContext } from './masking.js';
 import { Passwords } from './passwords.js';
 import { decodeUserRecord, encodeUserRecord, type UserRecord } from './records.js';
 
-/** Who an HSM is, and the PINs of its token; the daemon hands it over when it starts the process. */
+/**
+ * Who an HSM is, and the PINs of its token; the daemon hands it over when it starts the
+ * process.
+ */
 export interface Identity {
   readonly hsm: HsmId;
   readonly cluster: ClusterId;

@@ -34,7 +34,10 @@ function startHeartbeat(): void {
   new Worker(path, { workerData: { fd: HEARTBEAT_FD, intervalMs, turns } }).unref();
 }
 
-/** Opens the token that the daemon means, and no other; an absent one is never made in its place. */
+/**
+ * Opens the token that the daemon means, and no other; an absent one is never made in its
+ * place.
+ */
 function openToken(settings: Launch, soPin: Buffer, userPin: Buffer, log: Logger): Token {
   prepareTokenDirectory(settings.directory);
   const torn = sweepTornFiles(settings.directory);
@@ -78,7 +81,8 @@ async function serve(settings: Launch, log: Logger): Promise<void> {
   };
   process.stdin.once('end', stop).once('error', stop).resume();
   process.once('SIGTERM', stop);
-  // a Ctrl-C in the operator's terminal reaches the whole group; the daemon decides the order of stopping
+  // a Ctrl-C in the operator's terminal reaches the whole group; the daemon decides the order
+  // of stopping
   process.on('SIGINT', () => undefined);
   say({ listening: true, serial: token.info.serial });
   log.info({ keys: machine.keyCount, phase: machine.phase }, 'the HSM serves');

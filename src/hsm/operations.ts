@@ -81,7 +81,8 @@ type AnyLoggedIn = (machine: Machine, session: Session, fields: unknown) => unkn
 const isOperation = (name: string): name is HsmOperation => Object.hasOwn(HSM_OPERATIONS, name);
 
 /**
- * Runs one operation: its form, then the authority's decision, then the work. The answer is a value or, where something is
+ * Runs one operation: its form, then the authority's decision, then the work. The answer is a
+ * value or, where something is
  * waited for, a promise.
  * @throws KeyspanError with a code that begins with `Hsm`
  */

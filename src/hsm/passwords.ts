@@ -13,7 +13,8 @@ export interface PasswordHash {
 }
 
 /**
- * Hashes passwords with scrypt off the main thread, a few at once. After a success it remembers an HMAC of the password
+ * Hashes passwords with scrypt off the main thread, a few at once. After a success it remembers
+ * an HMAC of the password
  * under a key of this boot, so that the many logins of one user cost one hash.
  */
 export class Passwords {

@@ -12,13 +12,17 @@ export interface ProcessEvents {
   /** the process listens, or says why it cannot */
   readonly launched: (line: Launched) => void;
   readonly exited: () => void;
-  /** no heartbeat for LIMITS.heartbeat_missed_ms, or a main thread busy for LIMITS.hsm_busy_max_ms */
+  /**
+   * no heartbeat for LIMITS.heartbeat_missed_ms, or a main thread busy for
+   * LIMITS.hsm_busy_max_ms
+   */
   readonly silent: () => void;
   /** a heartbeat after a silence */
   readonly heard: () => void;
 }
 
 const PID_FILE = 'pid';
+const KILL_TRIES_MAX = 500;
 const BUSY = 'b'.charCodeAt(0);
 const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_PKCS11_MODULE'];
 
@@ -41,11 +45,11 @@ export class HsmProcess {
     mkdirSync(launch.directory, { recursive: true, mode: 0o700 });
     const log = openSync(logFile, 'a', 0o600);
     const env = Object.fromEntries(FORWARDED.map((name) => [name, process.env[name]]));
-    this.#child = spawn(
-      process.execPath,
-      [entryPath(import.meta.url, './main.js'), launch.hsm],
-      { stdio: ['pipe', 'pipe', log, 'pipe'], env, cwd: '/' },
-    );
+    this.#child = spawn(process.execPath, [entryPath(import.meta.url, './main.js'), launch.hsm], {
+      stdio: ['pipe', 'pipe', log, 'pipe'],
+      env,
+      cwd: '/',
+    });
     closeSync(log);
     this.#remember();
     this.#exit = new Promise((resolve) => this.#child.once('exit', () => resolve()));
@@ -119,7 +123,10 @@ export class HsmProcess {
     this.#events.heard();
   }
 
-  /** A daemon that stood still itself has heard nothing either: then the heartbeats that wait are read first. */
+  /**
+   * A daemon that stood still itself has heard nothing either: then the heartbeats that wait
+   * are read first.
+   */
   #look(): void {
     const now = monotonic();
     const late = now - this.#lastTick > 2 * LIMITS.heartbeat_interval_ms;
@@ -153,8 +160,17 @@ export function startTime(pid: number): string | undefined {
   }
 }
 
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // it ended by itself
+  }
+}
+
 /**
- * Ends the process that a daemon before this one left on the token in `directory`, also a stopped one: two processes on one
+ * Ends the process that a daemon before this one left on the token in `directory`, also a
+ * stopped one: two processes on one
  * token would both serve.
  * @returns whether there was one
  */
@@ -168,12 +184,8 @@ export async function endLeftover(directory: string): Promise<boolean> {
   }
   const alive = (): boolean => startTime(left.pid) === left.startedAt;
   const found = Number.isInteger(left.pid) && left.pid > 1 && alive();
-  while (found && alive()) {
-    try {
-      process.kill(left.pid, 'SIGKILL');
-    } catch {
-      break;
-    }
+  for (let tries = 0; found && alive() && tries < KILL_TRIES_MAX; tries += 1) {
+    killQuietly(left.pid);
     await pause(10);
   }
   rmSync(file, { force: true });

@@ -7,7 +7,8 @@ import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
 import { HSM_ROLES, RECORD_VERSION } from '../protocol/hsm-frames.js';
 
 /**
- * What an HSM keeps on its token besides key bytes. Each item begins with a version (promise 12); version 1 is the
+ * What an HSM keeps on its token besides key bytes. Each item begins with a version (promise
+ * 12); version 1 is the
  * only one there is, and it is read by every HSM so far.
  */
 const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);

@@ -7,7 +7,8 @@ import type { Token } from '../token/token.js';
 import { importSessionKey } from '../token/known-key.js';
 
 /**
- * Known answers, checked before service. AES-256-GCM: test case 16 of "The Galois/Counter Mode of Operation" (McGrew, Viega);
+ * Known answers, checked before service. AES-256-GCM: test case 16 of "The Galois/Counter Mode
+ * of Operation" (McGrew, Viega);
  * AES-256-CMAC: NIST SP 800-38B, D.3, example 2 (16 bytes).
  */
 const GCM = {

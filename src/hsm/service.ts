@@ -8,7 +8,10 @@ import { FRAME_VERSION, RECORD_VERSION, hello, type HsmResults } from '../protoc
 import type { Machine } from './machine.js';
 import { perform } from './operations.js';
 
-/** Serves the frame protocol on a unix socket. Sessions belong to the connection that logged in and end with it. */
+/**
+ * Serves the frame protocol on a unix socket. Sessions belong to the connection that logged in
+ * and end with it.
+ */
 export class Service {
   readonly #machine: Machine;
   readonly #log: Logger;

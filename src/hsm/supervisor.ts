@@ -6,7 +6,15 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { HsmState } from '../protocol/admin.js';
 import { Channel } from './channel.js';
-import { newLife, stateOf, step, type Effect, type Intent, type Life, type LifeEvent } from './hsm.js';
+import {
+  newLife,
+  stateOf,
+  step,
+  type Effect,
+  type Intent,
+  type Life,
+  type LifeEvent,
+} from './hsm.js';
 import type { Launch, Launched } from './launch.js';
 import { HsmProcess, endLeftover } from './process.js';
 

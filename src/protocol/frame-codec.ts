@@ -59,7 +59,8 @@ export class FrameReader {
 }
 
 /**
- * Collects the frames of one turn of the event loop and writes them with one system call: with many requests in flight,
+ * Collects the frames of one turn of the event loop and writes them with one system call: with
+ * many requests in flight,
  * system calls are most of a request's cost.
  */
 export class FrameWriter {

@@ -14,8 +14,10 @@ import {
 import { LIMITS } from '../core/limits.js';
 
 /**
- * What crosses the wire between the daemon and an HSM (ARCHITECTURE §8). After one `hello` each way a request is
- * `[id, timeoutMs, epoch, operation, session, fields]`, an answer `[id, 0, result]` or `[id, 1, code, message]`.
+ * What crosses the wire between the daemon and an HSM (ARCHITECTURE §8). After one `hello` each
+ * way a request is
+ * `[id, timeoutMs, epoch, operation, session, fields]`, an answer `[id, 0, result]` or `[id, 1,
+ * code, message]`.
  */
 export const FRAME_VERSION = 1;
 export const RECORD_VERSION = 1;
@@ -190,10 +192,7 @@ export const HSM_OPERATIONS = {
   ),
   encrypt: operation(z.strictObject({ keyId, aad, data }), CU),
   decrypt: operation(z.strictObject({ keyId, iv, aad, data }), CU),
-  reencrypt: operation(
-    z.strictObject({ keyId, iv, aad, data, toKeyId: keyId, toAad: aad }),
-    CU,
-  ),
+  reencrypt: operation(z.strictObject({ keyId, iv, aad, data, toKeyId: keyId, toAad: aad }), CU),
   'data-key': operation(
     z.strictObject({
       keyId,
@@ -275,7 +274,10 @@ export interface HsmResults {
   'data-key': SealedData & { readonly plaintext?: Uint8Array };
 }
 
-/** What a joiner signs with its identity key, so that a member knows whom it wraps the masking keys for. */
+/**
+ * What a joiner signs with its identity key, so that a member knows whom it wraps the masking
+ * keys for.
+ */
 export function joinTranscript(cluster: ClusterId, hsm: HsmId, publicKey: Uint8Array): Buffer {
   return Buffer.concat([Buffer.from(`keyspan join v1\0${cluster}\0${hsm}\0`), publicKey]);
 }

@@ -22,8 +22,6 @@ const SPKI_PREFIX = Buffer.from('3059301306072a8648ce3d020106082a8648ce3d0301070
 const POINT_BYTES = 65;
 const SCALAR_BYTES = 32;
 
-const known = new WeakMap<Token, Identity>();
-
 /**
  * Makes the HSM's identity: a P-256 key, private, not extractable. Its public key rides in
  * CKA_ID of
@@ -58,9 +56,7 @@ export function makeIdentity(token: Token): Identity {
         { type: CKA.ID, value: Buffer.concat([ID_PREFIX, publicKey]) },
       ]),
     );
-    const identity = { publicKey, handle };
-    known.set(token, identity);
-    return identity;
+    return { publicKey, handle };
   } finally {
     token.destroy(pair.privateKey);
     token.destroy(pair.publicKey);
@@ -68,12 +64,11 @@ export function makeIdentity(token: Token): Identity {
 }
 
 /**
- * The HSM's identity, after the user's login; `undefined` when the token has none.
+ * The HSM's identity, after the user's login; `undefined` when the token has none. It is looked up
+ * each time, because handles of private objects end with a login.
  * @throws KeyspanError HsmDeviceError when it has several
  */
 export function findIdentity(token: Token): Identity | undefined {
-  const cached = known.get(token);
-  if (cached) return cached;
   const template = [
     { type: CKA.CLASS, value: CKO.PRIVATE_KEY },
     { type: CKA.KEY_TYPE, value: CKK.EC },
@@ -89,9 +84,7 @@ export function findIdentity(token: Token): Identity | undefined {
   if (found.length > 1) {
     throw new KeyspanError('HsmDeviceError', 'the token holds several identities');
   }
-  const [identity] = found;
-  if (identity) known.set(token, identity);
-  return identity;
+  return found[0];
 }
 
 /**

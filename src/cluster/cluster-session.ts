@@ -1,0 +1,137 @@
+import type { Call } from '../core/call.js';
+import { deadlineIn, hasPassed } from '../core/deadline.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
+import type { BootId, HsmId, HsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
+import type { Channel } from '../hsm/channel.js';
+import { Member, type Line } from './member.js';
+import { place } from './placement.js';
+
+interface Seat extends Line {
+  readonly id: HsmId;
+  readonly member: Member;
+  readonly inflight: number;
+}
+
+export interface ClusterSessionOptions {
+  readonly username: string;
+  /** kept in memory until logout: an HSM that comes back is logged in again */
+  readonly password: string;
+  readonly members: () => readonly Member[];
+  /** HSMs that may lack this key */
+  readonly lacking: (key: HsmKeyId) => ReadonlySet<HsmId> | undefined;
+  /** an HSM that does not hold a live key, or fails it */
+  readonly report: (member: Member, reason: string) => void;
+}
+
+/** Answers of one HSM that another may do better. */
+const ELSEWHERE = new Set([
+  'KeyspanConnection',
+  'HsmBusy',
+  'HsmDeviceError',
+  'HsmKeyNotFound',
+  'HsmKeyUnproven',
+  'HsmNotLoggedIn',
+  'HsmPhase',
+]);
+/** Those that tell of an HSM that is not as it should be. */
+const REPORTED = new Set(['HsmDeviceError', 'HsmKeyNotFound', 'HsmKeyUnproven']);
+
+/**
+ * One login of one HSM user over all HSMs of a cluster. Work that fails on one HSM is tried on
+ * another.
+ */
+export class ClusterSession {
+  readonly #options: ClusterSessionOptions;
+  readonly #seats = new Map<HsmId, Seat>();
+  /**
+   * boots that refused the password: it is never tried on them again, so that no replay locks a
+   * user
+   */
+  readonly #refused = new Map<HsmId, BootId | undefined>();
+  #order: readonly Seat[] = [];
+
+  constructor(options: ClusterSessionOptions) {
+    this.#options = options;
+  }
+
+  /** how many HSMs the user is logged in on and that serve */
+  get size(): number {
+    return this.#serving().length;
+  }
+
+  /**
+   * Logs in on one HSM that came up. @throws KeyspanError what the HSM answered: the user may
+   * not exist there
+   */
+  async seat(member: Member, channel: Channel): Promise<void> {
+    const { boot } = channel.peer;
+    if (this.#refused.get(member.id) === boot) return;
+    const { username, password } = this.#options;
+    const deadline = deadlineIn(LIMITS.request_timeout_ms);
+    try {
+      this.#put(member, await Member.login(channel, { username, password }, deadline));
+    } catch (error) {
+      if (!isKeyspanError(error, 'KeyspanConnection')) this.#refused.set(member.id, boot);
+      throw error;
+    }
+  }
+
+  #put(member: Member, line: Line): void {
+    const seat: Seat = {
+      ...line,
+      id: member.id,
+      member,
+      get inflight() {
+        return line.channel.inflight;
+      },
+    };
+    this.#seats.set(member.id, seat);
+    this.#order = [...this.#seats.values()];
+  }
+
+  #serving(): readonly Seat[] {
+    return this.#order.filter(({ member, channel }) => member.channel === channel);
+  }
+
+  /**
+   * Runs one operation on some HSM, and on another when that one fails, until the deadline.
+   * @param key the key it works with, if any: HSMs that lack it are passed over
+   * @throws KeyspanError what the last HSM answered; VaultUnavailable when none serves;
+   * VaultTimeout
+   */
+  async run<Op extends HsmOperation>(
+    operation: Op,
+    fields: HsmFields<Op>,
+    call: Call,
+    key?: HsmKeyId,
+  ): Promise<HsmResults[Op]> {
+    let failure: unknown;
+    let avoid = key === undefined ? undefined : this.#options.lacking(key);
+    for (let attempt = 0; attempt < LIMITS.attempts_max; attempt += 1) {
+      const seat = place(this.#serving(), call.entry, avoid);
+      if (!seat) break;
+      try {
+        const { channel, session, member } = seat;
+        const { deadline } = call;
+        const { epoch } = member;
+        const result = await channel.request({ operation, fields, deadline, session, epoch });
+        call.servedBy = seat.id;
+        return result;
+      } catch (error) {
+        failure = error;
+        if (!this.#mayGoElsewhere(error, seat, call)) throw error;
+        avoid = new Set([...(avoid ?? []), seat.id]);
+      }
+    }
+    if (hasPassed(call.deadline)) throw new KeyspanError('VaultTimeout');
+    throw failure ?? new KeyspanError('VaultUnavailable');
+  }
+
+  #mayGoElsewhere(error: unknown, seat: Seat, call: Call): boolean {
+    if (!isKeyspanError(error) || !ELSEWHERE.has(error.code)) return false;
+    if (REPORTED.has(error.code)) this.#options.report(seat.member, error.code);
+    return !hasPassed(call.deadline);
+  }
+}

@@ -1,0 +1,153 @@
+import { z } from 'zod';
+import type { CommitPart } from '../core/commit.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
+import { isHsmKeyId, type ClusterId, type HsmKeyId } from '../core/ids.js';
+import { KEYSPACE } from '../store/keyspace.js';
+import { Snapshot } from '../store/snapshot.js';
+import type { Entry, Store } from '../store/store.js';
+import { decodeValue, encodeValue } from '../store/value.js';
+
+/**
+ * The life of a key (ARCHITECTURE §3): intent → live → tombstone, or intent → abandoned. Each
+ * step is one commit, and the commit
+ * is the decision; HSMs follow it.
+ */
+const VERSION = 1;
+const schema = z.object({
+  v: z.literal(VERSION),
+  state: z.enum(['intent', 'live', 'abandoned', 'tombstone']),
+  epoch: z.int(),
+  purpose: z.string(),
+  /** what a true copy proves itself with; there once the key is live */
+  proof: z.custom<Uint8Array>((value) => value instanceof Uint8Array).nullable(),
+  revision: z.int(),
+});
+export type LedgerEntry = Omit<z.infer<typeof schema>, 'v'>;
+
+const encode = (entry: LedgerEntry): Uint8Array => encodeValue(VERSION, entry);
+const decode = (entry: Entry): LedgerEntry => decodeValue(entry.value, schema);
+
+/** An attempt to make a key that is written down. */
+export interface Intent {
+  readonly id: HsmKeyId;
+  readonly modRevision: number;
+  readonly epoch: number;
+  readonly purpose: string;
+}
+
+export class KeyLedger implements AsyncDisposable {
+  readonly #store: Store;
+  readonly #cluster: ClusterId;
+  readonly #entries: Snapshot<LedgerEntry>;
+
+  private constructor(store: Store, cluster: ClusterId, entries: Snapshot<LedgerEntry>) {
+    this.#store = store;
+    this.#cluster = cluster;
+    this.#entries = entries;
+  }
+
+  static async open(store: Store, cluster: ClusterId): Promise<KeyLedger> {
+    const entries = await Snapshot.open(store, KEYSPACE.ledger(cluster), decode);
+    return new KeyLedger(store, cluster, entries);
+  }
+
+  get(id: HsmKeyId): LedgerEntry | undefined {
+    return this.#entries.get(this.#key(id))?.value;
+  }
+
+  /** All entries in the order of their ids. */
+  *all(): Generator<[HsmKeyId, LedgerEntry]> {
+    const prefix = KEYSPACE.ledger(this.#cluster);
+    for (const { key, value } of this.#entries.entries()) {
+      const id = key.slice(prefix.length);
+      if (isHsmKeyId(id)) yield [id, value];
+    }
+  }
+
+  async intend(id: HsmKeyId, options: { epoch: number; purpose: string }): Promise<Intent> {
+    const key = this.#key(id);
+    const value = encode({ ...options, state: 'intent', proof: null, revision: 1 });
+    const modRevision = await this.#store.commit({
+      compares: [{ key, modRevision: null }],
+      writes: [{ op: 'put', key, value }],
+    });
+    return { id, modRevision, ...options };
+  }
+
+  /**
+   * Makes the key live, together with what its asker adds. It fails if the attempt was given up
+   * in between.
+   */
+  live(intent: Intent, proof: Uint8Array): CommitPart {
+    const key = this.#key(intent.id);
+    const { epoch, purpose } = intent;
+    const value = encode({ state: 'live', epoch, purpose, proof, revision: 1 });
+    return {
+      compares: [{ key, modRevision: intent.modRevision }],
+      writes: [{ op: 'put', key, value }],
+    };
+  }
+
+  /** Waits until this ledger shows what the store has. */
+  async current(): Promise<void> {
+    const { revision } = await this.#store.range(KEYSPACE.ledger(this.#cluster), { limit: 1 });
+    await this.#entries.reached(revision);
+  }
+
+  /** Gives an attempt up. @returns false when it became live before */
+  async abandon(id: HsmKeyId): Promise<boolean> {
+    for (;;) {
+      const entry = await this.#store.get(this.#key(id));
+      if (!entry) return true;
+      const value = decode(entry);
+      if (value.state !== 'intent') return value.state === 'abandoned';
+      const part: CommitPart = {
+        compares: [{ key: entry.key, modRevision: entry.modRevision }],
+        writes: [{ op: 'put', key: entry.key, value: encode({ ...value, state: 'abandoned' }) }],
+      };
+      if (await this.#tryCommit(part)) return true;
+    }
+  }
+
+  /** The part of a commit that ends a key's life. @throws VaultKeyMissing when it does not live */
+  tombstone(id: HsmKeyId): CommitPart {
+    const key = this.#key(id);
+    const entry = this.#entries.get(key);
+    if (!entry || entry.value.state !== 'live') throw new KeyspanError('VaultKeyMissing');
+    const value = encode({ ...entry.value, state: 'tombstone' });
+    return {
+      compares: [{ key, modRevision: entry.modRevision }],
+      writes: [{ op: 'put', key, value }],
+    };
+  }
+
+  /** Removes what every member has confirmed to be gone. */
+  async forget(id: HsmKeyId): Promise<void> {
+    const entry = await this.#store.get(this.#key(id));
+    if (!entry) return;
+    const { state } = decode(entry);
+    if (state !== 'abandoned' && state !== 'tombstone') return;
+    await this.#tryCommit({
+      compares: [{ key: entry.key, modRevision: entry.modRevision }],
+      writes: [{ op: 'delete', key: entry.key }],
+    });
+  }
+
+  async #tryCommit(part: CommitPart): Promise<boolean> {
+    try {
+      await this.#entries.reached(await this.#store.commit(part));
+      return true;
+    } catch (error) {
+      if (isKeyspanError(error, 'StoreConflict')) return false;
+      throw error;
+    }
+  }
+
+  #key(id: HsmKeyId): string {
+    return KEYSPACE.ledgerKey(this.#cluster, id);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#entries[Symbol.asyncDispose]();
+  }
+}

@@ -1,0 +1,91 @@
+import { randomBytes } from 'node:crypto';
+import { joinParts, type CommitPart } from '../core/commit.js';
+import { newClusterId, newEniId, newHsmId, newMaskingKeyId, type ClusterId } from '../core/ids.js';
+import { KEYSPACE } from '../store/keyspace.js';
+import type { Store } from '../store/store.js';
+import { azOf, encodeCluster, encodeHsm, type ClusterRecord, type HsmRecord } from './cluster.js';
+import { eniAt, type Block } from './network.js';
+import type { Secrets } from './secrets.js';
+
+/** Users that the installation makes on its own cluster. */
+export const USERS = {
+  admin: 'admin',
+  /** the admin's password until the cluster is activated */
+  preCrypto: 'admin_before_activation',
+  appliance: 'app_user',
+  cryptoUser: 'crypto_user',
+  kms: 'kmsuser',
+} as const;
+
+export interface NewCluster {
+  readonly account: string;
+  readonly region: string;
+  readonly hsms: number;
+  readonly block: Block;
+}
+
+const awsId = (kind: string): string => `${kind}-${randomBytes(9).toString('hex').slice(0, 17)}`;
+
+/**
+ * Writes down a cluster with its HSMs; none of them has a token yet. One commit: it is there
+ * whole or not at all.
+ */
+export async function createCluster(
+  store: Store,
+  secrets: Secrets,
+  wanted: NewCluster,
+): Promise<ClusterId> {
+  const id = newClusterId();
+  const hsms = newHsms(wanted);
+  const [founder] = hsms;
+  const record: ClusterRecord = {
+    id,
+    account: wanted.account,
+    region: wanted.region,
+    state: 'INITIALIZED',
+    vpcId: awsId('vpc'),
+    subnets: Object.fromEntries(hsms.map(({ az, subnetId }) => [az, subnetId])),
+    epoch: 1,
+    maskingKeyId: newMaskingKeyId(),
+    founder: (founder as HsmRecord).id,
+    founded: false,
+    availability: hsms.length > 1 ? 2 : 1,
+    clusterKey: null,
+    certificate: null,
+    trustAnchor: null,
+  };
+  const parts: CommitPart[] = [
+    create(KEYSPACE.cluster(id), encodeCluster(record)),
+    ...Object.values(USERS).map((user) => secrets.newPasswordOf(id, user)),
+    ...hsms.map((hsm) => create(KEYSPACE.hsm(id, hsm.id), encodeHsm(hsm))),
+    ...hsms.map((hsm) => secrets.newPins(id, hsm.id)),
+  ];
+  await store.commit(joinParts(...parts));
+  return id;
+}
+
+const create = (key: string, value: Uint8Array): CommitPart => ({
+  compares: [{ key, modRevision: null }],
+  writes: [{ op: 'put', key, value }],
+});
+
+function newHsms({ hsms, region, block }: NewCluster): HsmRecord[] {
+  const subnets = new Map<string, string>();
+  return Array.from({ length: hsms }, (_, index) => {
+    const az = azOf(region, index);
+    const subnetId = subnets.get(az) ?? awsId('subnet');
+    subnets.set(az, subnetId);
+    const eni = eniAt(block, index);
+    return {
+      id: newHsmId(),
+      az,
+      subnetId,
+      eniId: newEniId(),
+      eniIp: eni.ip,
+      eniPort: eni.port,
+      serial: null,
+      joined: false,
+      intent: 'run' as const,
+    };
+  });
+}

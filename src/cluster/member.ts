@@ -1,0 +1,72 @@
+import type { Deadline } from '../core/deadline.js';
+import { KeyspanError } from '../core/errors.js';
+import type { BootId, HsmId } from '../core/ids.js';
+import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
+import { channelLost, type Channel } from '../hsm/channel.js';
+import type { Supervisor } from '../hsm/supervisor.js';
+import type { HsmRecord } from './cluster.js';
+
+/** A way to ask one HSM in the name of one logged-in user. */
+export interface Line {
+  readonly channel: Channel;
+  readonly session: number;
+}
+
+/** One HSM of a cluster while the daemon runs. */
+export class Member {
+  readonly id: HsmId;
+  record: HsmRecord;
+  /** the cluster's epoch, sent with what changes a token */
+  epoch: number;
+  supervisor!: Supervisor;
+  /** the appliance user's login; it is there from the moment that creates are sent to this HSM */
+  appliance: Line | undefined;
+  /** keys on the token, as it last said */
+  keys: number | null = null;
+
+  constructor(record: HsmRecord, epoch: number) {
+    this.id = record.id;
+    this.record = record;
+    this.epoch = epoch;
+  }
+
+  /** It serves. */
+  get channel(): Channel | undefined {
+    return this.supervisor.channel;
+  }
+
+  get boot(): BootId | undefined {
+    return this.appliance?.channel.peer.boot;
+  }
+
+  /** Reached by creates and repairs, though perhaps not yet up to date. */
+  get isReachable(): boolean {
+    return this.appliance !== undefined && !this.appliance.channel.closed.aborted;
+  }
+
+  /**
+   * Asks in the name of the appliance user. @throws KeyspanError KeyspanConnection when it is
+   * not reachable
+   */
+  ask<Op extends HsmOperation>(
+    operation: Op,
+    fields: HsmFields<Op>,
+    deadline: Deadline,
+  ): Promise<HsmResults[Op]> {
+    if (!this.appliance) return Promise.reject(channelLost());
+    const { channel, session } = this.appliance;
+    return channel.request({ operation, fields, deadline, session, epoch: this.epoch });
+  }
+
+  /** Logs a user in over a channel. */
+  static async login(
+    channel: Channel,
+    user: { username: string; password: string },
+    deadline: Deadline,
+  ): Promise<Line> {
+    const fields = { username: user.username, password: user.password };
+    const answer = await channel.request({ operation: 'login', fields, deadline });
+    if (answer.session <= 0) throw new KeyspanError('HsmProtocol');
+    return { channel, session: answer.session };
+  }
+}

@@ -1,0 +1,230 @@
+import { equalConstantTime } from '../core/bytes.js';
+import type { CommitPart } from '../core/commit.js';
+import { deadlineIn, within, type Deadline } from '../core/deadline.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
+import { newHsmKeyId, type HsmId, type HsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import { TaskQueue } from '../core/queue.js';
+import type { PreparedKey } from '../core/vault.js';
+import type { HsmResults } from '../protocol/hsm-frames.js';
+import type { Intent, KeyLedger } from './key-ledger.js';
+import type { Member } from './member.js';
+
+/** Makes a key on some HSM under the name given and answers it masked. */
+export type Generate = (id: HsmKeyId) => Promise<HsmResults['generate']>;
+
+export interface ReplicatorOptions {
+  readonly ledger: KeyLedger;
+  readonly members: () => readonly Member[];
+  /** how many HSMs must hold a key before it is acknowledged */
+  readonly needed: () => number;
+  readonly epoch: () => number;
+  /** an HSM that is left without a copy: bring it up to date */
+  readonly repair: (member: Member, reason: string) => void;
+  readonly log: Logger;
+}
+
+/** A key between its making and the commit that makes it live, or gives it up. */
+interface Flight {
+  readonly id: HsmKeyId;
+  readonly targets: ReadonlySet<HsmId>;
+  /** settled by the commit or the abandonment */
+  readonly ended: Promise<void>;
+  end(): void;
+}
+
+/**
+ * Puts new keys on all HSMs. The order is what makes a create fast and safe: the intent is
+ * written while one HSM makes the key
+ * as a session object and wraps it; all HSMs then unwrap it at once, the maker among them; two
+ * proofs acknowledge it.
+ */
+export class Replicator {
+  readonly #options: ReplicatorOptions;
+  readonly #flights = new Map<HsmKeyId, Flight>();
+  /** HSMs that may not have a key yet, or failed to take it */
+  readonly #lacking = new Map<HsmKeyId, Set<HsmId>>();
+  readonly #queue = new TaskQueue({
+    concurrent: LIMITS.replicate_concurrent_max,
+    waiting: LIMITS.create_concurrent_max,
+    refusal: 'VaultBusy',
+  });
+
+  constructor(options: ReplicatorOptions) {
+    this.#options = options;
+  }
+
+  /** HSMs to pass over when working with this key; undefined for all but the newest keys */
+  lacking(id: HsmKeyId): ReadonlySet<HsmId> | undefined {
+    return this.#lacking.get(id);
+  }
+
+  /** Whether this HSM is without a key that is not in flight. */
+  isLacking(member: HsmId): boolean {
+    for (const [id, lacking] of this.#lacking) {
+      if (lacking.has(member) && !this.#flights.has(id)) return true;
+    }
+    return false;
+  }
+
+  /**
+   * A member was brought up to date: it holds every live key, and perhaps not yet those in
+   * flight.
+   */
+  supplied(member: HsmId): void {
+    for (const [id, lacking] of this.#lacking) {
+      if (this.#flights.has(id)) continue;
+      lacking.delete(member);
+      if (lacking.size === 0) this.#lacking.delete(id);
+    }
+  }
+
+  /** HSMs without a good copy are passed over until they are supplied. */
+  lacks(member: HsmId, ids: readonly HsmKeyId[]): void {
+    for (const id of ids) {
+      const lacking = this.#lacking.get(id);
+      if (lacking) lacking.add(member);
+      else this.#lacking.set(id, new Set([member]));
+    }
+  }
+
+  /** Waits for the creates in flight that began before this HSM was reachable. */
+  async settledFor(member: HsmId, deadline: Deadline): Promise<void> {
+    const others = [...this.#flights.values()].filter(({ targets }) => !targets.has(member));
+    await within(Promise.all(others.map(({ ended }) => ended)), deadline, 'creates in flight');
+  }
+
+  /**
+   * @throws VaultNotDurable when too few HSMs are there or took the key; what `generate` throws
+   */
+  create(purpose: string, generate: Generate, deadline: Deadline): Promise<PreparedKey> {
+    return this.#queue.run(async () => {
+      const { ledger, needed, epoch } = this.#options;
+      const active = this.#options.members().filter((member) => member.channel);
+      if (active.length < needed()) throw this.#tooFew(active.length);
+      const id = newHsmKeyId();
+      const making = generate(id);
+      // a rejection must not be unhandled while the intent is being written
+      making.catch(() => undefined);
+      const intent = await ledger.intend(id, { epoch: epoch(), purpose });
+      const flight = this.#begin(id);
+      try {
+        const made = await making;
+        await this.#spread(flight, made, deadline);
+        return this.#prepared(flight, intent, made.proof);
+      } catch (error) {
+        this.#abandon(flight);
+        throw error;
+      }
+    });
+  }
+
+  #tooFew(count: number): KeyspanError {
+    const needed = this.#options.needed();
+    const message = `the key must be on ${needed} HSMs, and ${count} are active`;
+    return new KeyspanError(count === 0 ? 'VaultUnavailable' : 'VaultNotDurable', message);
+  }
+
+  #begin(id: HsmKeyId): Flight {
+    const reachable = this.#options.members().filter((member) => member.isReachable);
+    let end = (): void => undefined;
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    const flight = { id, targets: new Set(reachable.map((member) => member.id)), ended, end };
+    this.#flights.set(id, flight);
+    this.#lacking.set(id, new Set(flight.targets));
+    return flight;
+  }
+
+  /**
+   * Sends the key to every reachable HSM and returns once as many active ones as needed have
+   * proved their copies.
+   */
+  async #spread(flight: Flight, made: HsmResults['generate'], deadline: Deadline): Promise<void> {
+    const targets = this.#options.members().filter((member) => flight.targets.has(member.id));
+    let holding = 0;
+    let open = targets.length;
+    await new Promise<void>((resolve, reject) => {
+      const settle = (holds: boolean): void => {
+        open -= 1;
+        if (holds) holding += 1;
+        if (holding >= this.#options.needed()) resolve();
+        else if (open === 0) reject(this.#tooFew(holding));
+      };
+      for (const member of targets) {
+        this.#insert(flight, member, made, deadline)
+          .then((holds) => settle(holds && member.channel !== undefined))
+          .catch(() => settle(false));
+      }
+      if (targets.length === 0) reject(this.#tooFew(0));
+    });
+  }
+
+  async #insert(
+    flight: Flight,
+    member: Member,
+    made: HsmResults['generate'],
+    deadline: Deadline,
+  ): Promise<boolean> {
+    try {
+      const answer = await member.ask('insert', { masked: made.masked }, deadline);
+      if (!equalConstantTime(answer.proof, made.proof)) throw new KeyspanError('HsmKeyUnproven');
+      this.#holds(flight.id, member.id);
+      return true;
+    } catch (error) {
+      this.#options.log.warn({ err: error, hsm: member.id, key: flight.id }, 'a copy failed');
+      // an HSM that died is brought up to date when it comes back; one that lives must be told
+      const gone = isKeyspanError(error, 'KeyspanConnection');
+      if (!gone) void flight.ended.then(() => this.#options.repair(member, 'a copy failed'));
+      return false;
+    }
+  }
+
+  #holds(id: HsmKeyId, member: HsmId): void {
+    const lacking = this.#lacking.get(id);
+    lacking?.delete(member);
+    if (lacking?.size === 0) this.#lacking.delete(id);
+  }
+
+  #prepared(flight: Flight, intent: Intent, proof: Uint8Array): PreparedKey {
+    const part: CommitPart = this.#options.ledger.live(intent, proof);
+    return {
+      id: flight.id,
+      part,
+      committed: () => this.#end(flight),
+      abandon: () => this.#abandon(flight),
+    };
+  }
+
+  #end(flight: Flight): void {
+    this.#flights.delete(flight.id);
+    flight.end();
+  }
+
+  #abandon(flight: Flight): void {
+    this.#end(flight);
+    this.#lacking.delete(flight.id);
+    this.#options.ledger
+      .abandon(flight.id)
+      .then((abandoned) => (abandoned ? this.bury(flight.id) : undefined))
+      .catch((error: unknown) => this.#options.log.warn({ err: error }, 'abandoning failed'));
+  }
+
+  /**
+   * Destroys the copies of an abandoned or buried key; the entry goes when every member
+   * confirmed.
+   */
+  async bury(id: HsmKeyId): Promise<void> {
+    const members = this.#options.members();
+    const deadline = deadlineIn(LIMITS.request_timeout_ms);
+    const confirmed = await Promise.allSettled(
+      members.map((member) => member.ask('discard', { keyId: id }, deadline)),
+    );
+    // who did not confirm is told when it comes back, because the entry is still there
+    if (confirmed.every(({ status }) => status === 'fulfilled')) {
+      await this.#options.ledger.forget(id);
+    }
+  }
+}

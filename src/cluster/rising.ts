@@ -1,0 +1,245 @@
+import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
+import type { ClusterId, HsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import type { Channel } from '../hsm/channel.js';
+import type { HsmFields, HsmOperation, HsmResults, InventoryItem } from '../protocol/hsm-frames.js';
+import type { ClusterRecord } from './cluster.js';
+import type { ClusterFacts } from './facts.js';
+import type { KeyLedger } from './key-ledger.js';
+import { USERS } from './lifecycle.js';
+import { Member } from './member.js';
+import { compare } from './reconcile.js';
+import type { Replicator } from './replicator.js';
+import type { Secrets } from './secrets.js';
+
+const STEP_MS = LIMITS.request_timeout_ms;
+const COPIES_AT_ONCE = 8;
+
+export interface RisingOptions {
+  readonly id: ClusterId;
+  readonly facts: ClusterFacts;
+  readonly secrets: Secrets;
+  readonly ledger: KeyLedger;
+  readonly replicator: Replicator;
+  readonly members: () => readonly Member[];
+  readonly record: () => ClusterRecord;
+  readonly changed: (record: ClusterRecord) => void;
+  readonly log: Logger;
+}
+
+/**
+ * Brings an HSM whose process listens into service: founds or joins it if it is new, then gives
+ * it what it missed.
+ */
+export class Rising {
+  readonly #options: RisingOptions;
+
+  constructor(options: RisingOptions) {
+    this.#options = options;
+  }
+
+  /** @throws KeyspanError when the HSM cannot serve; it is then started anew */
+  async rise(member: Member, channel: Channel): Promise<void> {
+    const { secrets, id } = this.#options;
+    member.appliance = undefined;
+    if (channel.peer.phase === 'new') await this.#enter(member, channel);
+    const password = await secrets.passwordOf(id, USERS.appliance);
+    const user = { username: USERS.appliance, password };
+    member.appliance = await Member.login(channel, user, deadlineIn(STEP_MS));
+    await this.#finishFounding(member, channel);
+    await this.catchUp(member);
+  }
+
+  async #enter(member: Member, channel: Channel): Promise<void> {
+    const { facts, record } = this.#options;
+    if (member.record.joined) {
+      throw new KeyspanError('KeyspanRefused', 'this HSM was a member, and its token is empty now');
+    }
+    if (member.id !== record().founder) await this.#join(member, channel);
+    else if (!record().founded) await this.#found(member, channel);
+    else throw new KeyspanError('KeyspanRefused', 'the cluster has its masking keys already');
+    member.record = await facts.changeHsm(member.id, (hsm) => ({ ...hsm, joined: true }));
+  }
+
+  /** The first HSM: it makes the masking keys and the first users. */
+  async #found(member: Member, channel: Channel): Promise<void> {
+    const { id, secrets, record } = this.#options;
+    const { certificates, root } = await this.#certify(member, channel);
+    const appliance = await secrets.passwordOf(id, USERS.appliance);
+    const admin = await secrets.passwordOf(id, USERS.preCrypto);
+    await ask(channel, 'found', {
+      maskingKeyId: record().maskingKeyId,
+      certificates,
+      root,
+      appUser: { username: USERS.appliance, password: appliance },
+      admin: { username: USERS.admin, password: admin },
+    });
+  }
+
+  async #certify(
+    member: Member,
+    channel: Channel,
+  ): Promise<{ certificates: string[]; root: string }> {
+    const { secrets } = this.#options;
+    const { publicKey } = await ask(channel, 'identity', {});
+    const { certifyHsm } = await import('./certificates.js');
+    const hardware = await secrets.authority('hardware');
+    const certificate = await certifyHsm({ hardware, hsm: member.id, publicKey });
+    const { certificate: root } = await secrets.authority('manufacturer');
+    return { certificates: [certificate, hardware.certificate], root };
+  }
+
+  /** Each further HSM: a member checks who it is and wraps the masking keys for it. */
+  async #join(member: Member, channel: Channel): Promise<void> {
+    const { certificates, root } = await this.#certify(member, channel);
+    const { publicKey, signature } = await ask(channel, 'join-offer', {});
+    const giver = await this.#giver(channel);
+    const fields = { hsm: member.id, certificates, publicKey, signature };
+    const given = await giver.ask('handover', fields, deadlineIn(STEP_MS));
+    const { maskingKeyId, wrapped, users } = given;
+    await ask(channel, 'join', { maskingKeyId, wrapped, certificates, root, users });
+  }
+
+  /** Waits for a member that has the masking keys and all users. */
+  async #giver(channel: Channel): Promise<Member> {
+    const { members, record } = this.#options;
+    const deadline = deadlineIn(LIMITS.hsm_start_timeout_ms);
+    while (!channel.closed.aborted && !hasPassed(deadline)) {
+      const giver = members().find((member) => member.isReachable);
+      if (giver && record().founded) return giver;
+      await pause(5, channel.closed);
+    }
+    throw new KeyspanError('KeyspanRefused', 'no member could hand over the masking keys');
+  }
+
+  /**
+   * What `up` does as an operator would: activate the cluster and make its users. It can be
+   * done again after a crash.
+   */
+  async #finishFounding(member: Member, channel: Channel): Promise<void> {
+    const { record, facts, changed } = this.#options;
+    if (record().founded || member.id !== record().founder) return;
+    await this.#activate(channel);
+    const admin = await this.#login(channel, USERS.admin, USERS.admin);
+    for (const user of [USERS.cryptoUser, USERS.kms]) await this.#createUser(admin, user);
+    await ask(channel, 'logout', {}, admin.session);
+    changed(await facts.changeCluster((now) => ({ ...now, founded: true, state: 'ACTIVE' })));
+  }
+
+  async #activate(channel: Channel): Promise<void> {
+    const { id, secrets } = this.#options;
+    const { users } = await ask(channel, 'user-list', {});
+    const admin = users.find(({ username }) => username === USERS.admin);
+    if (admin?.role !== 'unactivated-admin') return;
+    const before = await this.#login(channel, USERS.admin, USERS.preCrypto);
+    const password = await secrets.passwordOf(id, USERS.admin);
+    await ask(channel, 'activate', { password }, before.session, this.#options.record().epoch);
+  }
+
+  async #login(
+    channel: Channel,
+    username: string,
+    secret: string,
+  ): Promise<{ channel: Channel; session: number }> {
+    const { id, secrets } = this.#options;
+    const password = await secrets.passwordOf(id, secret);
+    return await Member.login(channel, { username, password }, deadlineIn(STEP_MS));
+  }
+
+  async #createUser(admin: { channel: Channel; session: number }, username: string): Promise<void> {
+    const { id, secrets, record } = this.#options;
+    const fields = {
+      username,
+      role: 'crypto-user' as const,
+      password: await secrets.passwordOf(id, username),
+    };
+    try {
+      await ask(admin.channel, 'user-create', fields, admin.session, record().epoch);
+    } catch (error) {
+      // made before a crash
+      if (!isKeyspanError(error, 'HsmAlreadyExists')) throw error;
+    }
+  }
+
+  /**
+   * Gives a member the live keys it lacks and takes from it what was buried. From the moment it
+   * is reachable new keys are sent to
+   * it; so once the creates that began before have ended, one comparison finds all that is missing.
+   */
+  async catchUp(member: Member): Promise<void> {
+    const { ledger, replicator, log } = this.#options;
+    await replicator.settledFor(member.id, deadlineIn(2 * STEP_MS));
+    await ledger.current();
+    const inventory = await this.#inventory(member);
+    const differences = compare(ledger.all(), inventory);
+    for (const id of differences.discard) {
+      await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
+    }
+    const { unknown, conflicting } = differences;
+    if (unknown.length > 0) {
+      log.warn({ hsm: member.id, keys: unknown }, 'copies that the ledger does not know are kept');
+    }
+    if (conflicting.length > 0) {
+      log.error({ hsm: member.id, keys: conflicting }, 'copies with another proof are not served');
+    }
+    const failed = await this.#copyAll(member, differences.missing);
+    replicator.supplied(member.id);
+    replicator.lacks(member.id, [...failed, ...conflicting]);
+    member.keys = inventory.length + differences.missing.length - failed.length;
+  }
+
+  async #inventory(member: Member): Promise<InventoryItem[]> {
+    const items: InventoryItem[] = [];
+    const limit = LIMITS.hsm_inventory_page_max;
+    let after = '';
+    for (;;) {
+      const page = await member.ask('inventory', { after, limit }, deadlineIn(2 * STEP_MS));
+      items.push(...page.items);
+      if (!page.more) return items;
+      // secrets come with the first page, out of order
+      after = page.items.slice(0, limit).at(-1)?.id ?? '';
+    }
+  }
+
+  /** @returns the keys that no other HSM could give just now */
+  async #copyAll(member: Member, ids: readonly HsmKeyId[]): Promise<HsmKeyId[]> {
+    const failed: HsmKeyId[] = [];
+    const open = [...ids];
+    const worker = async (): Promise<void> => {
+      for (let id = open.pop(); id !== undefined; id = open.pop()) {
+        if (!(await this.#copy(member, id))) failed.push(id);
+      }
+    };
+    await Promise.all(Array.from({ length: COPIES_AT_ONCE }, worker));
+    return failed;
+  }
+
+  async #copy(member: Member, id: HsmKeyId): Promise<boolean> {
+    const { members, log } = this.#options;
+    const givers = members().filter((other) => other !== member && other.isReachable);
+    for (const giver of givers) {
+      try {
+        const { masked } = await giver.ask('extract', { keyId: id }, deadlineIn(STEP_MS));
+        await member.ask('insert', { masked }, deadlineIn(STEP_MS));
+        return true;
+      } catch (error) {
+        if (!member.isReachable) throw error;
+        log.debug({ err: error, key: id, from: giver.id, to: member.id }, 'a key was not copied');
+      }
+    }
+    return false;
+  }
+}
+
+function ask<Op extends HsmOperation>(
+  channel: Channel,
+  operation: Op,
+  fields: HsmFields<Op>,
+  session = 0,
+  epoch = 0,
+): Promise<HsmResults[Op]> {
+  const deadline = deadlineIn(STEP_MS);
+  return channel.request({ operation, fields, deadline, session, epoch });
+}

@@ -1,0 +1,329 @@
+import { join } from 'node:path';
+import type { Call } from '../core/call.js';
+import { deadlineIn, pause } from '../core/deadline.js';
+import { KeyspanError } from '../core/errors.js';
+import type { Home } from '../core/home.js';
+import { newBootId, type ClusterId, type HsmId, type HsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import type { Channel } from '../hsm/channel.js';
+import type { Intent } from '../hsm/hsm.js';
+import type { Launch } from '../hsm/launch.js';
+import { Supervisor } from '../hsm/supervisor.js';
+import type { HsmState, HsmStatus } from '../protocol/admin.js';
+import type { Store } from '../store/store.js';
+import type { ClusterRecord } from './cluster.js';
+import { ClusterFacts } from './facts.js';
+import { ClusterSession } from './cluster-session.js';
+import { ClusterVault } from './cluster-vault.js';
+import { KeyLedger } from './key-ledger.js';
+import { USERS } from './lifecycle.js';
+import { Member } from './member.js';
+import { Replicator } from './replicator.js';
+import { Rising } from './rising.js';
+import type { Secrets } from './secrets.js';
+
+export interface RunningClusterOptions {
+  readonly home: Home;
+  readonly store: Store;
+  readonly secrets: Secrets;
+  readonly log: Logger;
+  /** an HSM's state changed */
+  readonly changed: (hsm: HsmId, state: HsmState) => void;
+}
+
+/** A cluster while this daemon runs it: its HSMs, and the work that spans them. */
+export class RunningCluster implements AsyncDisposable {
+  readonly id: ClusterId;
+  readonly vault: ClusterVault;
+  readonly facts: ClusterFacts;
+  readonly #options: RunningClusterOptions;
+  readonly #log: Logger;
+  readonly #ledger: KeyLedger;
+  readonly #replicator: Replicator;
+  readonly #rising: Rising;
+  readonly #sessions: ClusterSession[] = [];
+  readonly #repairs = new Map<HsmId, Promise<void>>();
+  readonly #closing = new AbortController();
+  #members: readonly Member[] = [];
+  #record: ClusterRecord;
+
+  private constructor(
+    options: RunningClusterOptions,
+    parts: { record: ClusterRecord; facts: ClusterFacts; ledger: KeyLedger; kms: string },
+  ) {
+    this.#options = options;
+    this.#log = options.log;
+    this.#record = parts.record;
+    this.id = parts.record.id;
+    this.facts = parts.facts;
+    this.#ledger = parts.ledger;
+    const members = (): readonly Member[] => this.#members;
+    const report = (member: Member, reason: string): void => this.#repair(member, reason);
+    this.#replicator = new Replicator({
+      ledger: parts.ledger,
+      members,
+      needed: () => this.#record.availability,
+      epoch: () => this.#record.epoch,
+      repair: report,
+      log: options.log,
+    });
+    this.#rising = new Rising({
+      id: this.id,
+      facts: parts.facts,
+      secrets: options.secrets,
+      ledger: parts.ledger,
+      replicator: this.#replicator,
+      members,
+      record: () => this.#record,
+      changed: (record) => {
+        this.#record = record;
+      },
+      log: options.log,
+    });
+    const session = this.#openSession(USERS.kms, parts.kms);
+    const { id } = this;
+    this.vault = new ClusterVault({
+      id,
+      session,
+      replicator: this.#replicator,
+      ledger: parts.ledger,
+    });
+  }
+
+  static async open(options: RunningClusterOptions, id: ClusterId): Promise<RunningCluster> {
+    const facts = new ClusterFacts(options.store, id);
+    const [record, hsms, ledger, kms] = await Promise.all([
+      facts.cluster(),
+      facts.hsms(),
+      KeyLedger.open(options.store, id),
+      options.secrets.passwordOf(id, USERS.kms),
+    ]);
+    const cluster = new RunningCluster(options, { record, facts, ledger, kms });
+    cluster.#members = hsms.map((hsm) => cluster.#adopt(new Member(hsm, record.epoch)));
+    return cluster;
+  }
+
+  get record(): ClusterRecord {
+    return this.#record;
+  }
+
+  get members(): readonly Member[] {
+    return this.#members;
+  }
+
+  /** Starts the HSMs that the operator wants to run. */
+  start(): void {
+    for (const member of this.#members) member.supervisor.start();
+  }
+
+  /**
+   * Waits until every HSM that is to run serves, or `settleMs` after the first enough do.
+   * @throws KeyspanError KeyspanDeadlineExceeded when by the deadline too few serve
+   */
+  async ready(timeoutMs: number, settleMs: number): Promise<void> {
+    const deadline = deadlineIn(timeoutMs);
+    let enough: number | undefined;
+    for (;;) {
+      const wanted = this.#members.filter(({ supervisor }) => supervisor.intent === 'run');
+      const active = wanted.filter((member) => member.channel);
+      if (active.length === wanted.length) return;
+      if (active.length >= this.#record.availability) enough ??= deadlineIn(settleMs);
+      if (enough !== undefined && enough <= deadlineIn(0)) return;
+      if (deadline <= deadlineIn(0)) {
+        throw new KeyspanError('KeyspanDeadlineExceeded', 'the HSMs did not come up in time');
+      }
+      await pause(3, this.#closing.signal);
+    }
+  }
+
+  #adopt(member: Member): Member {
+    member.supervisor = new Supervisor({
+      id: member.id,
+      intent: member.record.intent,
+      logs: this.#options.home.logs,
+      log: this.#log,
+      launch: () => this.#launch(member),
+      found: (serial) => this.#found(member, serial),
+      rise: (channel) => this.#rise(member, channel),
+      joined: () => member.record.joined,
+      changed: (state) => {
+        if (state === 'ACTIVE') this.#sweep();
+        this.#options.changed(member.id, state);
+      },
+    });
+    return member;
+  }
+
+  async #launch(member: Member): Promise<Launch> {
+    const { home, secrets } = this.#options;
+    const { soPin, userPin } = await secrets.pins(this.id, member.id);
+    return {
+      hsm: member.id,
+      cluster: this.id,
+      boot: newBootId(),
+      directory: join(home.hsms, member.id),
+      socket: join(home.runtime, `${member.id}.sock`),
+      serial: member.record.serial,
+      soPin: soPin.toString('base64'),
+      userPin: userPin.toString('base64'),
+    };
+  }
+
+  async #found(member: Member, serial: string): Promise<void> {
+    if (member.record.serial === serial) return;
+    member.record = await this.facts.changeHsm(member.id, (hsm) => ({ ...hsm, serial }));
+  }
+
+  async #rise(member: Member, channel: Channel): Promise<void> {
+    await this.#rising.rise(member, channel);
+    for (const session of this.#sessions) {
+      // a user who is not on this HSM works on the others
+      await session.seat(member, channel).catch((error: unknown) => {
+        this.#log.warn({ err: error, hsm: member.id }, 'a user could not be logged in');
+      });
+    }
+  }
+
+  #openSession(username: string, password: string): ClusterSession {
+    const session = new ClusterSession({
+      username,
+      password,
+      members: () => this.#members,
+      lacking: (key) => this.#replicator.lacking(key),
+      report: (member, reason) => this.#repair(member, reason),
+    });
+    this.#sessions.push(session);
+    return session;
+  }
+
+  /** One repair of an HSM at a time; another report meanwhile is answered by the same. */
+  #repair(member: Member, reason: string): void {
+    if (this.#repairs.has(member.id) || this.#closing.signal.aborted) return;
+    this.#log.warn({ hsm: member.id, reason }, 'the HSM is brought up to date');
+    const repair = pause(LIMITS.repair_pause_ms, this.#closing.signal)
+      .then(() => (member.isReachable ? this.#rising.catchUp(member) : undefined))
+      .catch((error: unknown) => this.#log.warn({ err: error }, 'bringing up to date failed'))
+      .finally(() => this.#repairs.delete(member.id));
+    this.#repairs.set(member.id, repair);
+  }
+
+  /**
+   * When an HSM came up, others may get from it what they lack, and what is buried may be
+   * forgotten.
+   */
+  #sweep(): void {
+    const everybody = this.#members.every((member) => member.isReachable);
+    for (const member of this.#members) {
+      if (member.channel && this.#replicator.isLacking(member.id))
+        this.#repair(member, 'lacks keys');
+    }
+    if (!everybody) return;
+    for (const [id, { state }] of this.#ledger.all()) {
+      if (state !== 'abandoned' && state !== 'tombstone') continue;
+      this.#replicator.bury(id).catch((error: unknown) => {
+        this.#log.warn({ err: error, key: id }, 'a buried key could not be forgotten');
+      });
+    }
+  }
+
+  /** Gives up the attempts of a daemon that is gone: their askers will never commit them. */
+  async abandonLeftIntents(): Promise<void> {
+    for (const [id, { state }] of this.#ledger.all()) {
+      if (state === 'intent') await this.#ledger.abandon(id);
+    }
+  }
+
+  /**
+   * Makes the key behind the cluster's certificate, as every key is made: on enough HSMs before
+   * it counts.
+   */
+  async makeClusterKey(): Promise<HsmKeyId> {
+    const call: Call = {
+      requestId: 'cluster-key',
+      deadline: deadlineIn(LIMITS.hsm_start_timeout_ms),
+    };
+    const maker = this.#members.find((member) => member.channel);
+    if (!maker) throw new KeyspanError('VaultUnavailable');
+    const prepared = await this.#replicator.create(
+      'cluster-key',
+      (keyId) =>
+        maker.ask('generate', { keyId, kind: 'cluster-key', label: 'cluster' }, call.deadline),
+      call.deadline,
+    );
+    try {
+      await this.#options.store.commit(prepared.part);
+    } catch (error) {
+      prepared.abandon();
+      throw error;
+    }
+    prepared.committed();
+    return prepared.id;
+  }
+
+  /** The cluster's private key (PKCS #8), from any member that holds it; the caller wipes it. */
+  async clusterKey(id: HsmKeyId): Promise<Uint8Array> {
+    let failure: unknown = new KeyspanError('VaultUnavailable');
+    for (const member of this.#members) {
+      if (!member.channel) continue;
+      try {
+        const deadline = deadlineIn(LIMITS.request_timeout_ms);
+        return (await member.ask('cluster-key', { keyId: id }, deadline)).privateKey;
+      } catch (error) {
+        failure = error;
+      }
+    }
+    throw failure;
+  }
+
+  async changeRecord(change: (record: ClusterRecord) => ClusterRecord): Promise<void> {
+    this.#record = await this.facts.changeCluster(change);
+  }
+
+  member(id: string): Member {
+    const member = this.#members.find((one) => one.id === id);
+    if (!member) throw new KeyspanError('KeyspanUsage', `there is no HSM ${id}`);
+    return member;
+  }
+
+  /**
+   * What the operator wants of an HSM. It is written down first, because it outlives the
+   * daemon.
+   */
+  async want(id: string, intent: Intent): Promise<void> {
+    const member = this.member(id);
+    member.record = await this.facts.changeHsm(member.id, (hsm) => ({ ...hsm, intent }));
+    member.supervisor.want(intent);
+  }
+
+  crash(id: string): void {
+    this.member(id).supervisor.crash();
+  }
+
+  async status(): Promise<HsmStatus[]> {
+    return await Promise.all(this.#members.map((member) => statusOf(member)));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await Promise.all(this.#repairs.values());
+    await Promise.all(this.#members.map(({ supervisor }) => supervisor[Symbol.asyncDispose]()));
+    await this.#ledger[Symbol.asyncDispose]();
+  }
+}
+
+async function statusOf(member: Member): Promise<HsmStatus> {
+  const { supervisor, record } = member;
+  const deadline = deadlineIn(LIMITS.status_timeout_ms);
+  const info = await supervisor.channel
+    ?.request({ operation: 'info', fields: {}, deadline })
+    .catch(() => undefined);
+  return {
+    id: member.id,
+    az: record.az,
+    state: supervisor.state,
+    eniIp: record.eniIp,
+    pid: supervisor.pid ?? null,
+    keys: info?.keys ?? null,
+  };
+}

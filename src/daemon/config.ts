@@ -1,0 +1,109 @@
+import { readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import { z } from 'zod';
+import { isAccount, isRegion } from '../core/arn.js';
+import { KeyspanError } from '../core/errors.js';
+import { findHome, type Home } from '../core/home.js';
+import { LIMITS } from '../core/limits.js';
+
+/**
+ * What one daemon is started with. The command line wins over the home's `keyspan.yaml`, that
+ * over the defaults.
+ */
+export interface DaemonConfig {
+  readonly home: Home;
+  /** of a cluster that is to be made; one that exists keeps its own */
+  readonly hsms: number;
+  readonly hsmsGiven: boolean;
+  readonly ephemeral: boolean;
+  readonly region: string;
+  readonly account: string;
+  readonly eniMode: 'addresses' | 'ports';
+  readonly bind: string;
+  /** a file descriptor to say on that the daemon is ready */
+  readonly readyFd: number | undefined;
+  readonly startTimeoutMs: number;
+}
+
+const schema = z.strictObject({
+  hsms: z.coerce.number().int().min(1).max(LIMITS.hsms_per_cluster_max).optional(),
+  region: z.string().refine(isRegion, 'is not a region').default('us-east-1'),
+  account: z.string().refine(isAccount, 'is twelve digits').default('123456789012'),
+  eniMode: z.enum(['addresses', 'ports']).default(defaultEniMode()),
+  bind: z.string().default('127.0.0.1'),
+  startTimeoutSeconds: z.coerce.number().min(1).max(3_600).default(60),
+});
+
+/** Only Linux lets a program listen anywhere in 127/8. */
+function defaultEniMode(): 'addresses' | 'ports' {
+  return process.platform === 'linux' ? 'addresses' : 'ports';
+}
+
+const OPTIONS = {
+  home: { type: 'string' },
+  hsms: { type: 'string' },
+  ephemeral: { type: 'boolean' },
+  region: { type: 'string' },
+  account: { type: 'string' },
+  'eni-mode': { type: 'string' },
+  bind: { type: 'string' },
+  'ready-fd': { type: 'string' },
+  'start-timeout': { type: 'string' },
+} as const;
+
+/** @throws KeyspanError KeyspanConfig with a sentence that names the setting */
+export async function readConfig(argv: readonly string[]): Promise<DaemonConfig> {
+  const { values } = parse(argv);
+  const home = findHome(values.home);
+  const given = Object.fromEntries(
+    Object.entries({
+      hsms: values.hsms,
+      region: values.region,
+      account: values.account,
+      eniMode: values['eni-mode'],
+      bind: values.bind,
+      startTimeoutSeconds: values['start-timeout'],
+    }).filter(([, value]) => value !== undefined),
+  );
+  const result = schema.safeParse({ ...(await readFile(home.config)), ...given });
+  if (!result.success) {
+    const [issue] = result.error.issues;
+    const sentence = `The setting ${issue?.path.join('.') ?? ''} ${issue?.message ?? 'is wrong'}.`;
+    throw new KeyspanError('KeyspanConfig', sentence);
+  }
+  const { hsms, startTimeoutSeconds, ...settings } = result.data;
+  return {
+    ...settings,
+    home,
+    hsms: hsms ?? 3,
+    hsmsGiven: hsms !== undefined,
+    ephemeral: values.ephemeral ?? false,
+    readyFd: values['ready-fd'] === undefined ? undefined : Number(values['ready-fd']),
+    startTimeoutMs: startTimeoutSeconds * 1_000,
+  };
+}
+
+function parse(argv: readonly string[]): { values: Parsed } {
+  try {
+    return parseArgs({ args: [...argv], options: OPTIONS, strict: true });
+  } catch (cause) {
+    throw new KeyspanError('KeyspanUsage', (cause as Error).message, { cause });
+  }
+}
+
+type Parsed = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values'];
+
+/** The home's own settings; the YAML reader is loaded only when there is such a file. */
+async function readFile(path: string): Promise<object> {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch {
+    return {};
+  }
+  const { parse: parseYaml } = await import('yaml');
+  const value: unknown = parseYaml(text);
+  if (value === null || value === undefined) return {};
+  if (typeof value === 'object' && !Array.isArray(value)) return value;
+  throw new KeyspanError('KeyspanConfig', `${path} is not a list of settings.`);
+}

@@ -1,0 +1,275 @@
+import { readFileSync, rmSync } from 'node:fs';
+import { AuditLog } from '../audit/audit-log.js';
+import { Events } from '../audit/events.js';
+import { listClusters } from '../cluster/facts.js';
+import { USERS, createCluster } from '../cluster/lifecycle.js';
+import { RunningCluster } from '../cluster/running-cluster.js';
+import { Secrets } from '../cluster/secrets.js';
+import { systemClock } from '../core/clock.js';
+import { packageFile } from '../core/entry.js';
+import { KeyspanError } from '../core/errors.js';
+import type { ClusterId, HsmId } from '../core/ids.js';
+import type { Logger } from '../core/log.js';
+import type { Vault } from '../core/vault.js';
+import { AdminDoor, type AdminHandlers } from '../front/admin.js';
+import { parsePrincipal } from '../iam/principal.js';
+import { Kms } from '../kms/kms.js';
+import type { Intent } from '../hsm/hsm.js';
+import type {
+  CertificateDocument,
+  CredentialsDocument,
+  HsmState,
+  HsmStatus,
+  StatusDocument,
+} from '../protocol/admin.js';
+import { openStore } from '../store/open.js';
+import { Sealer, loadInstallationKey } from '../store/sealed.js';
+import type { Store } from '../store/store.js';
+import type { DaemonConfig } from './config.js';
+import { Doors } from './doors.js';
+import {
+  addressesOf,
+  ensureAuthorities,
+  prepareHome,
+  readVersion,
+  removeHome,
+} from './installation.js';
+import { tlsOf } from './tls.js';
+
+/** After enough HSMs serve, the others get this long before `up` returns without them. */
+const SETTLE_MS = 5_000;
+
+/** The daemon: the one place where all parts meet. */
+export class Daemon implements AsyncDisposable {
+  readonly #config: DaemonConfig;
+  readonly #log: Logger;
+  readonly #version = readVersion(packageFile('package.json'));
+  readonly #cleanup: (() => PromiseLike<void> | void)[] = [];
+  readonly #stop: () => void;
+  #cluster!: RunningCluster;
+  #secrets!: Secrets;
+  #events!: Events;
+  #doors: Doors | undefined;
+  #state: 'STARTING' | 'READY' | 'STOPPING' = 'STARTING';
+
+  private constructor(config: DaemonConfig, log: Logger, stop: () => void) {
+    this.#config = config;
+    this.#log = log;
+    this.#stop = stop;
+  }
+
+  /**
+   * Starts everything; when it returns, requests are served.
+   * @param stop called when the operator asks for the end
+   */
+  static async start(config: DaemonConfig, log: Logger, stop: () => void): Promise<Daemon> {
+    const daemon = new Daemon(config, log, stop);
+    try {
+      await daemon.#start();
+      return daemon;
+    } catch (error) {
+      await daemon[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  async #start(): Promise<void> {
+    const config = this.#config;
+    prepareHome(config);
+    const { home, ephemeral } = config;
+    const [key, store] = await Promise.all([
+      loadInstallationKey({
+        path: home.installationKey,
+        passphrase: process.env['KEYSPAN_PASSPHRASE'],
+      }),
+      openStore(ephemeral ? { kind: 'memory' } : { kind: 'sqlite', directory: home.store }),
+    ]);
+    if (ephemeral) this.#cleanup.push(() => removeHome(home));
+    this.#cleanup.push(() => store[Symbol.asyncDispose]());
+    this.#secrets = new Secrets(store, new Sealer(key));
+    const clock = systemClock();
+    const audit = await AuditLog.open(home.audit);
+    this.#cleanup.push(() => audit[Symbol.asyncDispose]());
+    this.#events = new Events(audit, clock);
+    await this.#openCluster(store);
+    this.#cluster.start();
+    await this.#openAdmin();
+    const kms = await Kms.open({
+      store,
+      vaults: { own: () => this.#cluster.vault, byId: (id) => this.#vault(id) },
+      clock,
+      events: this.#events,
+      log: this.#log,
+    });
+    this.#cleanup.push(() => kms[Symbol.asyncDispose]());
+    await this.#cluster.ready(config.startTimeoutMs, SETTLE_MS);
+    await this.#openDoors(kms);
+    this.#state = 'READY';
+    this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
+  }
+
+  async #openCluster(store: Store): Promise<void> {
+    const { home } = this.#config;
+    const id = (await listClusters(store))[0] ?? (await this.#createCluster(store));
+    const cluster = await RunningCluster.open(
+      {
+        home,
+        store,
+        secrets: this.#secrets,
+        log: this.#log,
+        changed: (hsm, state) => this.#hsmChanged(hsm, state),
+      },
+      id,
+    );
+    this.#cluster = cluster;
+    this.#cleanup.push(() => cluster[Symbol.asyncDispose]());
+    await cluster.abandonLeftIntents();
+    const { hsms, hsmsGiven } = this.#config;
+    if (hsmsGiven && hsms !== cluster.members.length) {
+      this.#log.warn({ hsms: cluster.members.length }, 'the cluster exists and keeps its HSMs');
+    }
+  }
+
+  async #createCluster(store: Store): Promise<ClusterId> {
+    const { hsms, region, account } = this.#config;
+    await ensureAuthorities(store, this.#secrets, this.#config);
+    const block = await addressesOf(store, this.#config);
+    return await createCluster(store, this.#secrets, { account, region, hsms, block });
+  }
+
+  #vault(id: string): Vault {
+    if (id === this.#cluster.id) return this.#cluster.vault;
+    throw new KeyspanError('VaultUnavailable', `there is no vault ${id}`);
+  }
+
+  #hsmChanged(hsm: HsmId, state: HsmState): void {
+    const cluster = this.#cluster.id;
+    this.#events.hsmStateEvent({ cluster, hsm, from: this.#shown.get(hsm) ?? '', to: state });
+    this.#shown.set(hsm, state);
+    this.#doors?.changed(hsm, state);
+  }
+
+  /** the state of each HSM that was last told */
+  readonly #shown = new Map<HsmId, HsmState>();
+
+  async #openDoors(kms: Kms): Promise<void> {
+    const tls = await tlsOf(this.#cluster, this.#secrets);
+    const doors = new Doors({
+      cluster: this.#cluster,
+      kms,
+      events: this.#events,
+      tls,
+      log: this.#log,
+    });
+    this.#cleanup.push(() => doors[Symbol.asyncDispose]());
+    await doors.open();
+    this.#doors = doors;
+    // a state that changed while they opened
+    await doors.open();
+  }
+
+  async #openAdmin(): Promise<void> {
+    const door = new AdminDoor(this.#handlers(), this.#log);
+    const { adminSocket, runtime } = this.#config.home;
+    await door.listen(adminSocket);
+    this.#cleanup.push(() => rmSync(runtime, { recursive: true, force: true }));
+    this.#cleanup.push(() => door[Symbol.asyncDispose]());
+  }
+
+  #handlers(): AdminHandlers {
+    const want = (intent: Intent) => (params: { id: string }) => this.#want(params.id, intent);
+    return {
+      Status: () => this.status(),
+      Credentials: () => this.#credentials(),
+      Shutdown: async () => {
+        setImmediate(this.#stop);
+        return { pid: process.pid };
+      },
+      HsmStart: want('run'),
+      HsmResume: want('run'),
+      HsmStop: want('stop'),
+      HsmKill: want('kill'),
+      HsmPause: want('pause'),
+      HsmCrash: async ({ id }) => {
+        this.#cluster.crash(id);
+        return await this.#hsmStatus(id);
+      },
+      IssueCertificate: (params) => this.#issueCertificate(params),
+    };
+  }
+
+  async #want(id: string, intent: Intent): Promise<HsmStatus> {
+    await this.#cluster.want(id, intent);
+    this.#events.operatorEvent({ action: `hsm ${intent}`, target: id });
+    return await this.#hsmStatus(id);
+  }
+
+  async #hsmStatus(id: string): Promise<HsmStatus> {
+    const status = (await this.#cluster.status()).find((hsm) => hsm.id === id);
+    if (!status) throw new KeyspanError('KeyspanUsage', `there is no HSM ${id}`);
+    return status;
+  }
+
+  async status(): Promise<StatusDocument> {
+    const { record, members } = this.#cluster;
+    const hsms = await this.#cluster.status();
+    return {
+      state: this.#stateOf(hsms),
+      version: this.#version,
+      home: this.#config.home.root,
+      pid: process.pid,
+      ephemeral: this.#config.ephemeral,
+      cluster: {
+        id: record.id,
+        state: record.state,
+        region: record.region,
+        account: record.account,
+        keyAvailabilityCheck: record.availability > 1,
+        hsms: hsms.slice(0, members.length),
+      },
+      endpoints: { websocket: this.#doors?.urls() ?? [] },
+    };
+  }
+
+  #stateOf(hsms: readonly HsmStatus[]): StatusDocument['state'] {
+    if (this.#state !== 'READY') return this.#state;
+    const active = hsms.filter(({ state }) => state === 'ACTIVE').length;
+    if (active === 0) return 'UNAVAILABLE';
+    return active === hsms.length ? 'READY' : 'DEGRADED';
+  }
+
+  async #credentials(): Promise<CredentialsDocument> {
+    const of = async (username: string): Promise<{ username: string; password: string }> => ({
+      username,
+      password: await this.#secrets.passwordOf(this.#cluster.id, username),
+    });
+    return { admin: await of(USERS.admin), cryptoUser: await of(USERS.cryptoUser) };
+  }
+
+  async #issueCertificate(params: {
+    principal: string;
+    days: number;
+  }): Promise<CertificateDocument> {
+    const { arn } = parsePrincipal(params.principal);
+    const { certifyClient, privateKeyPem } = await import('../cluster/certificates.js');
+    const authority = await this.#secrets.authority('clients');
+    const issued = await certifyClient({ authority, principal: arn, days: params.days });
+    this.#events.operatorEvent({ action: 'cert issue', target: arn });
+    return {
+      certificate: issued.certificate,
+      privateKey: privateKeyPem(issued.privateKey),
+      serverCa: readFileSync(this.#config.home.customerCa, 'utf8'),
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#state = 'STOPPING';
+    for (const step of this.#cleanup.splice(0).reverse()) {
+      try {
+        await step();
+      } catch (error) {
+        this.#log.error({ err: error }, 'a part could not be ended in good order');
+      }
+    }
+  }
+}

@@ -1,0 +1,110 @@
+import type { Events } from '../audit/events.js';
+import type { RunningCluster } from '../cluster/running-cluster.js';
+import type { HsmId } from '../core/ids.js';
+import { monotonic } from '../core/clock.js';
+import type { Logger } from '../core/log.js';
+import { Broadcast } from '../front/broadcast.js';
+import { EniListener, type TlsIdentity } from '../front/eni-listener.js';
+import { Idempotency } from '../front/idempotency.js';
+import { WebSocketDoor } from '../front/websocket.js';
+import type { Kms } from '../kms/kms.js';
+import type { HsmState } from '../protocol/admin.js';
+
+export interface DoorsOptions {
+  readonly cluster: RunningCluster;
+  readonly kms: Kms;
+  readonly events: Events;
+  readonly tls: TlsIdentity;
+  readonly log: Logger;
+}
+
+/**
+ * The ENIs of a cluster: each listens while its HSM serves, as an ENI of a dead HSM would not
+ * answer either.
+ */
+export class Doors implements AsyncDisposable {
+  readonly #options: DoorsOptions;
+  readonly #broadcast = new Broadcast();
+  readonly #door: WebSocketDoor;
+  readonly #listeners = new Map<HsmId, EniListener>();
+  readonly #connections = { count: 0 };
+  /** opening and closing of one ENI happen one after the other */
+  readonly #turns = new Map<HsmId, Promise<void>>();
+  #closing = false;
+
+  constructor(options: DoorsOptions) {
+    this.#options = options;
+    const { kms, events, log, cluster } = options;
+    this.#door = new WebSocketDoor({
+      kms,
+      events,
+      log,
+      broadcast: this.#broadcast,
+      idempotency: new Idempotency(monotonic),
+      region: cluster.record.region,
+    });
+  }
+
+  /** Opens the ENIs of the HSMs that serve. */
+  async open(): Promise<void> {
+    const { members } = this.#options.cluster;
+    await Promise.all(members.map((member) => this.#follow(member.id)));
+  }
+
+  /** An HSM's state changed: its ENI follows, and subscribers hear of it. */
+  changed(hsm: HsmId, state: HsmState): void {
+    this.#broadcast.publish('hsm', { id: hsm, state });
+    this.#follow(hsm).catch((error: unknown) => {
+      this.#options.log.error({ err: error, hsm }, 'an ENI could not be opened');
+    });
+  }
+
+  #follow(hsm: HsmId): Promise<void> {
+    const turn = (this.#turns.get(hsm) ?? Promise.resolve())
+      .catch(() => undefined)
+      .then(() => this.#settle(hsm));
+    this.#turns.set(hsm, turn);
+    return turn;
+  }
+
+  async #settle(hsm: HsmId): Promise<void> {
+    const member = this.#options.cluster.member(hsm);
+    const listener = this.#listeners.get(hsm);
+    if (member.channel && !listener && !this.#closing) await this.#openEni(hsm);
+    if (member.channel || !listener) return;
+    this.#listeners.delete(hsm);
+    listener.close();
+    await this.#door.leave(hsm);
+    listener.destroy();
+  }
+
+  async #openEni(hsm: HsmId): Promise<void> {
+    const { cluster, tls, log } = this.#options;
+    const { eniIp: ip, eniPort: port } = cluster.member(hsm).record;
+    const listener = new EniListener({
+      ip,
+      port,
+      tls,
+      log,
+      connections: this.#connections,
+      upgrade: (request, socket, head) => this.#door.upgrade(hsm, request, socket, head),
+    });
+    await listener.listen();
+    this.#listeners.set(hsm, listener);
+  }
+
+  /** Where clients connect; also the ENIs of HSMs that do not serve just now. */
+  urls(): string[] {
+    const { members, record } = this.#options.cluster;
+    return members.map(
+      ({ record: { eniIp, eniPort } }) => `wss://${eniIp}:${eniPort}/v1/${record.region}`,
+    );
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing = true;
+    for (const listener of this.#listeners.values()) listener.close();
+    await this.#door[Symbol.asyncDispose]();
+    for (const listener of this.#listeners.values()) listener.destroy();
+  }
+}

@@ -1,0 +1,131 @@
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { statSync } from 'node:fs';
+import { userInfo } from 'node:os';
+import { z } from 'zod';
+import { rootArn } from '../core/arn.js';
+import { joinParts } from '../core/commit.js';
+import { KeyspanError } from '../core/errors.js';
+import type { Home } from '../core/home.js';
+import { claimBlock, type Block } from '../cluster/network.js';
+import type { Secrets } from '../cluster/secrets.js';
+import { KEYSPACE } from '../store/keyspace.js';
+import type { Store } from '../store/store.js';
+import { decodeValue, encodeValue } from '../store/value.js';
+import type { DaemonConfig } from './config.js';
+
+/**
+ * What an installation has once and keeps: its addresses, its certificate authorities, its
+ * directories.
+ */
+const VERSION = 1;
+const schema = z.object({
+  v: z.literal(VERSION),
+  block: z.discriminatedUnion('mode', [
+    z.object({ mode: z.literal('addresses'), prefix: z.string() }),
+    z.object({ mode: z.literal('ports'), bind: z.string(), firstPort: z.int() }),
+  ]),
+});
+
+const YEARS_10_DAYS = 3652;
+
+/** Makes the directories; what is ephemeral begins empty. @throws KeyspanError KeyspanConfig */
+export function prepareHome(config: DaemonConfig): void {
+  const { home, ephemeral } = config;
+  const marked = exists(home.ephemeralMark);
+  if (ephemeral && !marked && exists(home.store)) {
+    const sentence = `${home.root} holds a lasting installation. Choose another --home.`;
+    throw new KeyspanError('KeyspanConfig', sentence);
+  }
+  if (marked) removeHome(home);
+  const directories = [home.root, home.secrets, home.store, home.hsms, home.logs, home.audit];
+  for (const path of directories) mkdirSync(path, { recursive: true, mode: 0o700 });
+  mkdirSync(home.public, { recursive: true, mode: 0o755 });
+  if (ephemeral) writeFileSync(home.ephemeralMark, '');
+  prepareRuntime(home);
+}
+
+/**
+ * Sockets lie in a directory that everybody could have made first: it must be ours and closed
+ * to others.
+ */
+function prepareRuntime(home: Home): void {
+  mkdirSync(home.runtime, { recursive: true, mode: 0o700 });
+  const { uid, mode } = statSync(home.runtime);
+  if (uid !== userInfo().uid || (mode & 0o077) !== 0) {
+    const sentence = `${home.runtime} belongs to somebody else or is open to others. Remove it.`;
+    throw new KeyspanError('KeyspanConfig', sentence);
+  }
+}
+
+export function exists(path: string): boolean {
+  try {
+    statSync(path);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Removes what the installation wrote, and its log last: the directory itself may be the
+ * user's.
+ */
+export function removeHome(home: Home): void {
+  const { secrets, store, hsms, logs, audit, ephemeralMark } = home;
+  for (const path of [secrets, home.public, store, hsms, audit, logs, ephemeralMark]) {
+    rmSync(path, { recursive: true, force: true });
+  }
+}
+
+/** The block of addresses, claimed at the first start. */
+export async function addressesOf(store: Store, config: DaemonConfig): Promise<Block> {
+  const entry = await store.get(KEYSPACE.installation);
+  if (entry) return decodeValue(entry.value, schema).block;
+  const { home, eniMode: mode, bind } = config;
+  const block = await claimBlock({ home: home.root, mode, bind });
+  await store.commit({
+    compares: [{ key: KEYSPACE.installation, modRevision: null }],
+    writes: [{ op: 'put', key: KEYSPACE.installation, value: encodeValue(VERSION, { block }) }],
+  });
+  return block;
+}
+
+/**
+ * Makes the authorities at the first start: the emulated manufacturer's root with the
+ * hardware's key below it, the operator's CA
+ * (`customerCA.crt`), the CA of clients, and the root principal's client certificate.
+ */
+export async function ensureAuthorities(
+  store: Store,
+  secrets: Secrets,
+  config: DaemonConfig,
+): Promise<void> {
+  if (await store.get(KEYSPACE.authority('clients'))) return;
+  const x509 = await import('../cluster/certificates.js');
+  const [manufacturer, operator, clients] = await Promise.all([
+    x509.makeAuthority('Emulated manufacturer root'),
+    x509.makeAuthority('Operator of this installation'),
+    x509.makeAuthority('Clients of this installation'),
+  ]);
+  const [hardware, root] = await Promise.all([
+    x509.makeAuthority('Emulated hardware', manufacturer),
+    x509.certifyClient({
+      authority: clients,
+      principal: rootArn(config.account),
+      days: YEARS_10_DAYS,
+    }),
+  ]);
+  const { home } = config;
+  writeFileSync(home.customerCa, operator.certificate, { mode: 0o644 });
+  writeFileSync(home.clientCertificate, root.certificate, { mode: 0o644 });
+  writeFileSync(home.clientKey, x509.privateKeyPem(root.privateKey), { mode: 0o600 });
+  const authorities = { manufacturer, hardware, operator, clients };
+  const parts = Object.entries(authorities).map(([name, made]) => secrets.newAuthority(name, made));
+  await store.commit(joinParts(...parts));
+}
+
+/** The version of the package. */
+export function readVersion(packageJson: string): string {
+  const { version } = JSON.parse(readFileSync(packageJson, 'utf8')) as { version: string };
+  return version;
+}

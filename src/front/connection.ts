@@ -1,0 +1,192 @@
+import type { Socket } from 'node:net';
+import type { RawData, WebSocket } from 'ws';
+import { z } from 'zod';
+import type { Call } from '../core/call.js';
+import { deadlineIn, pause } from '../core/deadline.js';
+import { KeyspanError, type ErrorCode } from '../core/errors.js';
+import { newRequestId, type HsmId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { Principal } from '../iam/principal.js';
+import {
+  clientRequest,
+  decodeMessage,
+  encodeMessage,
+  type ClientRequest,
+  type ServerMessage,
+  type Subprotocol,
+} from '../protocol/client-frames.js';
+import { isMutating } from '../protocol/kms.js';
+import { TOPICS, type Listener } from './broadcast.js';
+import type { Load, WebSocketDoorOptions } from './websocket.js';
+
+export interface ConnectionOptions extends WebSocketDoorOptions {
+  readonly webSocket: WebSocket;
+  readonly socket: Socket;
+  readonly principal: Principal;
+  readonly region: string;
+  /** the HSM whose ENI this is */
+  readonly hsm: HsmId;
+  readonly load: Load;
+  readonly subprotocol: Subprotocol;
+}
+
+const subscribe = z.strictObject({ Events: z.array(z.enum(TOPICS)).min(1).max(8) });
+const THROTTLED =
+  'You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.';
+/** a WebSocket close code of the IANA registry */
+const SERVICE_RESTART = 1012;
+
+/** One WebSocket of one principal: many requests in flight, answers in any order. */
+export class Connection {
+  readonly hsm: HsmId;
+  readonly #options: ConnectionOptions;
+  readonly #listener: Listener;
+  #inflight = 0;
+  #corked = false;
+  #alive = true;
+  #leaving = false;
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options;
+    this.hsm = options.hsm;
+    this.#listener = (event) => this.#send(event);
+    const { webSocket } = options;
+    webSocket.on('message', (data) => this.#receive(data));
+    webSocket.on('pong', () => {
+      this.#alive = true;
+    });
+    // ws answers an oversized or broken frame with its close code by itself
+    webSocket.on('error', () => undefined);
+    webSocket.once('close', () => options.broadcast.unsubscribe(this.#listener));
+  }
+
+  /** A peer that did not answer the ping before is gone. */
+  ping(): void {
+    const { webSocket } = this.#options;
+    if (!this.#alive) return webSocket.terminate();
+    this.#alive = false;
+    webSocket.ping();
+  }
+
+  /**
+   * Takes no more requests, answers those in flight, and says goodbye: the client goes to
+   * another ENI.
+   */
+  async leave(): Promise<void> {
+    this.#leaving = true;
+    const { webSocket } = this.#options;
+    const until = deadlineIn(LIMITS.close_grace_ms);
+    while (this.#inflight > 0 && until > deadlineIn(0)) await pause(5);
+    this.#uncork();
+    webSocket.close(SERVICE_RESTART, 'this HSM leaves');
+    await pause(50);
+    if (webSocket.readyState !== webSocket.CLOSED) webSocket.terminate();
+  }
+
+  #receive(data: RawData): void {
+    if (this.#leaving) return;
+    const bytes = Buffer.isBuffer(data) ? data : Buffer.concat(data as Buffer[]);
+    let message: unknown;
+    try {
+      message = decodeMessage(this.#options.subprotocol, bytes);
+    } catch {
+      return this.#fail(null, new KeyspanError('SerializationException'));
+    }
+    const request = clientRequest.safeParse(message);
+    if (!request.success) {
+      const sentence = 'A request is {"id", "action", "params", "token"?}.';
+      return this.#fail(idOf(message), new KeyspanError('SerializationException', sentence));
+    }
+    this.#admit(request.data);
+  }
+
+  #admit(request: ClientRequest): void {
+    const { load } = this.#options;
+    const full =
+      this.#inflight >= LIMITS.connection_inflight_max ||
+      load.inflight >= LIMITS.daemon_inflight_max;
+    if (full) return this.#fail(request.id, new KeyspanError('ThrottlingException', THROTTLED));
+    this.#inflight += 1;
+    load.inflight += 1;
+    void this.#answer(request).finally(() => {
+      this.#inflight -= 1;
+      load.inflight -= 1;
+    });
+  }
+
+  async #answer(request: ClientRequest): Promise<void> {
+    const call: Call = {
+      requestId: newRequestId(),
+      deadline: deadlineIn(LIMITS.request_timeout_ms),
+      entry: this.hsm,
+    };
+    try {
+      const result = await this.#perform(request, call);
+      const { servedBy } = call;
+      const { id } = request;
+      this.#send(servedBy === undefined ? { id, result } : { id, result, hsm: servedBy });
+    } catch (error) {
+      this.#fail(request.id, error, call.requestId);
+    }
+  }
+
+  async #perform(request: ClientRequest, call: Call): Promise<Readonly<Record<string, unknown>>> {
+    const { action, params, token } = request;
+    if (action === 'Subscribe') return this.#subscribe(params);
+    const { kms, idempotency, principal, region, subprotocol } = this.#options;
+    const encoding = subprotocol === 'keyspan.v1.cbor' ? 'cbor' : 'json';
+    const work = (): Promise<Record<string, unknown>> =>
+      kms.perform(action, params, encoding, { principal, region }, call, 'websocket');
+    if (token === undefined || !isMutating(action)) return await work();
+    // all that makes two requests the same: not the id, which a client may choose anew
+    const content = JSON.stringify([region, action, params]);
+    return await idempotency.run({ principal: principal.arn, token, request: content }, work);
+  }
+
+  #subscribe(params: unknown): Record<string, unknown> {
+    const wanted = subscribe.safeParse(params);
+    if (!wanted.success) {
+      throw new KeyspanError('ValidationException', `Events is a list of ${TOPICS.join(', ')}.`);
+    }
+    const { broadcast } = this.#options;
+    for (const topic of wanted.data.Events) broadcast.subscribe(topic, this.#listener);
+    return { Events: wanted.data.Events };
+  }
+
+  #fail(id: number | string | null, error: unknown, requestId?: string): void {
+    const known = error instanceof KeyspanError && isPublic(error.code);
+    if (!known) this.#options.log.error({ err: error, requestId }, 'a request failed');
+    const code = known ? error.code : 'InternalFailure';
+    const message = known ? error.message : 'The request could not be processed.';
+    this.#send({ id, error: { code, message } });
+  }
+
+  /** All that is sent in one turn of the event loop leaves in one TLS record where it fits. */
+  #send(message: ServerMessage): void {
+    const { webSocket, socket, subprotocol } = this.#options;
+    if (webSocket.readyState !== webSocket.OPEN) return;
+    if (webSocket.bufferedAmount > LIMITS.send_buffer_max_bytes) return webSocket.terminate();
+    if (!this.#corked) {
+      this.#corked = true;
+      socket.cork();
+      setImmediate(() => this.#uncork());
+    }
+    const data = encodeMessage(subprotocol, message);
+    webSocket.send(data, { binary: typeof data !== 'string', compress: false });
+  }
+
+  #uncork(): void {
+    if (!this.#corked) return;
+    this.#corked = false;
+    this.#options.socket.uncork();
+  }
+}
+
+const isPublic = (code: ErrorCode): boolean => !/^(Hsm|Vault|Store|Keyspan)/.test(code);
+
+function idOf(message: unknown): number | string | null {
+  if (typeof message !== 'object' || message === null) return null;
+  const { id } = message as { id?: unknown };
+  if (typeof id === 'number' && Number.isInteger(id) && id >= 0) return id;
+  return typeof id === 'string' && id.length <= 64 ? id : null;
+}

@@ -1,0 +1,112 @@
+import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import { WebSocketServer, type WebSocket } from 'ws';
+import type { Events } from '../audit/events.js';
+import { isRegion } from '../core/arn.js';
+import type { HsmId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import type { Kms } from '../kms/kms.js';
+import { SUBPROTOCOLS, type Subprotocol } from '../protocol/client-frames.js';
+import type { Broadcast } from './broadcast.js';
+import { principalOf } from './client-principal.js';
+import { Connection } from './connection.js';
+import type { Idempotency } from './idempotency.js';
+
+export interface WebSocketDoorOptions {
+  readonly kms: Kms;
+  readonly events: Events;
+  readonly broadcast: Broadcast;
+  readonly idempotency: Idempotency;
+  readonly log: Logger;
+  /** of the path `/` */
+  readonly region: string;
+}
+
+/** Requests in flight over all connections of the daemon. */
+export interface Load {
+  inflight: number;
+}
+
+const PATH = /^\/(?:v1\/([a-z0-9-]+)\/?)?(?:\?.*)?$/;
+
+/** The WebSocket door: authenticates an upgrade into a principal and makes a connection of it. */
+export class WebSocketDoor {
+  readonly #options: WebSocketDoorOptions;
+  readonly #server: WebSocketServer;
+  readonly #connections = new Set<Connection>();
+  readonly #load: Load = { inflight: 0 };
+  readonly #ping: NodeJS.Timeout;
+
+  constructor(options: WebSocketDoorOptions) {
+    this.#options = options;
+    this.#server = new WebSocketServer({
+      noServer: true,
+      clientTracking: false,
+      perMessageDeflate: false,
+      maxPayload: LIMITS.request_size_max_bytes,
+      // JSON.parse and the CBOR decoder look at each byte anyway
+      skipUTF8Validation: true,
+      handleProtocols: (offered) => SUBPROTOCOLS.find((name) => offered.has(name)) ?? false,
+    });
+    this.#ping = setInterval(() => this.#pingAll(), LIMITS.ping_interval_ms);
+  }
+
+  /** @param hsm the HSM whose ENI the handshake came in by */
+  upgrade(hsm: HsmId, request: IncomingMessage, socket: Socket, head: Buffer): void {
+    socket.on('error', () => socket.destroy());
+    const region = this.#regionOf(request.url ?? '/');
+    if (region === undefined) return refuse(socket, 404, 'Not Found');
+    const principal = socket instanceof TLSSocket ? principalOf(socket) : undefined;
+    if (!principal) return refuse(socket, 401, 'Unauthorized');
+    const offered = request.headers['sec-websocket-protocol'] ?? '';
+    if (!offered.split(/ *, */).some(isSubprotocol)) return refuse(socket, 400, 'Bad Request');
+    this.#server.handleUpgrade(request, socket, head, (webSocket: WebSocket) => {
+      const connection = new Connection({
+        ...this.#options,
+        webSocket,
+        socket,
+        principal,
+        region,
+        hsm,
+        load: this.#load,
+        subprotocol: webSocket.protocol as Subprotocol,
+      });
+      this.#connections.add(connection);
+      webSocket.once('close', () => this.#connections.delete(connection));
+    });
+  }
+
+  /** Ends the connections of an ENI, or all, when their requests in flight are answered. */
+  async leave(hsm?: HsmId): Promise<void> {
+    const connections = [...this.#connections].filter(
+      (one) => hsm === undefined || one.hsm === hsm,
+    );
+    await Promise.all(connections.map((connection) => connection.leave()));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    clearInterval(this.#ping);
+    await this.leave();
+  }
+
+  #regionOf(url: string): string | undefined {
+    const match = PATH.exec(url);
+    if (!match) return undefined;
+    const region = match[1] ?? this.#options.region;
+    return isRegion(region) ? region : undefined;
+  }
+
+  #pingAll(): void {
+    for (const connection of this.#connections) connection.ping();
+  }
+}
+
+const isSubprotocol = (name: string): boolean => (SUBPROTOCOLS as readonly string[]).includes(name);
+
+function refuse(socket: Socket, status: number, reason: string): void {
+  const head = `HTTP/1.1 ${status} ${reason}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`;
+  socket.end(head);
+  setTimeout(() => socket.destroy(), LIMITS.close_grace_ms).unref();
+}
