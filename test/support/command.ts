@@ -1,0 +1,30 @@
+import { spawn } from 'node:child_process';
+import { packageFile } from '../../src/core/entry.js';
+
+export interface Outcome {
+  readonly code: number | null;
+  readonly stdout: Buffer;
+  readonly stderr: string;
+}
+
+/** Runs the compiled command line as a user does, in a process of its own. */
+export async function keyspan(
+  args: readonly string[],
+  options: { readonly home?: string; readonly input?: Uint8Array } = {},
+): Promise<Outcome> {
+  const env = { ...process.env };
+  delete env['KEYSPAN_HOME'];
+  if (options.home !== undefined) env['KEYSPAN_HOME'] = options.home;
+  const child = spawn(process.execPath, [packageFile('dist/cli/main.js'), ...args], { env });
+  const stdout: Buffer[] = [];
+  const stderr: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => stderr.push(chunk));
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(options.input ?? '');
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  return { code, stdout: Buffer.concat(stdout), stderr: Buffer.concat(stderr).toString('utf8') };
+}
