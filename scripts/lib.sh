@@ -1,0 +1,138 @@
+# shellcheck shell=bash
+# Sourced by scripts/up and scripts/test: brings the machine and the checkout to where they can
+# run. Nothing is installed unless it is missing, and nothing at all without root or a sudo that
+# asks no password.
+
+NODE_MAJOR=20
+NODE_MINOR=19
+
+say() { printf '%s\n' "$*" >&2; }
+die() {
+  say "$*"
+  exit 1
+}
+have() { command -v "$1" >/dev/null 2>&1; }
+
+check_node() {
+  local version major minor
+  have node || die "Node.js >= $NODE_MAJOR.$NODE_MINOR is missing: https://nodejs.org/en/download"
+  version=$(node --version)
+  version=${version#v}
+  major=${version%%.*}
+  minor=${version#*.}
+  minor=${minor%%.*}
+  if ((major < NODE_MAJOR || (major == NODE_MAJOR && minor < NODE_MINOR))); then
+    die "Node.js $version is too old, >= $NODE_MAJOR.$NODE_MINOR is needed:" \
+      "https://nodejs.org/en/download"
+  fi
+  have npm || die "npm is missing; it comes with Node.js: https://nodejs.org/en/download"
+}
+
+package_manager() {
+  local name
+  for name in apt-get dnf apk brew; do
+    if have "$name"; then
+      printf %s "$name"
+      return
+    fi
+  done
+}
+
+# The package of a tool, where it is not the tool's own name.
+package_of() {
+  case "$1:$2" in
+    apt-get:softhsm2-util) printf softhsm2 ;;
+    *:softhsm2-util) printf softhsm ;;
+    *:pkcs11-tool) printf opensc ;;
+    dnf:g++) printf gcc-c++ ;;
+    brew:g++ | brew:make) printf gcc ;;
+    brew:python3) printf python ;;
+    *) printf %s "$2" ;;
+  esac
+}
+
+# The module counts, not the tool beside it, as distributions part them.
+have_softhsm() {
+  [[ -n ${KEYSPAN_PKCS11_MODULE:-} ]] && return 0
+  have softhsm2-util
+}
+
+missing_tools() {
+  local tool
+  for tool in "$@"; do
+    case $tool in
+      softhsm2-util) have_softhsm || printf '%s ' "$tool" ;;
+      g++) have g++ || have c++ || printf '%s ' "$tool" ;;
+      *) have "$tool" || printf '%s ' "$tool" ;;
+    esac
+  done
+}
+
+# install_tools TOOL...: those that are missing, or the command that would install them and exit 1.
+install_tools() {
+  local manager tool missing
+  # never empty, as older shells call an empty array unset
+  local -a packages=() install=() prefix=(env DEBIAN_FRONTEND=noninteractive)
+  missing=$(missing_tools "$@")
+  [[ -z $missing ]] && return 0
+  manager=$(package_manager)
+  [[ -n $manager ]] || die "Install these, and start again: $missing"
+  for tool in $missing; do packages+=("$(package_of "$manager" "$tool")"); done
+  case $manager in
+    apt-get) install=(apt-get install -y --no-install-recommends "${packages[@]}") ;;
+    dnf) install=(dnf install -y "${packages[@]}") ;;
+    apk) install=(apk add "${packages[@]}") ;;
+    brew) install=(brew install "${packages[@]}") ;;
+  esac
+  if [[ $manager != brew && $(id -u) -ne 0 ]]; then
+    have sudo && sudo -n true 2>/dev/null || die "Run this, and start again: sudo ${install[*]}"
+    prefix=(sudo -n "${prefix[@]}")
+  fi
+  if [[ $manager == apt-get ]]; then
+    quietly "reading the package lists" "${prefix[@]}" apt-get update
+  fi
+  quietly "installing ${packages[*]}" "${prefix[@]}" "${install[@]}"
+}
+
+# quietly WHAT COMMAND...: says what happens, and shows the output only of what fails.
+quietly() {
+  local what=$1 log
+  shift
+  log=$(mktemp "${TMPDIR:-/tmp}/keyspan-setup.XXXXXX")
+  say "keyspan: $what"
+  if ! "$@" >"$log" 2>&1 </dev/null; then
+    cat "$log" >&2
+    rm -f "$log"
+    die "keyspan: this failed: $*"
+  fi
+  rm -f "$log"
+}
+
+install_modules() {
+  local stamp=node_modules/.package-lock.json
+  if [[ ! -f $stamp || package-lock.json -nt $stamp ]]; then
+    quietly "installing packages and compiling native modules, about a minute" \
+      npm ci --no-audit --no-fund
+    touch "$stamp"
+  fi
+  # so that npx finds the command in a checkout, whatever its npm can do
+  mkdir -p node_modules/.bin
+  ln -sf ../../dist/cli/main.js node_modules/.bin/keyspan
+}
+
+BUILT=node_modules/.cache/keyspan/built
+
+# Compiled code is older than a source.
+build_is_stale() {
+  [[ -x dist/cli/main.js && -f $BUILT ]] || return 0
+  [[ -n $(find src package.json tsconfig.json -newer "$BUILT" -print | head -n 1) ]]
+}
+
+build() {
+  build_is_stale || return 0
+  mkdir -p "$(dirname "$BUILT")"
+  # a source that changes while the compiler runs is newer than this
+  touch "$BUILT.next"
+  quietly "compiling" npm run --silent build
+  mv "$BUILT.next" "$BUILT"
+}
