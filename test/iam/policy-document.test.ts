@@ -1,0 +1,119 @@
+import { describe, expect, test } from 'vitest';
+import { cachedPolicy, parsePolicy } from '../../src/iam/policy-document.js';
+
+const base = {
+  Effect: 'Allow',
+  Principal: { AWS: 'arn:aws:iam::111122223333:root' },
+  Action: 'kms:*',
+  Resource: '*',
+};
+const policy = (statement: object, rest: object = {}): string =>
+  JSON.stringify({ Version: '2012-10-17', Statement: [{ ...base, ...statement }], ...rest });
+
+describe('parsePolicy', () => {
+  test('reads the forms that AWS allows', () => {
+    const document = parsePolicy(
+      JSON.stringify({
+        Version: '2012-10-17',
+        Id: 'x',
+        Statement: {
+          Sid: 's',
+          Effect: 'Deny',
+          NotPrincipal: { AWS: ['111122223333', 'arn:aws:iam::111122223333:user/a/b/alice'] },
+          NotAction: ['kms:Encrypt', 'KMS:Decrypt'],
+          NotResource: ['arn:aws:kms:*:*:key/*'],
+          Condition: { StringEquals: { 'kms:KeySpec': ['a', 'b'] }, Bool: { 'aws:Mfa': true } },
+        },
+      }),
+      'key',
+    );
+    const [statement] = document.statements;
+    expect(statement).toMatchObject({
+      effect: 'Deny',
+      actions: { patterns: ['kms:encrypt', 'kms:decrypt'], negated: true },
+      resources: { negated: true },
+    });
+    expect(statement?.principals?.roots).toContain('arn:aws:iam::111122223333:root');
+    expect(statement?.principals?.arns).toContain('arn:aws:iam::111122223333:user/a/b/alice');
+    expect([...document.conditionKeys]).toEqual(['kms:keyspec', 'aws:mfa']);
+  });
+
+  test('everyone may be written in three ways', () => {
+    for (const Principal of ['*', { AWS: '*' }, { AWS: ['*'] }]) {
+      const [statement] = parsePolicy(policy({ Principal }), 'key').statements;
+      expect(statement?.principals?.everyone).toBe(true);
+    }
+  });
+
+  test.each([
+    ['not JSON', '{', /Syntax errors/],
+    ['not an object', '[]', /must be a JSON object/],
+    ['no statement', JSON.stringify({ Version: '2012-10-17' }), /JSON object/],
+    ['an empty list', JSON.stringify({ Statement: [] }), /must have a statement/],
+    ['another version', policy({}, { Version: '2020-01-01' }), /Version/],
+    ['an unknown member', policy({}, { Extra: 1 }), /unknown member: Extra/],
+    ['an unknown member of a statement', policy({ Actions: 'kms:*' }), /unknown member: Actions/],
+    ['another effect', policy({ Effect: 'allow' }), /Effect/],
+    ['no action', policy({ Action: undefined }), /either Action or NotAction/],
+    ['both actions', policy({ NotAction: 'kms:*' }), /either Action or NotAction/],
+    ['an action without a service', policy({ Action: 'Encrypt' }), /invalid Action/],
+    ['no resource', policy({ Resource: undefined }), /either Resource or NotResource/],
+    ['an empty list of actions', policy({ Action: [] }), /empty Action/],
+    ['a number as action', policy({ Action: 7 }), /invalid Action/],
+    ['no principal', policy({ Principal: undefined }), /either Principal or NotPrincipal/],
+    ['a principal without a type', policy({ Principal: {} }), /invalid principals/],
+    ['a principal of an unknown type', policy({ Principal: { X: '*' } }), /invalid principals/],
+    ['a principal that is no ARN', policy({ Principal: { AWS: 'alice' } }), /invalid principals/],
+    [
+      'a wildcard in a principal',
+      policy({ Principal: { AWS: 'arn:aws:iam::111122223333:user/*' } }),
+      /invalid principals/,
+    ],
+    [
+      'allowing all but some',
+      policy({ Principal: undefined, NotPrincipal: { AWS: '111122223333' } }),
+      /NotPrincipal must be used with the effect Deny/,
+    ],
+    [
+      'an unknown operator',
+      policy({ Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } } }),
+      /operator IpAddress is not supported/,
+    ],
+    [
+      'Null with IfExists',
+      policy({ Condition: { NullIfExists: { 'kms:ViaService': 'true' } } }),
+      /not supported/,
+    ],
+    [
+      'a variable',
+      policy({ Condition: { StringEquals: { 'kms:ViaService': '${aws:username}' } } }),
+      /variables/,
+    ],
+    ['a condition that is a list', policy({ Condition: [] }), /Condition must be a JSON object/],
+  ])('refuses %s', (_, text, sentence) => {
+    expect(() => parsePolicy(text, 'key')).toThrow(
+      expect.objectContaining({
+        code: 'MalformedPolicyDocumentException',
+        message: expect.stringMatching(sentence),
+      }),
+    );
+  });
+
+  test('an identity policy must not have a principal', () => {
+    expect(() => parsePolicy(policy({}), 'identity')).toThrow(/must not have a Principal/);
+    const text = policy({ Principal: undefined });
+    expect(parsePolicy(text, 'identity').statements[0]?.principals).toBeUndefined();
+  });
+
+  test('services are well-formed principals', () => {
+    const text = policy({ Principal: { Service: 's3.amazonaws.com' } });
+    expect(parsePolicy(text, 'key').statements).toHaveLength(1);
+  });
+});
+
+test('cachedPolicy gives one document for one text, and forgets the oldest', () => {
+  const first = cachedPolicy(policy({ Sid: 'first' }), 'key');
+  expect(cachedPolicy(policy({ Sid: 'first' }), 'key')).toBe(first);
+  for (let n = 0; n < 600; n += 1) cachedPolicy(policy({ Sid: `n${n}` }), 'key');
+  expect(cachedPolicy(policy({ Sid: 'first' }), 'key')).not.toBe(first);
+});
