@@ -1,6 +1,7 @@
 import type { Duplex } from 'node:stream';
 import type { PeerCertificate } from 'node:tls';
 import { WebSocket, type ClientOptions, type RawData } from 'ws';
+import { Cork } from '../core/cork.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { decodeMessage, type Subprotocol } from '../protocol/client-frames.js';
@@ -48,16 +49,11 @@ export class Connection {
   readonly #subprotocol: Subprotocol;
   readonly #owner: ConnectionOwner;
   readonly #beat: NodeJS.Timeout;
-  /** the TLS stream below, once it exists */
-  #stream: Duplex | undefined;
-  #corked = false;
+  /** over the TLS stream below */
+  readonly #cork: Cork | undefined;
   #ended = false;
   #heard = true;
   #missed = 0;
-  readonly #uncork = (): void => {
-    this.#corked = false;
-    this.#stream?.uncork();
-  };
 
   private constructor(
     socket: WebSocket,
@@ -66,7 +62,7 @@ export class Connection {
   ) {
     this.endpoint = setup.endpoint;
     this.#socket = socket;
-    this.#stream = stream;
+    this.#cork = stream && new Cork(stream);
     this.#subprotocol = setup.options.subprotocol;
     this.#owner = setup.owner;
     this.#beat = setInterval(() => this.#check(), setup.options.silenceMs / BEATS_MISSED_MAX);
@@ -98,15 +94,10 @@ export class Connection {
   }
 
   /**
-   * Sends one message. All messages of one turn of the event loop leave in one TLS write: the
-   * first corks the stream, and it is uncorked when the turn's callbacks have run.
+   * Sends one message; the messages of one turn of the event loop leave together.
    */
   send(message: Uint8Array | string): void {
-    if (!this.#corked && this.#stream) {
-      this.#corked = true;
-      this.#stream.cork();
-      setImmediate(this.#uncork);
-    }
+    this.#cork?.hold();
     this.#socket.send(message, SEND_OPTIONS);
   }
 

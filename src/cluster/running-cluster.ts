@@ -141,7 +141,6 @@ export class RunningCluster implements AsyncDisposable {
     member.supervisor = new Supervisor({
       id: member.id,
       intent: member.record.intent,
-      logs: this.#options.home.logs,
       log: this.#log,
       launch: () => this.#launch(member),
       found: (serial) => this.#found(member, serial),
@@ -164,6 +163,7 @@ export class RunningCluster implements AsyncDisposable {
       boot: newBootId(),
       directory: join(home.hsms, member.id),
       socket: join(home.runtime, `${member.id}.sock`),
+      log: join(home.logs, `${member.id}.log`),
       serial: member.record.serial,
       soPin: soPin.toString('base64'),
       userPin: userPin.toString('base64'),

@@ -7,6 +7,8 @@ export const LIMITS = {
   frame_size_max_bytes: 1 << 20,
   frame_hello_timeout_ms: 2_000,
   channel_inflight_max: 4_096,
+  batch_frames_max: 16,
+  batch_messages_max: 32,
   hsm_sessions_max: 4_096,
   hsm_users_max: 1_024,
   hsm_user_name_max_chars: 31,

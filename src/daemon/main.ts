@@ -1,13 +1,32 @@
 #!/usr/bin/env node
-import { closeSync, writeSync } from 'node:fs';
+import { closeSync, readdirSync, writeSync } from 'node:fs';
 import { KeyspanError } from '../core/errors.js';
-import { openLog } from '../core/log.js';
-import { readConfig, type DaemonConfig } from './config.js';
-import { Daemon } from './daemon.js';
+import { findHome } from '../core/home.js';
+import { dismiss, warm } from '../hsm/nursery.js';
+import type { DaemonConfig } from './config.js';
 
-/** The entry of the daemon's process. */
-function tell(config: DaemonConfig | undefined, message: object): void {
-  const fd = config?.readyFd;
+/**
+ * The entry of the daemon's process. It loads little by itself: HSM processes are started
+ * first, and
+ * come up while the daemon's own code is loaded.
+ */
+const argv = process.argv.slice(2);
+
+const valueOf = (name: string): string | undefined => {
+  const at = argv.indexOf(name);
+  return at < 0 ? undefined : argv[at + 1];
+};
+
+/** How many HSMs this home will most likely start. A wrong guess costs time and nothing else. */
+function guessHsms(): number {
+  try {
+    return readdirSync(findHome(valueOf('--home')).hsms).length;
+  } catch {
+    return Number(valueOf('--hsms') ?? 3);
+  }
+}
+
+function tell(fd: number | undefined, message: object): void {
   if (fd === undefined) return;
   try {
     writeSync(fd, `${JSON.stringify(message)}\n`);
@@ -18,6 +37,10 @@ function tell(config: DaemonConfig | undefined, message: object): void {
 }
 
 async function run(config: DaemonConfig): Promise<void> {
+  const [{ Daemon }, { openLog }] = await Promise.all([
+    import('./daemon.js'),
+    import('../core/log.js'),
+  ]);
   const log = openLog({ name: 'daemon' });
   let stop = (): void => undefined;
   const stopped = new Promise<void>((resolve) => {
@@ -26,23 +49,32 @@ async function run(config: DaemonConfig): Promise<void> {
   process.once('SIGTERM', stop).once('SIGINT', stop);
   const daemon = await Daemon.start(config, log, stop);
   const status = await daemon.status();
+  tell(config.readyFd, { ready: status });
+  dismiss();
   log.info({ cluster: status.cluster.id, endpoints: status.endpoints }, 'the daemon is ready');
-  tell(config, { ready: status });
   await stopped;
   log.info('the daemon ends');
   await daemon[Symbol.asyncDispose]();
 }
 
-let config: DaemonConfig | undefined;
-try {
-  config = await readConfig(process.argv.slice(2));
-  await run(config);
-  process.exit(0);
-} catch (error) {
-  const known = error instanceof KeyspanError;
-  const code = known ? error.code : 'InternalFailure';
-  const message = error instanceof Error ? error.message : 'unknown';
-  tell(config, { failed: { code, message } });
-  openLog({ name: 'daemon' }).fatal({ err: error }, 'the daemon cannot run');
-  process.exit(1);
+async function main(): Promise<number> {
+  let config: DaemonConfig | undefined;
+  try {
+    warm(Math.min(guessHsms() || 0, 8));
+    const { readConfig } = await import('./config.js');
+    config = await readConfig(argv);
+    await run(config);
+    return 0;
+  } catch (error) {
+    dismiss();
+    const known = error instanceof KeyspanError;
+    const code = known ? error.code : 'InternalFailure';
+    const message = error instanceof Error ? error.message : 'unknown';
+    tell(config?.readyFd, { failed: { code, message } });
+    const { openLog } = await import('../core/log.js');
+    openLog({ name: 'daemon' }).fatal({ err: error }, 'the daemon cannot run');
+    return 1;
+  }
 }
+
+process.exit(await main());

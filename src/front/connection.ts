@@ -2,6 +2,7 @@ import type { Socket } from 'node:net';
 import type { RawData, WebSocket } from 'ws';
 import { z } from 'zod';
 import type { Call } from '../core/call.js';
+import { Cork } from '../core/cork.js';
 import { deadlineIn, pause } from '../core/deadline.js';
 import { KeyspanError, type ErrorCode } from '../core/errors.js';
 import { newRequestId, type HsmId } from '../core/ids.js';
@@ -41,14 +42,15 @@ export class Connection {
   readonly hsm: HsmId;
   readonly #options: ConnectionOptions;
   readonly #listener: Listener;
+  readonly #cork: Cork;
   #inflight = 0;
-  #corked = false;
   #alive = true;
   #leaving = false;
 
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.hsm = options.hsm;
+    this.#cork = new Cork(options.socket);
     this.#listener = (event) => this.#send(event);
     const { webSocket } = options;
     webSocket.on('message', (data) => this.#receive(data));
@@ -77,7 +79,7 @@ export class Connection {
     const { webSocket } = this.#options;
     const until = deadlineIn(LIMITS.close_grace_ms);
     while (this.#inflight > 0 && until > deadlineIn(0)) await pause(5);
-    this.#uncork();
+    this.#cork.release();
     webSocket.close(SERVICE_RESTART, 'this HSM leaves');
     await pause(50);
     if (webSocket.readyState !== webSocket.CLOSED) webSocket.terminate();
@@ -163,22 +165,12 @@ export class Connection {
 
   /** All that is sent in one turn of the event loop leaves in one TLS record where it fits. */
   #send(message: ServerMessage): void {
-    const { webSocket, socket, subprotocol } = this.#options;
+    const { webSocket, subprotocol } = this.#options;
     if (webSocket.readyState !== webSocket.OPEN) return;
     if (webSocket.bufferedAmount > LIMITS.send_buffer_max_bytes) return webSocket.terminate();
-    if (!this.#corked) {
-      this.#corked = true;
-      socket.cork();
-      setImmediate(() => this.#uncork());
-    }
+    this.#cork.hold();
     const data = encodeMessage(subprotocol, message);
     webSocket.send(data, { binary: typeof data !== 'string', compress: false });
-  }
-
-  #uncork(): void {
-    if (!this.#corked) return;
-    this.#corked = false;
-    this.#options.socket.uncork();
   }
 }
 

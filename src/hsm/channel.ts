@@ -3,6 +3,7 @@ import { remainingMs, hasPassed, within, type Deadline } from '../core/deadline.
 import { KeyspanError, isErrorCode } from '../core/errors.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
+import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
 import {
   FRAME_VERSION,
@@ -159,13 +160,13 @@ export class Channel {
   }
 
   #meet(frame: unknown): void {
-    const parsed = hello.safeParse(frame);
-    if (!parsed.success || parsed.data.recordVersion !== RECORD_VERSION) {
+    const peer = accept(hello, frame);
+    if (peer?.recordVersion !== RECORD_VERSION) {
       this.#greeting?.reject(new KeyspanError('HsmProtocol'));
       return this.close();
     }
-    this.#peer = parsed.data;
-    this.#greeting?.resolve(parsed.data);
+    this.#peer = peer;
+    this.#greeting?.resolve(peer);
     this.#greeting = undefined;
   }
 

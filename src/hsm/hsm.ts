@@ -34,16 +34,22 @@ export type LifeEvent =
   | { readonly type: 'heard' }
   | { readonly type: 'timer' };
 
-export type Effect =
-  | { readonly do: 'spawn' | 'kill' | 'terminate' | 'sigstop' | 'sigcont' | 'isolate' | 'rise' }
-  | { readonly do: 'timer'; readonly ms: number };
+type Plain =
+  'spawn' | 'kill' | 'terminate' | 'sigstop' | 'sigcont' | 'isolate' | 'rise' | 'clear-timer';
+
+export type Effect = { readonly do: Plain } | { readonly do: 'timer'; readonly ms: number };
 
 type Step = readonly [Life, readonly Effect[]];
 
 export const newLife = (intent: Intent): Life => ({ phase: 'down', intent, failures: 0 });
 
-const effects = (...list: Exclude<Effect['do'], 'timer'>[]): Effect[] =>
-  list.map((name) => ({ do: name }));
+const effects = (...list: Plain[]): Effect[] => list.map((name) => ({ do: name }));
+
+/** A start that takes too long is ended. */
+const spawning = (): Effect[] => [
+  { do: 'spawn' },
+  { do: 'timer', ms: LIMITS.hsm_start_timeout_ms },
+];
 
 /** Doubles from the first to the longest pause between two starts. */
 export function backoffMs(failures: number): number {
@@ -58,9 +64,8 @@ export function step(life: Life, event: LifeEvent): Step {
     case 'crash-wanted':
       return [life, life.phase === 'down' ? [] : effects('kill')];
     case 'listening':
-      return life.phase === 'starting'
-        ? [{ ...life, phase: 'rising' }, effects('rise')]
-        : [life, []];
+      if (life.phase !== 'starting') return [life, []];
+      return [{ ...life, phase: 'rising' }, effects('clear-timer', 'rise')];
     case 'risen':
       if (life.phase !== 'rising') return [life, []];
       return [{ ...life, phase: 'active', failures: 0 }, []];
@@ -93,7 +98,7 @@ function want(life: Life, intent: Intent): Step {
 function wantRun(life: Life): Step {
   const next: Life = { ...life, intent: 'run' };
   if (life.phase === 'down') {
-    return [{ ...next, phase: 'starting', failures: 0 }, effects('spawn')];
+    return [{ ...next, phase: 'starting', failures: 0 }, spawning()];
   }
   if (life.intent !== 'pause') return [next, []];
   return [{ ...next, phase: 'rising' }, effects('sigcont', 'rise')];
@@ -134,8 +139,8 @@ function heard(life: Life): Step {
 
 function timer(life: Life): Step {
   if (life.intent !== 'run') return [life, []];
-  if (life.phase === 'down') return [{ ...life, phase: 'starting' }, effects('spawn')];
-  if (life.phase === 'hung') return [life, effects('kill')];
+  if (life.phase === 'down') return [{ ...life, phase: 'starting' }, spawning()];
+  if (life.phase === 'hung' || life.phase === 'starting') return [life, effects('kill')];
   if (life.phase === 'rising') return [life, effects('rise')];
   return [life, []];
 }

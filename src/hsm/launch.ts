@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import {
   isBootId,
   isClusterId,
@@ -7,6 +6,7 @@ import {
   type ClusterId,
   type HsmId,
 } from '../core/ids.js';
+import { id, nullable, object, oneOf, text, type FormOf } from '../protocol/form.js';
 
 /**
  * What the daemon hands to an HSM process as the first line of its standard input: PINs must
@@ -14,31 +14,33 @@ import {
  * or in an environment, which others can read. The pipe stays open; its end means that the
  * daemon is gone.
  */
-const id = <T extends string>(check: (value: string) => value is T): z.ZodType<T> =>
-  z.custom<T>((value) => typeof value === 'string' && check(value));
+const path = text({ max: 4_096 });
+const base64 = text({ max: 1_024 });
 
-export const launch = z.strictObject({
+export const launch = object({
   hsm: id<HsmId>(isHsmId),
   cluster: id<ClusterId>(isClusterId),
   boot: id<BootId>(isBootId),
   /** where the token is */
-  directory: z.string(),
+  directory: path,
   /** where to listen */
-  socket: z.string(),
+  socket: path,
+  /** where to write the log */
+  log: path,
   /** the token that must be there; null: there is none yet, and one is made */
-  serial: z.string().nullable(),
-  /** in base64 */
-  soPin: z.string(),
-  userPin: z.string(),
+  serial: nullable(text({ max: 64 })),
+  soPin: base64,
+  userPin: base64,
 });
-export type Launch = z.infer<typeof launch>;
+export type Launch = FormOf<typeof launch>;
 
-/** Lines that an HSM process writes on its standard output. */
-export const launched = z.union([
-  z.strictObject({ listening: z.literal(true), serial: z.string() }),
-  z.strictObject({ failed: z.string(), message: z.string() }),
-]);
-export type Launched = z.infer<typeof launched>;
+/**
+ * What an HSM process writes as a line on its standard output: that it serves, or why it
+ * cannot.
+ */
+export const listening = object({ listening: oneOf(true), serial: text({ max: 64 }) });
+export const failed = object({ failed: text({ max: 64 }), message: text({ min: 0, max: 4_096 }) });
+export type Launched = FormOf<typeof listening> | FormOf<typeof failed>;
 
 /** The pipe of heartbeats in the HSM process. */
 export const HEARTBEAT_FD = 3;

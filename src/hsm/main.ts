@@ -1,12 +1,11 @@
 #!/usr/bin/env node
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { entryPath } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
-import { openLog, type Logger } from '../core/log.js';
 import { loadModuleProfile, prepareTokenDirectory, sweepTornFiles } from '../token/softhsm.js';
 import { Token } from '../token/token.js';
+import { deferredLog, type HsmLog } from './deferred-log.js';
 import { Installer } from './installer.js';
 import { HEARTBEAT_FD, launch, type Launch, type Launched } from './launch.js';
 import { Machine } from './machine.js';
@@ -18,12 +17,12 @@ const say = (line: Launched): void => void process.stdout.write(`${JSON.stringif
 
 async function readLaunch(): Promise<Launch> {
   process.stdin.setEncoding('utf8');
-  let text = '';
-  while (!text.includes('\n')) {
-    const [chunk] = (await once(process.stdin, 'data')) as [string];
-    text += chunk;
+  let line = '';
+  for await (const chunk of process.stdin as AsyncIterable<string>) {
+    line += chunk;
+    if (line.includes('\n')) break;
   }
-  return launch.parse(JSON.parse(text.slice(0, text.indexOf('\n'))));
+  return launch(JSON.parse(line.slice(0, line.indexOf('\n'))));
 }
 
 function startHeartbeat(): void {
@@ -38,7 +37,7 @@ function startHeartbeat(): void {
  * Opens the token that the daemon means, and no other; an absent one is never made in its
  * place.
  */
-function openToken(settings: Launch, soPin: Buffer, userPin: Buffer, log: Logger): Token {
+function openToken(settings: Launch, soPin: Buffer, userPin: Buffer, log: HsmLog): Token {
   prepareTokenDirectory(settings.directory);
   const torn = sweepTornFiles(settings.directory);
   if (torn.length > 0) log.warn({ torn }, 'torn files of objects were put aside');
@@ -62,7 +61,7 @@ function proveInBackground(machine: Machine): void {
   setTimeout(step, 500).unref();
 }
 
-async function serve(settings: Launch, log: Logger): Promise<void> {
+async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const soPin = Buffer.from(settings.soPin, 'base64');
   const userPin = Buffer.from(settings.userPin, 'base64');
   const { hsm, cluster, boot, directory } = settings;
@@ -85,18 +84,19 @@ async function serve(settings: Launch, log: Logger): Promise<void> {
   // of stopping
   process.on('SIGINT', () => undefined);
   say({ listening: true, serial: token.info.serial });
-  log.info({ keys: machine.keyCount, phase: machine.phase }, 'the HSM serves');
+  startHeartbeat();
 }
 
-const log = openLog({ name: 'hsm' });
+let log: HsmLog | undefined;
 try {
-  startHeartbeat();
-  await serve(await readLaunch(), log);
+  const settings = await readLaunch();
+  process.title = `keyspan ${settings.hsm}`;
+  log = deferredLog(settings.log);
+  await serve(settings, log);
 } catch (error) {
-  log.fatal({ err: error }, 'the HSM cannot start');
+  log?.fatal({ err: error }, 'the HSM cannot start');
   const message = error instanceof Error ? error.message : 'unknown';
   say({ failed: error instanceof KeyspanError ? error.code : 'HsmDeviceError', message });
-  process.exitCode = 1;
   process.stdin.destroy();
   setTimeout(() => process.exit(1), 200);
 }

@@ -1,4 +1,5 @@
 import { KeyspanError } from '../core/errors.js';
+import { FormError } from '../protocol/form.js';
 import {
   HSM_OPERATIONS,
   type HsmFields,
@@ -93,15 +94,19 @@ export function perform(machine: Machine, request: OperationRequest): unknown {
   const { phase, epoch } = machine;
   const refusal = admit(operation, request.epoch, { phase, epoch, session });
   if (refusal) throw new KeyspanError(refusal.refuse, refusal.message);
-  const fields = HSM_OPERATIONS[operation].fields.safeParse(request.fields);
-  if (!fields.success) {
-    const issue = fields.error.issues[0];
-    const where = issue?.path.join('.') ?? '';
-    throw new KeyspanError('HsmBadFrame', `${operation}: ${where} ${issue?.message ?? ''}`);
-  }
+  const fields = readFields(operation, request.fields);
   if (HSM_OPERATIONS[operation].mutating) machine.noteEpoch(request.epoch);
   if (session && LOGGED_IN[operation]) {
-    return (LOGGED_IN[operation] as AnyLoggedIn)(machine, session, fields.data);
+    return (LOGGED_IN[operation] as AnyLoggedIn)(machine, session, fields);
   }
-  return (OPEN[operation] as AnyOpen)(machine, fields.data);
+  return (OPEN[operation] as AnyOpen)(machine, fields);
+}
+
+function readFields(operation: HsmOperation, fields: unknown): unknown {
+  try {
+    return HSM_OPERATIONS[operation].fields(fields);
+  } catch (error) {
+    if (!(error instanceof FormError)) throw error;
+    throw new KeyspanError('HsmBadFrame', `${operation}: ${error.message}`);
+  }
 }

@@ -1,12 +1,13 @@
-import { spawn, spawnSync, type ChildProcess } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync, type ChildProcess } from 'node:child_process';
+import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { monotonic } from '../core/clock.js';
 import { pause, type Deadline, hasPassed } from '../core/deadline.js';
-import { entryPath } from '../core/entry.js';
 import { LIMITS } from '../core/limits.js';
-import { HEARTBEAT_FD, launched, type Launch, type Launched } from './launch.js';
+import { accept } from '../protocol/form.js';
+import { HEARTBEAT_FD, failed, listening, type Launch, type Launched } from './launch.js';
+import { takeProcess } from './nursery.js';
 
 export interface ProcessEvents {
   /** the process listens, or says why it cannot */
@@ -24,7 +25,6 @@ export interface ProcessEvents {
 const PID_FILE = 'pid';
 const KILL_TRIES_MAX = 500;
 const BUSY = 'b'.charCodeAt(0);
-const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_PKCS11_MODULE'];
 
 /** One operating-system process around one token, seen from the daemon. */
 export class HsmProcess {
@@ -38,19 +38,12 @@ export class HsmProcess {
   #lastTick = monotonic();
   #silent = false;
 
-  constructor(options: { launch: Launch; logFile: string; events: ProcessEvents }) {
-    const { launch, logFile, events } = options;
+  constructor(options: { launch: Launch; events: ProcessEvents }) {
+    const { launch, events } = options;
     this.#directory = launch.directory;
     this.#events = events;
     mkdirSync(launch.directory, { recursive: true, mode: 0o700 });
-    const log = openSync(logFile, 'a', 0o600);
-    const env = Object.fromEntries(FORWARDED.map((name) => [name, process.env[name]]));
-    this.#child = spawn(process.execPath, [entryPath(import.meta.url, './main.js'), launch.hsm], {
-      stdio: ['pipe', 'pipe', log, 'pipe'],
-      env,
-      cwd: '/',
-    });
-    closeSync(log);
+    this.#child = takeProcess();
     this.#remember();
     this.#exit = new Promise((resolve) => this.#child.once('exit', () => resolve()));
     this.#child.once('error', () => this.#ended());
@@ -141,7 +134,8 @@ export class HsmProcess {
 
 function parseLine(text: string): Launched | undefined {
   try {
-    return launched.parse(JSON.parse(text));
+    const line: unknown = JSON.parse(text);
+    return accept(listening, line) ?? accept(failed, line);
   } catch {
     return undefined;
   }

@@ -1,9 +1,30 @@
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
 import { equalConstantTime } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
-import type { ClusterId, HsmKeyId, MaskingKeyId } from '../core/ids.js';
+import {
+  isClusterId,
+  isHsmKeyId,
+  isMaskingKeyId,
+  type ClusterId,
+  type HsmKeyId,
+  type MaskingKeyId,
+} from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
+import {
+  accept,
+  bytes,
+  flag,
+  id,
+  int,
+  list,
+  object,
+  oneOf,
+  text,
+  tuple,
+  type Form,
+  type FormOf,
+} from '../protocol/form.js';
 import { HSM_ROLES, RECORD_VERSION } from '../protocol/hsm-frames.js';
 
 /**
@@ -11,58 +32,61 @@ import { HSM_ROLES, RECORD_VERSION } from '../protocol/hsm-frames.js';
  * 12); version 1 is the
  * only one there is, and it is read by every HSM so far.
  */
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
+const version = oneOf(RECORD_VERSION);
+const revision = int({ min: 1 });
+const name = text({ max: 64 });
+const blob = bytes({ max: LIMITS.frame_size_max_bytes });
 
-const keyRecord = z.strictObject({
-  version: z.literal(RECORD_VERSION),
-  id: z.string(),
+const keyRecord = object({
+  version,
+  id: id(isHsmKeyId),
   /** 1 at the making, one more with each change of the record */
-  revision: z.int().min(1),
-  kind: z.enum(['aes-256', 'cluster-key']),
+  revision,
+  kind: oneOf('aes-256', 'cluster-key'),
   /** the HSM user whose key it is; lower case */
-  owner: z.string(),
-  sharedWith: z.array(z.string()),
-  label: z.string(),
-  usage: z.strictObject({ encrypt: z.boolean(), decrypt: z.boolean() }),
+  owner: name,
+  sharedWith: list(name, { max: LIMITS.hsm_users_max }),
+  label: text({ min: 0, max: 127 }),
+  usage: object({ encrypt: flag, decrypt: flag }),
   /** what every true copy proves itself with: 16 bytes */
-  proof: bytes,
+  proof: bytes({ min: 16, max: 16 }),
 });
-export type KeyRecord = z.infer<typeof keyRecord> & { readonly id: HsmKeyId };
+export type KeyRecord = FormOf<typeof keyRecord>;
 export type KeyKind = KeyRecord['kind'];
 
-const userRecord = z.strictObject({
-  version: z.literal(RECORD_VERSION),
+const userRecord = object({
+  version,
   /** lower case: names are not case-sensitive */
-  username: z.string(),
-  role: z.enum(HSM_ROLES),
-  revision: z.int().min(1),
-  salt: bytes,
-  hash: bytes,
+  username: name,
+  role: oneOf(...HSM_ROLES),
+  revision,
+  salt: bytes({ min: 16, max: 16 }),
+  hash: bytes({ min: 32, max: 32 }),
   /** wrong passwords since the last right one */
-  failures: z.int().min(0),
-  locked: z.boolean(),
+  failures: int({ min: 0 }),
+  locked: flag,
 });
-export type UserRecord = z.infer<typeof userRecord>;
+export type UserRecord = FormOf<typeof userRecord>;
 
 export const encodeKeyRecord = (record: KeyRecord): Buffer => encodeCbor(record);
 export const encodeUserRecord = (record: UserRecord): Buffer => encodeCbor(record);
 
-function decode<T>(schema: z.ZodType<T>, data: Uint8Array, what: string): T {
-  const result = schema.safeParse(decodeCbor(data, 'HsmBadRecord'));
-  if (!result.success) throw new KeyspanError('HsmBadRecord', `the ${what} cannot be read`);
-  return result.data;
+function decode<T>(form: Form<T>, data: Uint8Array, what: string): T {
+  const value = accept(form, decodeCbor(data, 'HsmBadRecord'));
+  if (value === undefined) throw new KeyspanError('HsmBadRecord', `the ${what} cannot be read`);
+  return value;
 }
 
 /** @throws KeyspanError HsmBadRecord */
 export function decodeKeyRecord(data: Uint8Array): KeyRecord {
-  return decode(keyRecord, data, 'key record') as KeyRecord;
+  return decode(keyRecord, data, 'key record');
 }
 
 /** @throws KeyspanError HsmBadRecord */
 export const decodeUserRecord = (data: Uint8Array): UserRecord =>
   decode(userRecord, data, 'user record');
 
-const users = z.array(bytes);
+const users = list(blob, { max: LIMITS.hsm_users_max });
 
 /** All users in one piece, as a joiner gets them. */
 export const encodeUsers = (records: readonly UserRecord[]): Buffer =>
@@ -70,7 +94,7 @@ export const encodeUsers = (records: readonly UserRecord[]): Buffer =>
 export const decodeUsers = (data: Uint8Array): UserRecord[] =>
   decode(users, data, 'list of users').map(decodeUserRecord);
 
-const dataObject = z.tuple([z.literal(RECORD_VERSION), z.string(), z.int(), bytes, bytes]);
+const dataObject = tuple(version, text({ max: 128 }), revision, blob, blob);
 
 export interface DataObject {
   readonly id: string;
@@ -84,32 +108,31 @@ const digestOf = (object: DataObject): Buffer =>
     .digest();
 
 /** The value of a data object: it carries its own hash, because a token may hold torn ones. */
-export function packDataObject(object: DataObject): Buffer {
-  const { id, revision, body } = object;
-  return encodeCbor([RECORD_VERSION, id, revision, body, digestOf(object)]);
+export function packDataObject(item: DataObject): Buffer {
+  return encodeCbor([RECORD_VERSION, item.id, item.revision, item.body, digestOf(item)]);
 }
 
 /** `undefined` when the value is torn or not ours. */
 export function unpackDataObject(value: Uint8Array): DataObject | undefined {
   try {
-    const [, id, revision, body, digest] = decode(dataObject, value, 'data object');
-    const object = { id, revision, body };
-    return equalConstantTime(digest, digestOf(object)) ? object : undefined;
+    const [, item, at, body, digest] = decode(dataObject, value, 'data object');
+    const found = { id: item, revision: at, body };
+    return equalConstantTime(digest, digestOf(found)) ? found : undefined;
   } catch {
     return undefined;
   }
 }
 
-const maskedBody = z.tuple([
-  z.literal(RECORD_VERSION),
-  z.string(),
-  z.string(),
-  z.string(),
-  z.int(),
-  bytes,
-  bytes,
-]);
-const maskedEnvelope = z.tuple([bytes, bytes]);
+const maskedBody = tuple(
+  version,
+  id<MaskingKeyId>(isMaskingKeyId),
+  id<ClusterId>(isClusterId),
+  id<HsmKeyId>(isHsmKeyId),
+  revision,
+  blob,
+  blob,
+);
+const maskedEnvelope = tuple(blob, blob);
 
 /** A key on its way between HSMs (ARCHITECTURE §6). */
 export interface MaskedObject {
@@ -143,17 +166,10 @@ export function splitMasked(masked: Uint8Array): { body: Uint8Array; mac: Uint8A
 }
 
 export function decodeMaskedBody(body: Uint8Array): MaskedObject {
-  const [, maskingKeyId, cluster, keyId, revision, record, blob] = decode(
+  const [, maskingKeyId, cluster, keyId, at, record, wrapped] = decode(
     maskedBody,
     body,
     'masked object',
   );
-  return {
-    maskingKeyId: maskingKeyId as MaskingKeyId,
-    cluster: cluster as ClusterId,
-    keyId: keyId as HsmKeyId,
-    revision,
-    record,
-    blob,
-  };
+  return { maskingKeyId, cluster, keyId, revision: at, record, blob: wrapped };
 }

@@ -2,9 +2,10 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { KeyspanError, isErrorCode, type ErrorCode } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
-import type { Logger } from '../core/log.js';
+import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
 import { FRAME_VERSION, RECORD_VERSION, hello, type HsmResults } from '../protocol/hsm-frames.js';
+import type { HsmLog } from './deferred-log.js';
 import type { Machine } from './machine.js';
 import { perform } from './operations.js';
 
@@ -14,11 +15,11 @@ import { perform } from './operations.js';
  */
 export class Service {
   readonly #machine: Machine;
-  readonly #log: Logger;
+  readonly #log: HsmLog;
   readonly #server: Server;
   readonly #connections = new Set<Connection>();
 
-  constructor(options: { machine: Machine; log: Logger }) {
+  constructor(options: { machine: Machine; log: HsmLog }) {
     this.#machine = options.machine;
     this.#log = options.log;
     this.#server = createServer((socket) => this.#accept(socket));
@@ -50,14 +51,14 @@ export class Service {
 class Connection {
   readonly #machine: Machine;
   readonly #socket: Socket;
-  readonly #log: Logger;
+  readonly #log: HsmLog;
   readonly #reader = new FrameReader();
   readonly #writer: FrameWriter;
   readonly #sessions = new Set<number>();
   readonly #running = new Set<Promise<void>>();
   #greeted = false;
 
-  constructor(machine: Machine, socket: Socket, log: Logger) {
+  constructor(machine: Machine, socket: Socket, log: HsmLog) {
     this.#machine = machine;
     this.#socket = socket;
     this.#log = log;
@@ -103,10 +104,10 @@ class Connection {
   }
 
   #greet(frame: unknown): void {
-    const parsed = hello.safeParse(frame);
+    const peer = accept(hello, frame);
     const { hsm, cluster } = this.#machine.identity;
-    const ours = parsed.success && parsed.data.hsm === hsm && parsed.data.cluster === cluster;
-    if (!ours || parsed.data.recordVersion !== RECORD_VERSION) {
+    const ours = peer?.hsm === hsm && peer.cluster === cluster;
+    if (!ours || peer.recordVersion !== RECORD_VERSION) {
       throw new KeyspanError('HsmProtocol');
     }
     this.#greeted = true;

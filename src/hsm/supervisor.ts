@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { HsmId } from '../core/ids.js';
@@ -21,8 +20,6 @@ import { HsmProcess, endLeftover } from './process.js';
 export interface SupervisorOptions {
   readonly id: HsmId;
   readonly intent: Intent;
-  /** where the process writes its log */
-  readonly logs: string;
   readonly log: Logger;
   /** what the next process is started with; asked for at each start */
   launch(): Promise<Launch>;
@@ -130,6 +127,8 @@ export class Supervisor {
       case 'rise':
         void this.#rise();
         return;
+      case 'clear-timer':
+        return clearTimeout(this.#timer);
       case 'timer':
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#happen({ type: 'timer' }), effect.ms);
@@ -150,10 +149,8 @@ export class Supervisor {
       }
       if (this.#disposed || this.#life.phase !== 'starting') return;
       this.#launch = launch;
-      const logFile = join(this.#options.logs, `${this.id}.log`);
       this.#process = new HsmProcess({
         launch,
-        logFile,
         events: {
           launched: (line) => void this.#launched(line),
           exited: () => this.#happen({ type: 'exited' }),

@@ -73,7 +73,8 @@ export class FrameWriter {
 
   push(item: unknown): void {
     this.#frames.push(encodeFrame(item));
-    if (this.#frames.length === 1) setImmediate(() => this.flush());
+    if (this.#frames.length === LIMITS.batch_frames_max) this.flush();
+    else if (this.#frames.length === 1) setImmediate(() => this.flush());
   }
 
   flush(): void {

@@ -1,4 +1,3 @@
-import { z } from 'zod';
 import {
   isBootId,
   isClusterId,
@@ -12,6 +11,19 @@ import {
   type MaskingKeyId,
 } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
+import {
+  bytes,
+  flag,
+  id,
+  int,
+  list,
+  object,
+  oneOf,
+  optional,
+  text,
+  type Form,
+  type FormOf,
+} from './form.js';
 
 /**
  * What crosses the wire between the daemon and an HSM (ARCHITECTURE §8). After one `hello` each
@@ -28,44 +40,43 @@ export type HsmRole = (typeof HSM_ROLES)[number];
 /** `new`: no masking keys yet, it is to be founded or joined; `member`: it serves. */
 export type HsmPhase = 'new' | 'member';
 
-const text = (max: number): z.ZodString => z.string().min(1).max(max);
-const bytes = (max: number, min = 0): z.ZodType<Uint8Array> =>
-  z.custom<Uint8Array>(
-    (value) => value instanceof Uint8Array && value.length >= min && value.length <= max,
-    { message: `must be ${min} to ${max} bytes` },
-  );
-const id = <T extends string>(check: (value: string) => value is T): z.ZodType<T> =>
-  z.custom<T>((value) => typeof value === 'string' && check(value), { message: 'is not an id' });
-
-const keyId = id<HsmKeyId>(isHsmKeyId);
-const username = text(LIMITS.hsm_user_name_max_chars).regex(/^[A-Za-z0-9_]+$/);
-const password = z.string().min(1).max(LIMITS.hsm_password_max_chars);
-const newPassword = password.min(LIMITS.hsm_password_min_chars).regex(/^[^:]+$/);
-const data = bytes(LIMITS.hsm_data_max_bytes, 1);
-const aad = bytes(LIMITS.hsm_data_max_bytes);
-const iv = bytes(12, 12);
-const masked = bytes(16_384, 64);
-const wrappedKeys = z.strictObject({
-  wrap: bytes(1024, 64),
-  seal: bytes(1024, 64),
-  auth: bytes(1024, 64),
+const keyId = id(isHsmKeyId);
+const maskingKeyId = id(isMaskingKeyId);
+const username = text({ max: LIMITS.hsm_user_name_max_chars, pattern: /^[A-Za-z0-9_]+$/ });
+const password = text({ max: LIMITS.hsm_password_max_chars });
+const newPassword = text({
+  min: LIMITS.hsm_password_min_chars,
+  max: LIMITS.hsm_password_max_chars,
+  pattern: /^[^:]+$/,
 });
-const certificates = z.array(text(8_192)).min(1).max(4);
+const data = bytes({ min: 1, max: LIMITS.hsm_data_max_bytes });
+const aad = bytes({ max: LIMITS.hsm_data_max_bytes });
+const iv = bytes({ min: 12, max: 12 });
+const masked = bytes({ min: 64, max: 16_384 });
+const wrappedKey = bytes({ min: 64, max: 1_024 });
+const wrappedKeys = object({ wrap: wrappedKey, seal: wrappedKey, auth: wrappedKey });
+const pem = text({ max: 8_192 });
+const certificates = list(pem, { min: 1, max: 4 });
+const page = {
+  after: text({ min: 0, max: 32 }),
+  limit: int({ min: 1, max: LIMITS.hsm_inventory_page_max }),
+};
+const randomLength = int({ min: 1, max: LIMITS.hsm_random_max_bytes });
 
-export const hello = z.strictObject({
-  hello: z.literal(FRAME_VERSION),
-  recordVersion: z.int(),
+export const hello = object({
+  hello: oneOf(FRAME_VERSION),
+  recordVersion: int({ min: 1 }),
   hsm: id<HsmId>(isHsmId),
   cluster: id<ClusterId>(isClusterId),
   /** the HSM's side: its boot, the newest epoch on its token, and its phase */
-  boot: id<BootId>(isBootId).optional(),
-  epoch: z.int().min(0).optional(),
-  phase: z.enum(['new', 'member']).optional(),
+  boot: optional(id<BootId>(isBootId)),
+  epoch: optional(int({ min: 0 })),
+  phase: optional(oneOf('new', 'member')),
 });
-export type Hello = z.infer<typeof hello>;
+export type Hello = FormOf<typeof hello>;
 
 interface Operation {
-  readonly fields: z.ZodType;
+  readonly fields: Form<unknown>;
   /** who may ask for it; `anyone` needs no session */
   readonly roles: readonly HsmRole[] | 'anyone';
   readonly phase: HsmPhase;
@@ -73,7 +84,7 @@ interface Operation {
   readonly mutating: boolean;
 }
 
-const operation = <T extends z.ZodType>(
+const operation = <T extends Form<unknown>>(
   fields: T,
   roles: readonly HsmRole[] | 'anyone',
   options: { phase?: HsmPhase; mutating?: boolean } = {},
@@ -89,7 +100,7 @@ const operation = <T extends z.ZodType>(
   mutating: options.mutating ?? false,
 });
 
-const none = z.strictObject({});
+const none = object({});
 const CU = ['crypto-user'] as const;
 const AU = ['appliance-user'] as const;
 const ADMIN = ['admin'] as const;
@@ -106,106 +117,91 @@ export const HSM_OPERATIONS = {
   // phase `new`
   identity: operation(none, 'anyone', newcomer),
   found: operation(
-    z.strictObject({
-      maskingKeyId: id<MaskingKeyId>(isMaskingKeyId),
+    object({
+      maskingKeyId,
       certificates,
-      root: text(8_192),
-      appUser: z.strictObject({ username, password: newPassword }),
-      admin: z.strictObject({ username, password: newPassword }),
+      root: pem,
+      appUser: object({ username, password: newPassword }),
+      admin: object({ username, password: newPassword }),
     }),
     'anyone',
     newcomer,
   ),
   'join-offer': operation(none, 'anyone', newcomer),
   join: operation(
-    z.strictObject({
-      maskingKeyId: id<MaskingKeyId>(isMaskingKeyId),
+    object({
+      maskingKeyId,
       wrapped: wrappedKeys,
       certificates,
-      root: text(8_192),
-      users: bytes(LIMITS.frame_size_max_bytes - 65_536, 16),
+      root: pem,
+      users: bytes({ min: 16, max: LIMITS.frame_size_max_bytes - 65_536 }),
     }),
     'anyone',
     newcomer,
   ),
   handover: operation(
-    z.strictObject({
+    object({
       hsm: id<HsmId>(isHsmId),
       certificates,
-      publicKey: bytes(2_048, 64),
-      signature: bytes(512, 32),
+      publicKey: bytes({ min: 64, max: 2_048 }),
+      signature: bytes({ min: 32, max: 512 }),
     }),
     AU,
   ),
   // users
-  login: operation(z.strictObject({ username, password }), 'anyone'),
+  login: operation(object({ username, password }), 'anyone'),
   logout: operation(none, ANY_USER),
-  activate: operation(z.strictObject({ password: newPassword }), ['unactivated-admin'], change),
+  activate: operation(object({ password: newPassword }), ['unactivated-admin'], change),
   'user-list': operation(none, 'anyone'),
   'user-create': operation(
-    z.strictObject({
+    object({
       username,
-      role: z.enum(['admin', 'crypto-user']),
+      role: oneOf('admin', 'crypto-user'),
       password: newPassword,
     }),
     ADMIN,
     change,
   ),
   'user-delete': operation(
-    z.strictObject({ username, role: z.enum(['admin', 'crypto-user']) }),
+    object({ username, role: oneOf('admin', 'crypto-user') }),
     ADMIN,
     change,
   ),
   'user-change-password': operation(
-    z.strictObject({ username, role: z.enum(HSM_ROLES), password: newPassword }),
+    object({ username, role: oneOf(...HSM_ROLES), password: newPassword }),
     ['admin', 'crypto-user', 'appliance-user'],
     change,
   ),
   // keys
   generate: operation(
-    z.strictObject({ keyId, kind: z.enum(['aes-256', 'cluster-key']), label: z.string().max(127) }),
+    object({ keyId, kind: oneOf('aes-256', 'cluster-key'), label: text({ min: 0, max: 127 }) }),
     SYNC,
   ),
-  insert: operation(z.strictObject({ masked }), SYNC, change),
-  extract: operation(z.strictObject({ keyId }), SYNC),
-  find: operation(
-    z.strictObject({
-      after: z.string().max(32),
-      limit: z.int().min(1).max(LIMITS.hsm_inventory_page_max),
-    }),
-    CU,
-  ),
-  destroy: operation(z.strictObject({ keyId }), CU, change),
-  discard: operation(z.strictObject({ keyId }), AU, change),
-  inventory: operation(
-    z.strictObject({
-      after: z.string().max(32),
-      limit: z.int().min(1).max(LIMITS.hsm_inventory_page_max),
-    }),
-    AU,
-  ),
-  'cluster-key': operation(z.strictObject({ keyId }), AU),
+  insert: operation(object({ masked }), SYNC, change),
+  extract: operation(object({ keyId }), SYNC),
+  find: operation(object(page), CU),
+  destroy: operation(object({ keyId }), CU, change),
+  discard: operation(object({ keyId }), AU, change),
+  inventory: operation(object(page), AU),
+  'cluster-key': operation(object({ keyId }), AU),
   // work with keys
-  random: operation(
-    z.strictObject({ length: z.int().min(1).max(LIMITS.hsm_random_max_bytes) }),
-    CU,
-  ),
-  encrypt: operation(z.strictObject({ keyId, aad, data }), CU),
-  decrypt: operation(z.strictObject({ keyId, iv, aad, data }), CU),
-  reencrypt: operation(z.strictObject({ keyId, iv, aad, data, toKeyId: keyId, toAad: aad }), CU),
+  random: operation(object({ length: randomLength }), CU),
+  encrypt: operation(object({ keyId, aad, data }), CU),
+  decrypt: operation(object({ keyId, iv, aad, data }), CU),
+  reencrypt: operation(object({ keyId, iv, aad, data, toKeyId: keyId, toAad: aad }), CU),
   'data-key': operation(
-    z.strictObject({
+    object({
       keyId,
       aad,
-      length: z.int().min(1).max(LIMITS.hsm_random_max_bytes),
-      withPlaintext: z.boolean(),
+      length: randomLength,
+      withPlaintext: flag,
     }),
     CU,
   ),
 } as const satisfies Record<string, Operation>;
 
 export type HsmOperation = keyof typeof HSM_OPERATIONS;
-export type HsmFields<Op extends HsmOperation> = z.infer<(typeof HSM_OPERATIONS)[Op]['fields']>;
+export type HsmFields<Op extends HsmOperation> = FormOf<(typeof HSM_OPERATIONS)[Op]['fields']>;
 
 export interface WrappedMaskingKeys {
   readonly wrap: Uint8Array;

@@ -1,0 +1,161 @@
+// scripts/bench: every figure is a ratio against a reference that is taken in the same run.
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { KeyspanClient } from '../../dist/client/client.js';
+
+const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
+const BARE = new URL('./bare.mjs', import.meta.url).pathname;
+const root = mkdtempSync(join(tmpdir(), 'keyspan-bench-'));
+const home = join(root, 'home');
+let bareCount = 0;
+
+const cli = (...words) =>
+  execFileSync(process.execPath, [CLI, ...words, '--home', home], { encoding: 'utf8' });
+
+function bare(mode, amount) {
+  bareCount += 1;
+  const directory = join(root, `bare-${bareCount}`);
+  const words = [BARE, mode, directory, String(amount)];
+  return JSON.parse(execFileSync(process.execPath, words, { encoding: 'utf8' }));
+}
+
+async function connect(entry) {
+  const status = JSON.parse(cli('status', '--json'));
+  const endpoints = status.endpoints.websocket;
+  return await KeyspanClient.connect({
+    endpoints: entry === undefined ? endpoints : [endpoints[entry]],
+    ca: readFileSync(join(home, 'public', 'customerCA.crt'), 'utf8'),
+    certificate: readFileSync(join(home, 'public', 'root.crt'), 'utf8'),
+    privateKey: readFileSync(join(home, 'secrets', 'root.key'), 'utf8'),
+  });
+}
+
+const newKey = async (client) => (await client.call('CreateKey', {})).result.KeyMetadata.KeyId;
+const median = (samples) => samples.sort((a, b) => a - b)[samples.length >> 1];
+
+/** Requests a second with `inflight` of them in flight. */
+async function rate(client, KeyId, { inflight, milliseconds }) {
+  const Plaintext = Buffer.alloc(32, 7);
+  const end = performance.now() + milliseconds;
+  let count = 0;
+  const run = async () => {
+    while (performance.now() < end) {
+      await client.call('Encrypt', { KeyId, Plaintext });
+      count += 1;
+    }
+  };
+  const start = performance.now();
+  await Promise.all(Array.from({ length: inflight }, run));
+  return (count * 1000) / (performance.now() - start);
+}
+
+const BENCHMARKS = {
+  /** Encrypt of 32 bytes over WSS, 64 in flight, to a bare loop on one core. */
+  async encrypt() {
+    const client = await connect();
+    const KeyId = await newKey(client);
+    await rate(client, KeyId, { inflight: 64, milliseconds: 2000 });
+    const rounds = [];
+    for (let i = 0; i < 3; i += 1) {
+      const reference = bare('encrypt', 1500).perSecond;
+      const value = await rate(client, KeyId, { inflight: 64, milliseconds: 3000 });
+      rounds.push({ value, reference, ratio: value / reference });
+    }
+    await client[Symbol.asyncDispose]();
+    const ratio = median(rounds.map((round) => round.ratio));
+    const round = rounds.find((one) => one.ratio === ratio);
+    return { name: 'encrypt', unit: 'operations/s', ...round };
+  },
+
+  /** One Encrypt in flight: what it takes above the bare call, in milliseconds. */
+  async latency() {
+    const client = await connect();
+    const KeyId = await newKey(client);
+    const Plaintext = Buffer.alloc(32, 7);
+    const reference = bare('encrypt', 1000).medianUs / 1000;
+    const samples = [];
+    for (let i = 0; i < 3000; i += 1) {
+      const before = performance.now();
+      await client.call('Encrypt', { KeyId, Plaintext });
+      if (i >= 500) samples.push(performance.now() - before);
+    }
+    await client[Symbol.asyncDispose]();
+    const value = median(samples);
+    const above = value - reference;
+    return { name: 'latency', unit: 'ms', value, reference, ratio: value / reference, above };
+  },
+
+  /** CreateKey on three HSMs to one bare C_GenerateKey of a token key. */
+  async create() {
+    const client = await connect();
+    const rounds = [];
+    for (let round = 0; round < 3; round += 1) {
+      const reference = bare('create', 60).medianMs;
+      const samples = [];
+      for (let i = 0; i < 60; i += 1) {
+        const before = performance.now();
+        await newKey(client);
+        samples.push(performance.now() - before);
+      }
+      const value = median(samples);
+      rounds.push({ value, reference, ratio: value / reference });
+    }
+    await client[Symbol.asyncDispose]();
+    const ratio = median(rounds.map((round) => round.ratio));
+    return { name: 'create', unit: 'ms', ...rounds.find((one) => one.ratio === ratio) };
+  },
+
+  /** `up --detach` on an existing home to three bare processes that load the module and log in. */
+  async start() {
+    const directories = [1, 2, 3].map((n) => join(root, `login-${n}`));
+    for (const directory of directories) {
+      execFileSync(process.execPath, [BARE, 'make', directory]);
+    }
+    const login = (directory) =>
+      new Promise((resolve) => {
+        spawn(process.execPath, [BARE, 'login', directory]).once('exit', resolve);
+      });
+    const rounds = [];
+    for (let i = 0; i < 5; i += 1) {
+      const before = performance.now();
+      await Promise.all(directories.map(login));
+      const reference = performance.now() - before;
+      cli('down');
+      const start = performance.now();
+      cli('up', '--detach');
+      const value = performance.now() - start;
+      rounds.push({ value, reference, ratio: value / reference });
+    }
+    const ratio = median(rounds.map((round) => round.ratio));
+    return { name: 'start', unit: 'ms', ...rounds.find((one) => one.ratio === ratio) };
+  },
+};
+
+const words = process.argv.slice(2);
+const json = words.includes('--json');
+const names = words.filter((word) => !word.startsWith('--'));
+const unknown = names.filter((name) => !(name in BENCHMARKS));
+if (unknown.length > 0) {
+  process.stderr.write(
+    `There is no benchmark ${unknown.join(', ')}: ${Object.keys(BENCHMARKS).join(', ')}.\n`,
+  );
+  process.exit(252);
+}
+
+const text = ({ name, unit, value, reference, ratio, above }) =>
+  `${name.padEnd(10)} ${value.toFixed(2).padStart(10)} ${unit.padEnd(12)} ` +
+  `reference ${reference.toFixed(3).padStart(10)}   ratio ${ratio.toFixed(3)}` +
+  (above === undefined ? '' : `   above ${above.toFixed(3)} ms`);
+
+try {
+  cli('up', '--detach');
+  for (const name of names.length > 0 ? names : Object.keys(BENCHMARKS)) {
+    const figure = await BENCHMARKS[name]();
+    process.stdout.write(`${json ? JSON.stringify(figure) : text(figure)}\n`);
+  }
+} finally {
+  cli('down', '--delete');
+  rmSync(root, { recursive: true, force: true });
+}

@@ -1,0 +1,44 @@
+import { spawn, type ChildProcess } from 'node:child_process';
+import { entryPath } from '../core/entry.js';
+
+/**
+ * HSM processes that wait to be told who they are. Starting Node and loading the code takes most of
+ * an HSM's start; the daemon has it done on the other core while it loads its own.
+ */
+const waiting: ChildProcess[] = [];
+const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_PKCS11_MODULE'];
+
+function start(): ChildProcess {
+  const env = Object.fromEntries(FORWARDED.map((name) => [name, process.env[name]]));
+  return spawn(process.execPath, [entryPath(import.meta.url, './main.js')], {
+    // standard input carries the launch line, 3 the heartbeats
+    stdio: ['pipe', 'pipe', 'inherit', 'pipe'],
+    env,
+    cwd: '/',
+  });
+}
+
+/** Starts processes ahead of their need. */
+export function warm(count: number): void {
+  for (let made = 0; made < count; made += 1) {
+    const child = start();
+    // one that cannot be started is missed when it is taken
+    child.once('error', () => undefined);
+    waiting.push(child);
+  }
+}
+
+/** A process that waits for its launch line. */
+export function takeProcess(): ChildProcess {
+  for (let child = waiting.shift(); child; child = waiting.shift()) {
+    if (child.pid !== undefined && child.exitCode === null && child.signalCode === null) {
+      return child;
+    }
+  }
+  return start();
+}
+
+/** Ends the processes that nobody took. */
+export function dismiss(): void {
+  for (const child of waiting.splice(0)) child.kill('SIGKILL');
+}
