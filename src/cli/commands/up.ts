@@ -117,11 +117,11 @@ function announce(
   print(options.already ? `It runs already.\n${statusText(status)}` : statusText(status));
   if (options.already) return;
   const named = options.home === undefined ? '' : ` --home ${home.root}`;
-  const end = options.detach ? `keyspan down${named}` : 'Ctrl-C';
+  const end = options.detach ? `npx keyspan down${named}` : 'Ctrl-C';
   print(`
 Next:
-  keyspan call CreateKey '{}'${named}
-  keyspan encrypt FILE -o FILE.enc --key KEY${named}
-  keyspan logs -f${named}
+  npx keyspan call CreateKey '{}'${named}
+  npx keyspan encrypt FILE -o FILE.enc --key KEY${named}
+  npx keyspan logs -f${named}
 It is stopped with ${end}.`);
 }

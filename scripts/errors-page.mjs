@@ -1,0 +1,54 @@
+// Writes docs/errors.md from the table of errors: node scripts/errors-page.mjs, after a build.
+import { writeFileSync } from 'node:fs';
+import { ERRORS } from '../dist/core/errors.js';
+
+const FAMILIES = [
+  {
+    title: 'Answered by the service',
+    text: `AWS's own names, spelled as in the API references of AWS KMS and AWS CloudHSM. They reach
+clients as \`{"id", "error": {"code", "message"}}\`, the command line's standard error (exit code
+254) and the client library's \`ServiceError\`. The client tries \`ThrottlingException\`,
+\`KeyUnavailableException\`, \`DependencyTimeoutException\` and \`KMSInternalException\` again by
+itself until the request's deadline.`,
+    owns: (code) => code.endsWith('Exception') || code === 'InternalFailure',
+  },
+  {
+    title: 'Of this installation',
+    text: `From the daemon's own tools, the client library and the command line.
+\`KeyspanConnection\`, \`KeyspanNotRunning\` and \`KeyspanDeadlineExceeded\` exit with 255,
+\`KeyspanUsage\` with 252, others with 1 (254 when it was the daemon that refused).`,
+    owns: (code) => code.startsWith('Keyspan'),
+  },
+  {
+    title: 'Of the store',
+    text: 'Seen in logs, and by `keyspan up` when a home cannot be used.',
+    owns: (code) => code.startsWith('Store'),
+  },
+  {
+    title: 'Inside: of a vault',
+    text: `Between KMS and what holds its keys. Each becomes an error of AWS before a client sees
+it; logs have them.`,
+    owns: (code) => code.startsWith('Vault'),
+  },
+  {
+    title: 'Inside: of an HSM',
+    text: "What an HSM's authority answers to a frame. Logs have them.",
+    owns: (code) => code.startsWith('Hsm'),
+  },
+];
+
+const families = FAMILIES.map(({ title, text, owns }) => {
+  const rows = Object.entries(ERRORS).filter(([code]) => owns(code));
+  const lines = rows.map(([code, sentence]) => `| \`${code}\` | ${sentence} |`);
+  return `## ${title}\n\n${text}\n\n| code | means |\n|---|---|\n${lines.join('\n')}\n`;
+});
+
+const orphans = Object.keys(ERRORS).filter((code) => !FAMILIES.some(({ owns }) => owns(code)));
+if (orphans.length > 0) throw new Error(`no family has ${orphans.join(', ')}`);
+
+const head = `# Errors
+
+Every error has a stable code: compare codes, not messages. This page is made from the table in the
+source (\`node scripts/errors-page.mjs\`).
+`;
+writeFileSync(new URL('../docs/errors.md', import.meta.url), [head, ...families].join('\n'));
