@@ -7,8 +7,8 @@ import { requireState } from './key.js';
 import { aliasNotFound, findKeyById } from './key-lookup.js';
 import { invalid } from './key-spec.js';
 import { pageMembers, readMarker } from './pages.js';
-import { encodeAlias, type AliasFact, type KeyFact } from './records.js';
-import { civilSeconds, type Answer, type KmsParts, type KmsRequest } from './request.js';
+import { civilSeconds, encodeAlias, type AliasFact, type KeyFact } from './records.js';
+import type { Answer, KmsParts, KmsRequest } from './request.js';
 
 const LIST_LIMIT = 50;
 const PREFIX = 'alias/';

@@ -11,8 +11,8 @@ import { findKey, findKeyById } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
 import { checkPolicy, defaultPolicy } from './policies.js';
-import { encodeKey, type KeyRecord } from './records.js';
-import { civilSeconds, type Answer, type KmsCaller, type KmsParts } from './request.js';
+import { civilSeconds, encodeKey, type KeyRecord } from './records.js';
+import type { Answer, KmsCaller, KmsParts } from './request.js';
 import type { KmsRequest } from './request.js';
 import { readTags } from './tags.js';
 

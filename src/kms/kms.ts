@@ -16,11 +16,12 @@ import { Facts } from './facts.js';
 import { createKey, describeKey, disableKey, enableKey, listKeys } from './keys.js';
 import { getKeyPolicy } from './policies.js';
 import { generateRandom } from './random.js';
-import type { Answer, KmsCaller, KmsParts, KmsRequest, Operation } from './request.js';
+import type { Answer, KmsCaller as Caller, KmsParts, KmsRequest, Operation } from './request.js';
 import { listKeyRotations, rotateKeyOnDemand } from './rotation.js';
 import { toKmsError } from './vault-errors.js';
 
-export type { KmsCaller } from './request.js';
+/** Who asks, and in which region: what a door hands over with a request. */
+export type KmsCaller = Caller;
 
 export interface KmsDependencies {
   readonly store: Store;

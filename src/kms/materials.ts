@@ -4,13 +4,14 @@ import { newMaterialId } from '../core/ids.js';
 import type { Vault } from '../core/vault.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import {
+  civilSeconds,
   encodeMaterial,
   type KeyFact,
   type KeyRecord,
   type MaterialFact,
   type MaterialRecord,
 } from './records.js';
-import { civilSeconds, type KmsParts, type KmsRequest } from './request.js';
+import type { KmsParts, KmsRequest } from './request.js';
 
 /** The material that encrypts. */
 export function currentMaterial(kms: KmsParts, key: KeyFact): MaterialFact {

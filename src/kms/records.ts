@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { isAccount, isRegion, aliasArn, keyArn } from '../core/arn.js';
 import { assert } from '../core/assert.js';
+import type { Clock } from '../core/clock.js';
 import { isHsmKeyId, isKmsKeyId, isMaterialId } from '../core/ids.js';
 import type { HsmKeyId, KmsKeyId, MaterialId } from '../core/ids.js';
 import { cachedPolicy, type PolicyDocument } from '../iam/policy-document.js';
@@ -25,6 +26,9 @@ const materialId = z.custom<MaterialId>((id) => typeof id === 'string' && isMate
 const hsmKeyId = z.custom<HsmKeyId>((id) => typeof id === 'string' && isHsmKeyId(id));
 /** civil time in seconds since 1970, with fractions, as AWS's timestamps are */
 const time = z.number();
+
+/** Civil time as AWS writes it: seconds since 1970, to the millisecond. */
+export const civilSeconds = (clock: Clock): number => Math.round(clock.civil()) / 1000;
 
 const keyRecord = z.strictObject({
   v: z.literal(KEY_VERSION),

@@ -39,6 +39,3 @@ export type Operation<A extends KmsAction> = (
   kms: KmsParts,
   request: KmsRequest<A>,
 ) => Promise<Answer>;
-
-/** Civil time as AWS writes it: seconds since 1970, to the millisecond. */
-export const civilSeconds = (clock: Clock): number => Math.round(clock.civil()) / 1000;

@@ -5,8 +5,8 @@ import { requireState } from './key.js';
 import { findKeyById } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
-import { encodeKey, type KeyFact, type MaterialFact } from './records.js';
-import { civilSeconds, type Answer, type KmsParts, type KmsRequest } from './request.js';
+import { civilSeconds, encodeKey, type KeyFact, type MaterialFact } from './records.js';
+import type { Answer, KmsParts, KmsRequest } from './request.js';
 
 const LIST_LIMIT = 100;
 

@@ -89,9 +89,12 @@ export class KmsFixture implements AsyncDisposable {
     this.time = parts.time;
   }
 
-  static async open(vaults = new SoftwareVaults(new SoftwareVault())): Promise<KmsFixture> {
+  static async open(
+    vaults = new SoftwareVaults(new SoftwareVault()),
+    between: (store: Store) => Store = (store) => store,
+  ): Promise<KmsFixture> {
     const directory = temporaryDirectory();
-    const store = await MemoryStore.open();
+    const store = between(await MemoryStore.open());
     const time = { civil: 1_800_000_000_123 };
     const clock: Clock = {
       civil: () => time.civil,
