@@ -40,8 +40,11 @@ export class Rising {
     this.#options = options;
   }
 
-  /** @throws KeyspanError when the HSM cannot serve; it is then started anew */
-  async rise(member: Member, channel: Channel): Promise<void> {
+  /**
+   * @param seat logs in the users of cluster sessions; meanwhile keys are brought up to date
+   * @throws KeyspanError when the HSM cannot serve; it is then started anew
+   */
+  async rise(member: Member, channel: Channel, seat: () => Promise<void>): Promise<void> {
     const { secrets, id } = this.#options;
     member.appliance = undefined;
     if (channel.peer.phase === 'new') await this.#enter(member, channel);
@@ -49,7 +52,7 @@ export class Rising {
     const user = { username: USERS.appliance, password };
     member.appliance = await Member.login(channel, user, deadlineIn(STEP_MS));
     await this.#finishFounding(member, channel);
-    await this.catchUp(member);
+    await Promise.all([this.catchUp(member), seat()]);
   }
 
   async #enter(member: Member, channel: Channel): Promise<void> {

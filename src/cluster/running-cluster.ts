@@ -175,13 +175,18 @@ export class RunningCluster implements AsyncDisposable {
     member.record = await this.facts.changeHsm(member.id, (hsm) => ({ ...hsm, serial }));
   }
 
-  async #rise(member: Member, channel: Channel): Promise<void> {
-    await this.#rising.rise(member, channel);
-    for (const session of this.#sessions) {
-      // a user who is not on this HSM works on the others
-      await session.seat(member, channel).catch((error: unknown) => {
-        this.#log.warn({ err: error, hsm: member.id }, 'a user could not be logged in');
-      });
+  #rise(member: Member, channel: Channel): Promise<void> {
+    return this.#rising.rise(member, channel, async () => {
+      await Promise.all(this.#sessions.map((session) => this.#seat(session, member, channel)));
+    });
+  }
+
+  /** A user who is not on this HSM works on the others. */
+  async #seat(session: ClusterSession, member: Member, channel: Channel): Promise<void> {
+    try {
+      await session.seat(member, channel);
+    } catch (error) {
+      this.#log.warn({ err: error, hsm: member.id }, 'a user could not be logged in');
     }
   }
 

@@ -61,7 +61,7 @@ async function main(): Promise<number> {
   let config: DaemonConfig | undefined;
   try {
     warm(Math.min(guessHsms() || 0, 8));
-    const { readConfig } = await import('./config.js');
+    const [{ readConfig }] = await Promise.all([import('./config.js'), import('./daemon.js')]);
     config = await readConfig(argv);
     await run(config);
     return 0;

@@ -12,6 +12,8 @@ export interface Life {
   readonly intent: Intent;
   /** starts in a row that did not lead to service */
   readonly failures: number;
+  /** whether the process that runs was in service */
+  readonly served: boolean;
 }
 
 /**
@@ -41,7 +43,12 @@ export type Effect = { readonly do: Plain } | { readonly do: 'timer'; readonly m
 
 type Step = readonly [Life, readonly Effect[]];
 
-export const newLife = (intent: Intent): Life => ({ phase: 'down', intent, failures: 0 });
+export const newLife = (intent: Intent): Life => ({
+  phase: 'down',
+  intent,
+  failures: 0,
+  served: false,
+});
 
 const effects = (...list: Plain[]): Effect[] => list.map((name) => ({ do: name }));
 
@@ -68,7 +75,7 @@ export function step(life: Life, event: LifeEvent): Step {
       return [{ ...life, phase: 'rising' }, effects('clear-timer', 'rise')];
     case 'risen':
       if (life.phase !== 'rising') return [life, []];
-      return [{ ...life, phase: 'active', failures: 0 }, []];
+      return [{ ...life, phase: 'active', failures: 0, served: true }, []];
     case 'rise-failed':
       return riseFailed(life);
     case 'channel-lost':
@@ -104,10 +111,16 @@ function wantRun(life: Life): Step {
   return [{ ...next, phase: 'rising' }, effects('sigcont', 'rise')];
 }
 
+/** A start that comes to nothing is ended: the process, or what keeps it from being made. */
+function start(life: Life): Step {
+  const wait: Effect = { do: 'timer', ms: LIMITS.hsm_start_timeout_ms };
+  return [{ ...life, phase: 'starting', served: false }, [{ do: 'spawn' }, wait]];
+}
+
 function riseFailed(life: Life): Step {
   if (life.phase !== 'rising') return [life, []];
   // the process may be half a member: a new one reads the token afresh
-  return [{ ...life, phase: 'leaving', failures: life.failures + 1 }, effects('isolate', 'kill')];
+  return [{ ...life, phase: 'leaving', served: false }, effects('isolate', 'kill')];
 }
 
 function channelLost(life: Life): Step {
@@ -117,11 +130,10 @@ function channelLost(life: Life): Step {
 }
 
 function exited(life: Life): Step {
-  const next: Life = { ...life, phase: 'down' };
+  const next: Life = { ...life, phase: 'down', served: false };
   if (life.intent !== 'run') return [next, effects('isolate')];
-  const served = life.phase === 'active' || life.phase === 'hung';
   // one that served is started again without delay
-  const failures = served ? 0 : life.failures + 1;
+  const failures = life.served ? 0 : life.failures + 1;
   const ms = backoffMs(failures);
   return [{ ...next, failures }, [{ do: 'isolate' }, { do: 'timer', ms }]];
 }
@@ -144,6 +156,9 @@ function timer(life: Life): Step {
   if (life.phase === 'rising') return [life, effects('rise')];
   return [life, []];
 }
+
+/** Its end is an event of its own; until then it is tried again. */
+const killAgain = (life: Life, ms: number): Step => [life, [{ do: 'kill' }, { do: 'timer', ms }]];
 
 /** The state that users see. */
 export function stateOf(life: Life, joined: boolean): HsmState {

@@ -84,7 +84,8 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   // of stopping
   process.on('SIGINT', () => undefined);
   say({ listening: true, serial: token.info.serial });
-  startHeartbeat();
+  // the thread's start is not in the way of the first answers; the daemon waits longer for a sign
+  setTimeout(startHeartbeat, LIMITS.heartbeat_interval_ms);
 }
 
 let log: HsmLog | undefined;

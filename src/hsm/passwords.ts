@@ -2,6 +2,7 @@ import { createHmac, randomBytes, scrypt, type ScryptOptions } from 'node:crypto
 import { asBuffer, equalConstantTime } from '../core/bytes.js';
 import { LIMITS } from '../core/limits.js';
 import { TaskQueue } from '../core/queue.js';
+import type { HsmRole } from '../protocol/hsm-frames.js';
 import type { UserRecord } from './records.js';
 
 const SCRYPT: ScryptOptions = { N: 1 << 14, r: 8, p: 1 };
@@ -27,9 +28,9 @@ export class Passwords {
     refusal: 'HsmBusy',
   });
 
-  async hash(password: string): Promise<PasswordHash> {
+  async hash(password: string, role: HsmRole): Promise<PasswordHash> {
     const salt = randomBytes(16);
-    return { salt, hash: await this.#scrypt(password, salt) };
+    return { salt, hash: await this.#stretch(password, salt, role) };
   }
 
   /** Whether the password is the user's; for no user it takes as long and is false. */
@@ -43,7 +44,7 @@ export class Passwords {
     if (proven && equalConstantTime(proven.salt, user.salt)) {
       if (equalConstantTime(proven.mac, mac)) return true;
     }
-    const hash = await this.#scrypt(password, user.salt);
+    const hash = await this.#stretch(password, user.salt, user.role);
     const right = equalConstantTime(hash, user.hash);
     if (right) this.#proven.set(user.username, { salt: user.salt, mac });
     return right;
@@ -52,6 +53,15 @@ export class Passwords {
   #mac(user: UserRecord, password: string): Buffer {
     const hmac = createHmac('sha256', this.#bootKey);
     return hmac.update(asBuffer(user.salt)).update(password, 'utf8').digest();
+  }
+
+  /**
+   * The appliance user's password is made by the installation from 142 random bits: there is nothing
+   * to guess and so nothing to stretch, and its login stands in the way of each start.
+   */
+  async #stretch(password: string, salt: Uint8Array, role: HsmRole): Promise<Buffer> {
+    if (role !== 'appliance-user') return await this.#scrypt(password, salt);
+    return createHmac('sha256', asBuffer(salt)).update(password, 'utf8').digest();
   }
 
   #scrypt(password: string, salt: Uint8Array): Promise<Buffer> {

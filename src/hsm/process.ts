@@ -25,6 +25,8 @@ export interface ProcessEvents {
 const PID_FILE = 'pid';
 const KILL_TRIES_MAX = 500;
 const BUSY = 'b'.charCodeAt(0);
+/** states of a process that has ended */
+const ENDED = new Set(['Z', 'X']);
 
 /** One operating-system process around one token, seen from the daemon. */
 export class HsmProcess {
@@ -33,10 +35,7 @@ export class HsmProcess {
   readonly #events: ProcessEvents;
   readonly #exit: Promise<void>;
   #watch: NodeJS.Timeout | undefined;
-  #lastBeat = monotonic();
-  #lastTurn = monotonic();
-  #lastTick = monotonic();
-  #silent = false;
+  #pulse = new Pulse(monotonic());
 
   constructor(options: { launch: Launch; events: ProcessEvents }) {
     const { launch, events } = options;
@@ -76,7 +75,8 @@ export class HsmProcess {
 
   /** From now on a silence is one. */
   watchHeartbeat(): void {
-    this.#lastBeat = this.#lastTurn = this.#lastTick = monotonic();
+    if (this.pid === undefined) return;
+    this.#pulse = new Pulse(monotonic());
     this.#watch ??= setInterval(() => this.#look(), LIMITS.heartbeat_interval_ms);
   }
 
@@ -109,26 +109,12 @@ export class HsmProcess {
   }
 
   #beat(marks: Buffer): void {
-    this.#lastBeat = monotonic();
-    if (marks[marks.length - 1] !== BUSY) this.#lastTurn = this.#lastBeat;
-    if (!this.#silent) return;
-    this.#silent = false;
-    this.#events.heard();
+    const turned = marks[marks.length - 1] !== BUSY;
+    if (this.#pulse.beat(monotonic(), turned)) this.#events.heard();
   }
 
-  /**
-   * A daemon that stood still itself has heard nothing either: then the heartbeats that wait
-   * are read first.
-   */
   #look(): void {
-    const now = monotonic();
-    const late = now - this.#lastTick > 2 * LIMITS.heartbeat_interval_ms;
-    this.#lastTick = now;
-    if (late || this.#silent) return;
-    const quiet = now - this.#lastBeat > LIMITS.heartbeat_missed_ms;
-    if (!quiet && now - this.#lastTurn <= LIMITS.hsm_busy_max_ms) return;
-    this.#silent = true;
-    this.#events.silent();
+    if (this.#pulse.look(monotonic())) this.#events.silent();
   }
 }
 
@@ -141,17 +127,28 @@ function parseLine(text: string): Launched | undefined {
   }
 }
 
-/** When a process began, so that a pid that was given again is not mistaken for it. */
+/**
+ * When a process began, so that a pid that was given again is not mistaken for it; `undefined` when
+ * it has ended, also if nobody has asked for its exit status yet.
+ */
 export function startTime(pid: number): string | undefined {
+  if (process.platform !== 'linux') return startTimeFromPs(pid);
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    // the command in parentheses may contain spaces; field 22 is the start time
-    return stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19];
+    // the command in parentheses may contain spaces; field 3 is the state, 22 the start time
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return ENDED.has(fields[0] ?? '') ? undefined : fields[19];
   } catch {
-    if (process.platform === 'linux') return undefined;
-    const ps = spawnSync('ps', ['-o', 'lstart=', '-p', String(pid)], { encoding: 'utf8' });
-    return ps.status === 0 ? ps.stdout.trim() : undefined;
+    return undefined;
   }
+}
+
+function startTimeFromPs(pid: number): string | undefined {
+  const fields = ['-o', 'stat=', '-o', 'lstart=', '-p', String(pid)];
+  const { status, stdout } = spawnSync('ps', fields, { encoding: 'utf8' });
+  if (status !== 0) return undefined;
+  const [state = '', ...began] = stdout.trim().split(/\s+/);
+  return ENDED.has(state.slice(0, 1)) ? undefined : began.join(' ');
 }
 
 function killQuietly(pid: number): void {
@@ -167,6 +164,7 @@ function killQuietly(pid: number): void {
  * stopped one: two processes on one
  * token would both serve.
  * @returns whether there was one
+ * @throws KeyspanError HsmDeviceError when it cannot be ended
  */
 export async function endLeftover(directory: string): Promise<boolean> {
   const file = join(directory, PID_FILE);
@@ -178,10 +176,7 @@ export async function endLeftover(directory: string): Promise<boolean> {
   }
   const alive = (): boolean => startTime(left.pid) === left.startedAt;
   const found = Number.isInteger(left.pid) && left.pid > 1 && alive();
-  for (let tries = 0; found && alive() && tries < KILL_TRIES_MAX; tries += 1) {
-    killQuietly(left.pid);
-    await pause(10);
-  }
+  if (found) await killUntil(() => !alive(), left.pid);
   rmSync(file, { force: true });
   return found;
 }

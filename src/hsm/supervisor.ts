@@ -98,6 +98,7 @@ export class Supervisor {
   #happen(event: LifeEvent): void {
     if (this.#disposed) return;
     const [life, effects] = step(this.#life, event);
+    if (life.phase !== this.#life.phase) clearTimeout(this.#timer);
     this.#life = life;
     for (const effect of effects) this.#carryOut(effect);
     const { state } = this;
@@ -137,8 +138,10 @@ export class Supervisor {
 
   #isolate(): void {
     this.#attempt += 1;
-    this.#channel?.close();
+    const channel = this.#channel;
+    // first forgotten, then closed: this end is no loss
     this.#channel = undefined;
+    channel?.close();
   }
 
   async #spawn(): Promise<void> {
@@ -158,24 +161,26 @@ export class Supervisor {
           heard: () => this.#happen({ type: 'heard' }),
         },
       });
+      this.#process = child;
     } catch (error) {
       this.#log.error({ err: error }, 'the HSM cannot be started');
       this.#happen({ type: 'exited' });
     }
   }
 
-  async #launched(line: Launched): Promise<void> {
+  async #launched(child: HsmProcess, line: Launched): Promise<void> {
     if ('failed' in line) {
       this.#log.error(line, 'the HSM says that it cannot start');
       return;
     }
     try {
       await this.#options.found(line.serial);
-      this.#process?.watchHeartbeat();
+      if (child.pid === undefined || child !== this.#process) return;
+      child.watchHeartbeat();
       this.#happen({ type: 'listening' });
     } catch (error) {
       this.#log.error({ err: error }, 'the HSM cannot be taken up');
-      this.#process?.signal('SIGKILL');
+      child.signal('SIGKILL');
     }
   }
 

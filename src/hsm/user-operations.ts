@@ -42,7 +42,7 @@ export async function newUser(
   machine: Machine,
   user: { username: string; role: UserRecord['role']; password: string },
 ): Promise<UserRecord> {
-  const { salt, hash } = await machine.passwords.hash(user.password);
+  const { salt, hash } = await machine.passwords.hash(user.password, user.role);
   return {
     version: RECORD_VERSION,
     username: user.username.toLowerCase(),
@@ -56,7 +56,7 @@ export async function newUser(
 }
 
 async function setPassword(machine: Machine, user: UserRecord, password: string): Promise<void> {
-  const { salt, hash } = await machine.passwords.hash(password);
+  const { salt, hash } = await machine.passwords.hash(password, user.role);
   const now = machine.user(user.username) ?? user;
   const role = now.role === 'unactivated-admin' ? 'admin' : now.role;
   const revision = now.revision + 1;
