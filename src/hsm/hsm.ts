@@ -36,9 +36,9 @@ export type LifeEvent =
   | { readonly type: 'heard' }
   | { readonly type: 'timer' };
 
-type Plain =
-  'spawn' | 'kill' | 'terminate' | 'sigstop' | 'sigcont' | 'isolate' | 'rise' | 'clear-timer';
+type Plain = 'spawn' | 'kill' | 'terminate' | 'sigstop' | 'sigcont' | 'isolate' | 'rise';
 
+/** A timer belongs to the phase that set it: when the phase changes, it is cleared. */
 export type Effect = { readonly do: Plain } | { readonly do: 'timer'; readonly ms: number };
 
 type Step = readonly [Life, readonly Effect[]];
@@ -51,12 +51,6 @@ export const newLife = (intent: Intent): Life => ({
 });
 
 const effects = (...list: Plain[]): Effect[] => list.map((name) => ({ do: name }));
-
-/** A start that takes too long is ended. */
-const spawning = (): Effect[] => [
-  { do: 'spawn' },
-  { do: 'timer', ms: LIMITS.hsm_start_timeout_ms },
-];
 
 /** Doubles from the first to the longest pause between two starts. */
 export function backoffMs(failures: number): number {
@@ -72,7 +66,7 @@ export function step(life: Life, event: LifeEvent): Step {
       return [life, life.phase === 'down' ? [] : effects('kill')];
     case 'listening':
       if (life.phase !== 'starting') return [life, []];
-      return [{ ...life, phase: 'rising' }, effects('clear-timer', 'rise')];
+      return [{ ...life, phase: 'rising' }, effects('rise')];
     case 'risen':
       if (life.phase !== 'rising') return [life, []];
       return [{ ...life, phase: 'active', failures: 0, served: true }, []];
@@ -104,14 +98,12 @@ function want(life: Life, intent: Intent): Step {
 
 function wantRun(life: Life): Step {
   const next: Life = { ...life, intent: 'run' };
-  if (life.phase === 'down') {
-    return [{ ...next, phase: 'starting', failures: 0 }, spawning()];
-  }
+  if (life.phase === 'down') return start({ ...next, failures: 0 });
   if (life.intent !== 'pause') return [next, []];
   return [{ ...next, phase: 'rising' }, effects('sigcont', 'rise')];
 }
 
-/** A start that comes to nothing is ended: the process, or what keeps it from being made. */
+/** A start that takes too long is ended. */
 function start(life: Life): Step {
   const wait: Effect = { do: 'timer', ms: LIMITS.hsm_start_timeout_ms };
   return [{ ...life, phase: 'starting', served: false }, [{ do: 'spawn' }, wait]];
@@ -151,9 +143,10 @@ function heard(life: Life): Step {
 
 function timer(life: Life): Step {
   if (life.intent !== 'run') return [life, []];
-  if (life.phase === 'down') return [{ ...life, phase: 'starting' }, spawning()];
-  if (life.phase === 'hung' || life.phase === 'starting') return [life, effects('kill')];
+  if (life.phase === 'down') return start(life);
   if (life.phase === 'rising') return [life, effects('rise')];
+  if (life.phase === 'hung') return killAgain(life, LIMITS.hung_restart_ms);
+  if (life.phase === 'starting') return killAgain(life, LIMITS.hsm_start_timeout_ms);
   return [life, []];
 }
 

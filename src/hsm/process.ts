@@ -4,10 +4,12 @@ import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { monotonic } from '../core/clock.js';
 import { pause, type Deadline, hasPassed } from '../core/deadline.js';
+import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { accept } from '../protocol/form.js';
 import { HEARTBEAT_FD, failed, listening, type Launch, type Launched } from './launch.js';
 import { takeProcess } from './nursery.js';
+import { Pulse } from './pulse.js';
 
 export interface ProcessEvents {
   /** the process listens, or says why it cannot */
@@ -151,6 +153,16 @@ function startTimeFromPs(pid: number): string | undefined {
   return ENDED.has(state.slice(0, 1)) ? undefined : began.join(' ');
 }
 
+async function killUntilEnded(pid: number, alive: () => boolean): Promise<void> {
+  for (let tries = 0; alive(); tries += 1) {
+    if (tries === KILL_TRIES_MAX) {
+      throw new KeyspanError('HsmDeviceError', `process ${pid} holds the token and stays`);
+    }
+    killQuietly(pid);
+    await pause(10);
+  }
+}
+
 function killQuietly(pid: number): void {
   try {
     process.kill(pid, 'SIGKILL');
@@ -176,7 +188,7 @@ export async function endLeftover(directory: string): Promise<boolean> {
   }
   const alive = (): boolean => startTime(left.pid) === left.startedAt;
   const found = Number.isInteger(left.pid) && left.pid > 1 && alive();
-  if (found) await killUntil(() => !alive(), left.pid);
+  if (found) await killUntilEnded(left.pid, alive);
   rmSync(file, { force: true });
   return found;
 }

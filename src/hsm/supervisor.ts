@@ -128,8 +128,6 @@ export class Supervisor {
       case 'rise':
         void this.#rise();
         return;
-      case 'clear-timer':
-        return clearTimeout(this.#timer);
       case 'timer':
         clearTimeout(this.#timer);
         this.#timer = setTimeout(() => this.#happen({ type: 'timer' }), effect.ms);
@@ -150,12 +148,15 @@ export class Supervisor {
       if (await endLeftover(launch.directory)) {
         this.#log.warn('a process that an earlier daemon left was ended');
       }
-      if (this.#disposed || this.#life.phase !== 'starting') return;
+      if (this.#disposed) return;
+      const { phase, intent } = this.#life;
+      // the operator wants it otherwise by now
+      if (phase !== 'starting' || intent !== 'run') return this.#happen({ type: 'exited' });
       this.#launch = launch;
-      this.#process = new HsmProcess({
+      const child = new HsmProcess({
         launch,
         events: {
-          launched: (line) => void this.#launched(line),
+          launched: (line) => void this.#launched(child, line),
           exited: () => this.#happen({ type: 'exited' }),
           silent: () => this.#happen({ type: 'silent' }),
           heard: () => this.#happen({ type: 'heard' }),
