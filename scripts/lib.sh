@@ -136,3 +136,11 @@ build() {
   quietly "compiling" npm run --silent build
   mv "$BUILT.next" "$BUILT"
 }
+
+# What every script that runs the product needs.
+ensure_ready() {
+  check_node
+  install_tools softhsm2-util python3 make g++
+  install_modules
+  build
+}

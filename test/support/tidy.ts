@@ -182,9 +182,10 @@ export function untested(
     covered.add(path);
     for (const next of edges.get(path) ?? []) if (folderOf(next) === folderOf(path)) cover(next);
   };
+  const loads = graph(tests);
   for (const { path } of tests.filter((file) => file.path.endsWith('.test.ts'))) {
     const folder = folderOf(path);
-    for (const target of loadedBy(path, graph(tests))) {
+    for (const target of loadedBy(path, loads)) {
       if (folderOf(target) === folder || folder === 'conformance') cover(target);
     }
   }

@@ -88,7 +88,8 @@ function forwardSignals(
   const told = process.stdin.isTTY && !settings.detached;
   const forward = (signal: NodeJS.Signals): void => {
     if (signal === 'SIGINT' && told) return;
-    child.kill(signal);
+    // a terminal that goes away ends what was in its foreground, in good order too
+    child.kill(signal === 'SIGHUP' ? 'SIGTERM' : signal);
   };
   const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
   for (const signal of signals) process.on(signal, forward);

@@ -1,0 +1,60 @@
+import { execFile } from 'node:child_process';
+import { readFileSync, rmSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { packageFile } from '../../src/core/entry.js';
+import type { StatusDocument } from '../../src/protocol/admin.js';
+import { Installation } from '../support/installation.js';
+
+const run = promisify(execFile);
+
+/** The fenced blocks of a language in a page of ours. */
+function blocks(page: string, language: string): string[] {
+  const text = readFileSync(packageFile(page), 'utf8');
+  const fence = new RegExp(`^\`\`\`${language}\\n([\\s\\S]*?)^\`\`\`$`, 'gm');
+  return [...text.matchAll(fence)].map(([, block = '']) => block);
+}
+
+let installation: Installation;
+beforeAll(async () => {
+  installation = await Installation.up();
+});
+afterAll(async () => {
+  await installation[Symbol.asyncDispose]();
+  rmSync(packageFile('readme.enc'), { force: true });
+});
+
+const status = async (): Promise<StatusDocument> =>
+  JSON.parse((await installation.keyspan('status', '--json')).stdout.toString()) as StatusDocument;
+
+describe('the README', () => {
+  const [block = ''] = blocks('README.md', 'sh');
+
+  test('has a block to be run', () => expect(block).toContain('keyspan decrypt'));
+
+  test.each([0, 1, 2])('holds what it promises, whichever HSM is lost: %i', async (lost) => {
+    const hsm = (await status()).cluster.hsms[lost];
+    const script = block.replace('.cluster.hsms[0].id', `.cluster.hsms[${lost}].id`);
+    const { stdout } = await installation.shell(script);
+    expect(stdout).toMatch(/is KILLED\nthe same\n$/);
+    expect((await status()).cluster.hsms[lost]?.state).toBe('KILLED');
+    expect((await installation.keyspan('hsm', 'start', hsm?.id ?? '')).code).toBe(0);
+    while ((await status()).cluster.hsms[lost]?.state !== 'ACTIVE') {
+      await new Promise((resolve) => setTimeout(resolve, 100));
+    }
+  });
+});
+
+describe('examples of programs', () => {
+  test.each([
+    ['README.md', /^hello\n$/],
+    ['docs/websocket.md', /^[A-Za-z0-9+/]{22}== from hsm-\w+\n$/],
+  ])('in %s', async (page, expected) => {
+    const [program = ''] = blocks(page, 'js');
+    const { stdout: variables } = await installation.keyspan('env', '--json');
+    const env = { ...process.env, ...(JSON.parse(variables.toString()) as object) };
+    const args = ['--input-type=module', '--eval', program];
+    const { stdout } = await run(process.execPath, args, { env, cwd: packageFile('.') });
+    expect(stdout).toMatch(expected);
+  });
+});
