@@ -1,11 +1,13 @@
 import 'reflect-metadata';
 import { createPrivateKey, createPublicKey, randomBytes, webcrypto } from 'node:crypto';
 import {
+  AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
   ExtendedKeyUsage,
   ExtendedKeyUsageExtension,
   KeyUsageFlags,
   KeyUsagesExtension,
+  SubjectKeyIdentifierExtension,
   SubjectAlternativeNameExtension,
   X509CertificateGenerator,
   X509Certificate,
@@ -46,6 +48,12 @@ interface Issue {
 async function issue(options: Issue): Promise<string> {
   const { subject, publicKey, issuer, signingKey, days, extensions } = options;
   const now = Date.now();
+  // strict clients (RFC 5280 §4.2.1) want both, and Python is one of them
+  const issuerKey = issuer ? new X509Certificate(issuer.certificate).publicKey : publicKey;
+  const identifiers = await Promise.all([
+    SubjectKeyIdentifierExtension.create(publicKey as never),
+    AuthorityKeyIdentifierExtension.create(issuerKey as never),
+  ]);
   const certificate = await X509CertificateGenerator.create({
     serialNumber: `00${randomBytes(15).toString('hex')}`,
     subject,
@@ -55,7 +63,7 @@ async function issue(options: Issue): Promise<string> {
     publicKey: publicKey as never,
     signingKey: signingKey as never,
     signingAlgorithm: EC,
-    extensions,
+    extensions: [...extensions, ...identifiers],
   });
   return `${certificate.toString('pem')}\n`;
 }
