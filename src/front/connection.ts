@@ -141,7 +141,7 @@ export class Connection {
       kms.perform(action, params, encoding, { principal, region }, call, 'websocket');
     if (token === undefined || !isMutating(action)) return await work();
     // all that makes two requests the same: not the id, which a client may choose anew
-    const content = JSON.stringify([region, action, params]);
+    const content = canonical([region, action, params]);
     return await idempotency.run({ principal: principal.arn, token, request: content }, work);
   }
 
@@ -171,6 +171,15 @@ export class Connection {
     this.#cork.hold();
     const data = encodeMessage(subprotocol, message);
     webSocket.send(data, { binary: typeof data !== 'string', compress: false });
+  }
+}
+
+/** @throws SerializationException for what CBOR can say and JSON cannot: cycles, huge integers */
+function canonical(value: unknown): string {
+  try {
+    return JSON.stringify(value);
+  } catch (cause) {
+    throw new KeyspanError('SerializationException', undefined, { cause });
   }
 }
 
