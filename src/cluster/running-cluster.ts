@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Call } from '../core/call.js';
-import { deadlineIn, pause } from '../core/deadline.js';
+import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import { newBootId, type ClusterId, type HsmId, type HsmKeyId } from '../core/ids.js';
@@ -129,8 +129,14 @@ export class RunningCluster implements AsyncDisposable {
       const active = wanted.filter((member) => member.channel);
       if (active.length === wanted.length) return;
       if (active.length >= this.#record.availability) enough ??= deadlineIn(settleMs);
-      if (enough !== undefined && enough <= deadlineIn(0)) return;
-      if (deadline <= deadlineIn(0)) {
+      if (enough !== undefined && hasPassed(enough)) return;
+      if (wanted.every(({ supervisor }) => supervisor.failures >= HOPELESS_FAILURES)) {
+        throw new KeyspanError(
+          'KeyspanRefused',
+          `No HSM can serve. ${reasons(wanted)} ${NO_NEW_KEYS}`,
+        );
+      }
+      if (hasPassed(deadline)) {
         throw new KeyspanError('KeyspanDeadlineExceeded', 'the HSMs did not come up in time');
       }
       await pause(3, this.#closing.signal);
@@ -317,6 +323,14 @@ export class RunningCluster implements AsyncDisposable {
   }
 }
 
+/** Failures in a row after which a start is given up when it is so for all HSMs. */
+const HOPELESS_FAILURES = 3;
+
+const NO_NEW_KEYS = 'Masking keys are never made anew over a cluster that exists.';
+
+const reasons = (members: readonly Member[]): string =>
+  members.map(({ id, supervisor }) => `${id}: ${supervisor.reason ?? 'unknown'}.`).join(' ');
+
 async function statusOf(member: Member): Promise<HsmStatus> {
   const { supervisor, record } = member;
   const deadline = deadlineIn(LIMITS.status_timeout_ms);
@@ -330,5 +344,6 @@ async function statusOf(member: Member): Promise<HsmStatus> {
     eniIp: record.eniIp,
     pid: supervisor.pid ?? null,
     keys: info?.keys ?? null,
+    ...(supervisor.reason === undefined ? {} : { reason: supervisor.reason }),
   };
 }

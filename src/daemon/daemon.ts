@@ -76,6 +76,9 @@ export class Daemon implements AsyncDisposable {
   async #start(): Promise<void> {
     const config = this.#config;
     prepareHome(config);
+    if (config.eniMode === 'ports' && !isLoopback(config.bind)) {
+      this.#log.warn({ bind: config.bind }, 'the HSMs listen beyond this machine');
+    }
     const { home, ephemeral } = config;
     const [key, store] = await Promise.all([
       loadInstallationKey({
@@ -273,3 +276,6 @@ export class Daemon implements AsyncDisposable {
     }
   }
 }
+
+const isLoopback = (address: string): boolean =>
+  address === 'localhost' || address === '::1' || address.startsWith('127.');

@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { RawData, WebSocket } from 'ws';
 import { z } from 'zod';
+import { wipe } from '../core/bytes.js';
 import type { Call } from '../core/call.js';
 import { Cork } from '../core/cork.js';
 import { deadlineIn, pause } from '../core/deadline.js';
@@ -127,6 +128,8 @@ export class Connection {
       const { servedBy } = call;
       const { id } = request;
       this.#send(servedBy === undefined ? { id, result } : { id, result, hsm: servedBy });
+      const { Plaintext } = result;
+      if (Plaintext instanceof Uint8Array) wipe(Plaintext);
     } catch (error) {
       this.#fail(request.id, error, call.requestId);
     }

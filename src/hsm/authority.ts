@@ -104,14 +104,18 @@ export function endLogin(user: UserRecord | null, matches: boolean): LoginOutcom
   return matches ? { persist } : { persist, refuse: 'HsmCredentialsRefused' };
 }
 
-/** A new password for a user: one's own, or any if an admin asks. It unlocks. */
+/**
+ * A new password for a user: one's own, or any if an admin asks, but for the appliance user's:
+ * without it the daemon could not bring the HSM into service. It unlocks.
+ */
 export function mayChangePassword(
   session: Session,
   user: UserRecord | undefined,
   role: HsmRole,
 ): Refusal | undefined {
   const own = user?.username === session.username;
-  if (session.role !== 'admin' && !own) return { refuse: 'HsmRoleRefused' };
+  const another = session.role === 'admin' && role !== 'appliance-user';
+  if (!own && !another) return { refuse: 'HsmRoleRefused' };
   if (!user || user.role !== role) {
     return { refuse: 'HsmUserNotFound', message: 'Specified user does not exist' };
   }

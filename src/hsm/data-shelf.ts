@@ -1,4 +1,4 @@
-import { createData, destroyObject, listData } from '../token/objects.js';
+import { createData, destroyObject, listData, type ListedData } from '../token/objects.js';
 import type { Handle, Token } from '../token/token.js';
 import { packDataObject, unpackDataObject, type DataObject } from './records.js';
 
@@ -23,13 +23,21 @@ export class DataShelf {
     this.#application = application;
   }
 
-  /** Reads what is there and destroys what is superseded. Torn objects are left out. */
+  /**
+   * Reads what is there and destroys what is superseded. What cannot be read is left out; it is
+   * destroyed only where a good object of its name stands, because a newer Keyspan may have written
+   * it.
+   */
   static load(token: Token, application: string): DataShelf {
     const shelf = new DataShelf(token, application);
-    for (const { handle, value } of listData(token, application)) {
-      const object = unpackDataObject(value);
-      if (object) shelf.#keepNewest({ ...object, handle });
-      else destroyObject(token, handle);
+    const unreadable: ListedData[] = [];
+    for (const listed of listData(token, application)) {
+      const object = unpackDataObject(listed.value);
+      if (object) shelf.#keepNewest({ ...object, handle: listed.handle });
+      else unreadable.push(listed);
+    }
+    for (const { handle, label } of unreadable) {
+      if (shelf.#items.has(label)) destroyObject(token, handle);
     }
     return shelf;
   }

@@ -1,13 +1,21 @@
-import { X509Certificate, createPublicKey, verify } from 'node:crypto';
+import { X509Certificate, verify } from 'node:crypto';
 import { KeyspanError } from '../core/errors.js';
 import { encodeCbor, decodeCbor } from '../protocol/frame-codec.js';
 import { joinTranscript, type HsmFields, type HsmResults } from '../protocol/hsm-frames.js';
-import { beginJoin, finishJoin, foundMaskingKeys, wrapForJoiner } from '../token/masking-keys.js';
+import {
+  abandonJoin,
+  beginJoin,
+  findMaskingKeys,
+  finishJoin,
+  foundMaskingKeys,
+  wrapForJoiner,
+} from '../token/masking-keys.js';
+import { destroyObject } from '../token/objects.js';
 import { findIdentity, makeIdentity, signAsIdentity } from '../token/signature.js';
 import type { Session } from './authority.js';
 import type { Machine } from './machine.js';
 import { openSecret, sealSecret } from './masking.js';
-import { decodeUsers, encodeUsers } from './records.js';
+import { decodeUsers, encodeUsers, type UserRecord } from './records.js';
 import { newUser } from './user-operations.js';
 
 /**
@@ -35,7 +43,12 @@ export async function found(
   const { soPin, userPin } = machine.identity;
   const appUser = await newUser(machine, { ...fields.appUser, role: 'appliance-user' });
   const admin = await newUser(machine, { ...fields.admin, role: 'unactivated-admin' });
-  machine.become(foundMaskingKeys(machine.token, { soPin, userPin }, fields.maskingKeyId));
+  // another frame may have made it a member meanwhile
+  if (machine.phase !== 'new') throw new KeyspanError('HsmPhase');
+  // what a founding that was cut short made is used: a second set beside it could be mixed up
+  const made = findMaskingKeys(machine.token);
+  if (made && made.id !== fields.maskingKeyId) throw new KeyspanError('HsmPhase');
+  machine.become(made ?? foundMaskingKeys(machine.token, { soPin, userPin }, fields.maskingKeyId));
   machine.putUser(appUser);
   machine.putUser(admin);
   settle(machine, fields.root, fields.certificates);
@@ -47,27 +60,44 @@ export async function found(
  * key.
  */
 export function joinOffer(machine: Machine): HsmResults['join-offer'] {
-  const { hsm, cluster, soPin, userPin } = machine.identity;
-  const offer = beginJoin(machine.token, soPin);
+  const { hsm, cluster } = machine.identity;
+  const offer = asOfficer(machine, () => {
+    // one offer at a time
+    if (machine.joinKey) abandonJoin(machine.token, machine.joinKey);
+    machine.joinKey = undefined;
+    return beginJoin(machine.token, machine.identity.soPin);
+  });
   machine.joinKey = offer;
   // the identity key is private, so it signs in the user's login; the join key outlives the change
-  machine.token.loginUser(userPin);
   const transcript = joinTranscript(cluster, hsm, offer.publicKey);
   return { publicKey: offer.publicKey, signature: signAsIdentity(machine.token, transcript) };
+}
+
+/** The officer's work ends with the user's login, whatever happens: all else needs it. */
+function asOfficer<T>(machine: Machine, work: () => T): T {
+  const { soPin, userPin } = machine.identity;
+  machine.token.loginOfficer(soPin);
+  try {
+    return work();
+  } finally {
+    machine.token.loginUser(userPin);
+  }
 }
 
 export function join(machine: Machine, fields: HsmFields<'join'>): HsmResults['join'] {
   const offer = machine.joinKey;
   if (!offer) throw new KeyspanError('HsmPhase', 'there was no join-offer');
   machine.joinKey = undefined;
-  const { soPin, userPin } = machine.identity;
-  machine.token.loginOfficer(soPin);
-  const keys = finishJoin(machine.token, offer, fields.wrapped, userPin, fields.maskingKeyId);
-  machine.become(keys);
+  forgetMaskingKeys(machine);
+  const { userPin } = machine.identity;
+  const { wrapped, maskingKeyId } = fields;
+  machine.become(
+    asOfficer(machine, () => finishJoin(machine.token, offer, wrapped, userPin, maskingKeyId)),
+  );
   try {
     const sealed = openSecret(machine.masking, fields.users, usersName(machine));
-    const [users, epoch] = decodeCbor(sealed, 'HsmBadRecord') as [Uint8Array, number];
-    for (const user of decodeUsers(users)) machine.putUser(user);
+    const [records, epoch] = decodeCbor(sealed, 'HsmBadRecord') as [Uint8Array, number];
+    replaceUsers(machine, decodeUsers(records));
     machine.noteEpoch(epoch);
     settle(machine, fields.root, fields.certificates);
   } catch (error) {
@@ -75,6 +105,19 @@ export function join(machine: Machine, fields: HsmFields<'join'>): HsmResults['j
     throw error;
   }
   return {};
+}
+
+/** What a joining that was cut short left would stand beside the new set and be mixed up with it. */
+function forgetMaskingKeys({ token }: Machine): void {
+  const left = findMaskingKeys(token);
+  if (left) for (const handle of [left.wrap, left.seal, left.auth]) destroyObject(token, handle);
+}
+
+/** Users that an earlier joining left may have been deleted since. */
+function replaceUsers(machine: Machine, users: readonly UserRecord[]): void {
+  const wanted = new Set(users.map(({ username }) => username));
+  for (const name of machine.users.keys()) if (!wanted.has(name)) machine.deleteUser(name);
+  for (const user of users) machine.putUser(user);
 }
 
 const usersName = (machine: Machine): string => `users of ${machine.identity.cluster}`;
@@ -96,10 +139,9 @@ export function handover(
     throw new KeyspanError('HsmBadRecord', 'the certificate names another HSM');
   }
   const transcript = joinTranscript(cluster, fields.hsm, fields.publicKey);
-  if (!verify('sha256', transcript, joiner.publicKey, fields.signature)) {
+  if (!signed(joiner, transcript, fields.signature)) {
     throw new KeyspanError('HsmBadRecord', 'the joiner did not sign its key');
   }
-  createPublicKey({ key: Buffer.from(fields.publicKey), format: 'der', type: 'spki' });
   const { masking } = machine.member;
   const users = encodeCbor([encodeUsers([...machine.users.values()]), machine.epoch]);
   return {
@@ -109,14 +151,35 @@ export function handover(
   };
 }
 
-/** Each certificate is signed by the next, the last by `root`. @returns the first */
+/** A key that cannot make such a signature has made none. */
+function signed(signer: X509Certificate, message: Uint8Array, signature: Uint8Array): boolean {
+  try {
+    return verify('sha256', message, signer.publicKey, signature);
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Each certificate is signed by the next, an authority, and the last by `root`. Dates are not
+ * looked at: hardware does not expire, and an HSM has no clock that it could trust.
+ * @returns the first
+ */
 function checkChain(pems: readonly string[], root: string): X509Certificate {
-  const chain = [...pems, root].map((pem) => new X509Certificate(pem));
+  const chain = [...pems, root].map(readCertificate);
   for (let at = 0; at + 1 < chain.length; at += 1) {
     const [child, parent] = [chain[at], chain[at + 1]];
-    if (!child || !parent || !child.checkIssued(parent) || !child.verify(parent.publicKey)) {
+    if (!child || !parent?.ca || !child.checkIssued(parent) || !child.verify(parent.publicKey)) {
       throw new KeyspanError('HsmBadRecord', "the joiner's certificates do not lead to the root");
     }
   }
   return chain[0] as X509Certificate;
+}
+
+function readCertificate(pem: string): X509Certificate {
+  try {
+    return new X509Certificate(pem);
+  } catch (cause) {
+    throw new KeyspanError('HsmBadRecord', 'a certificate cannot be read', { cause });
+  }
 }

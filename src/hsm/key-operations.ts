@@ -92,19 +92,31 @@ export async function insert(
 ): Promise<HsmResults['insert']> {
   const { object, record } = unmask(machine.masking, fields.masked);
   refuse(mayCarry(session, record));
+  await machine.installing.get(record.id);
   const known = copyOf(machine, record.id);
-  if (known) return answerKnown(known, record);
+  if (known) return answerKnown(machine, known, record);
   if (record.kind === 'cluster-key') return insertSecret(machine, record, object.blob);
-  const installed = await machine.install(fields.masked);
-  const { keyring } = machine.member;
-  const handle = Buffer.from(installed.handle);
-  if (keyring.get(record.id)) destroyObject(machine.token, handle);
-  else keyring.add(decodeKeyRecord(installed.record), handle, 'good');
+  const work = install(machine, fields.masked);
+  const settled = work.then(noted, noted).finally(() => machine.installing.delete(record.id));
+  machine.installing.set(record.id, settled);
+  return await work;
+}
+
+const noted = (): void => undefined;
+
+async function install(machine: Machine, masked: Uint8Array): Promise<HsmResults['insert']> {
+  const installed = await machine.install(masked);
+  const record = decodeKeyRecord(installed.record);
+  machine.member.keyring.add(record, Buffer.from(installed.handle), 'good');
   return { keyId: record.id, revision: record.revision, proof: installed.proof };
 }
 
-function answerKnown(known: KeyRecord, record: KeyRecord): HsmResults['insert'] {
+function answerKnown(machine: Machine, known: KeyRecord, record: KeyRecord): HsmResults['insert'] {
   if (!equalConstantTime(known.proof, record.proof)) throw new KeyspanError('HsmAlreadyExists');
+  const { keyring } = machine.member;
+  const entry = keyring.get(known.id);
+  // the record alone is no evidence that the copy is good
+  if (entry && !keyring.prove(entry)) throw new KeyspanError('HsmKeyUnproven');
   return { keyId: known.id, revision: known.revision, proof: known.proof };
 }
 
@@ -168,12 +180,16 @@ export function destroy(
   return {};
 }
 
-/** What the ledger abandoned or buried goes; that it is gone already is no error. */
-export function discard(
+/**
+ * What the ledger abandoned or buried goes; that it is gone already is no error. A copy that is
+ * being made is waited for: it must not come to stand after the answer.
+ */
+export async function discard(
   machine: Machine,
   _session: Session,
   fields: HsmFields<'discard'>,
-): Record<string, never> {
+): Promise<Record<string, never>> {
+  await machine.installing.get(fields.keyId);
   machine.member.keyring.delete(fields.keyId);
   machine.member.secrets.delete(fields.keyId);
   return {};

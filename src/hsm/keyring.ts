@@ -1,5 +1,5 @@
 import { equalConstantTime } from '../core/bytes.js';
-import { KeyspanError } from '../core/errors.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { proveKey } from '../token/mac.js';
@@ -39,15 +39,28 @@ export class Keyring {
     let unreadable = 0;
     for (const { handle, recordBytes } of listKeys(token)) {
       const record = readRecord(recordBytes);
+      const twin = record && this.#entries.get(record.id);
       if (!record) unreadable += 1;
-      else if (!this.#entries.has(record.id)) this.add(record, handle, 'due');
-      else destroyObject(token, handle);
+      else if (!twin) this.add(record, handle, 'due');
+      else this.#keepBetter(twin, { record, handle, proof: 'due' });
     }
     this.unreadable = unreadable;
   }
 
   static load(token: Token): Keyring {
     return new Keyring(token);
+  }
+
+  /**
+   * A process that was killed may leave two copies of a key. One is destroyed only for the evidence
+   * of another that proved itself to be the same key; what proves nothing stays, and is not served.
+   */
+  #keepBetter(known: KeyEntry, twin: KeyEntry): void {
+    const same = equalConstantTime(known.record.proof, twin.record.proof);
+    if (!same || !(this.prove(known) || this.prove(twin))) return;
+    if (known.proof === 'good') return destroyObject(this.#token, twin.handle);
+    this.add(twin.record, twin.handle, twin.proof);
+    destroyObject(this.#token, known.handle);
   }
 
   get size(): number {
@@ -90,11 +103,18 @@ export class Keyring {
 
   /** Proves a copy if that is still due. */
   prove(entry: KeyEntry): boolean {
-    if (entry.proof === 'due') {
-      const proof = proveKey(this.#token, entry.handle, entry.record.id);
-      entry.proof = equalConstantTime(proof, entry.record.proof) ? 'good' : 'failed';
-    }
+    if (entry.proof === 'due') entry.proof = this.#proves(entry) ? 'good' : 'failed';
     return entry.proof === 'good';
+  }
+
+  /** A kill while the token wrote leaves objects that load and fail: those prove nothing. */
+  #proves({ handle, record }: KeyEntry): boolean {
+    try {
+      return equalConstantTime(proveKey(this.#token, handle, record.id), record.proof);
+    } catch (error) {
+      if (isKeyspanError(error, 'HsmBusy')) throw error;
+      return false;
+    }
   }
 
   /** Proves up to `count` copies whose proof is due; false when none is left. */

@@ -49,6 +49,8 @@ export class Machine {
   readonly token: Token;
   readonly passwords = new Passwords();
   readonly install: Install;
+  /** keys on their way to the token, settled once they are there or failed */
+  readonly installing = new Map<HsmKeyId, Promise<void>>();
   /** between join-offer and join */
   joinKey: JoinKey | undefined;
   readonly #sessions = new Map<number, Session>();

@@ -3,7 +3,12 @@ import { Worker } from 'node:worker_threads';
 import { entryPath } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
-import { loadModuleProfile, prepareTokenDirectory, sweepTornFiles } from '../token/softhsm.js';
+import {
+  loadModuleProfile,
+  prepareTokenDirectory,
+  putTokensAside,
+  sweepTornFiles,
+} from '../token/softhsm.js';
 import { Token } from '../token/token.js';
 import { deferredLog, type HsmLog } from './deferred-log.js';
 import { Installer } from './installer.js';
@@ -18,7 +23,9 @@ const say = (line: Launched): void => void process.stdout.write(`${JSON.stringif
 async function readLaunch(): Promise<Launch> {
   process.stdin.setEncoding('utf8');
   let line = '';
-  for await (const chunk of process.stdin as AsyncIterable<string>) {
+  // the stream must outlive this: its end tells of the daemon's
+  const chunks: AsyncIterable<string> = process.stdin.iterator({ destroyOnReturn: false });
+  for await (const chunk of chunks) {
     line += chunk;
     if (line.includes('\n')) break;
   }
@@ -33,23 +40,43 @@ function startHeartbeat(): void {
   new Worker(path, { workerData: { fd: HEARTBEAT_FD, intervalMs, turns } }).unref();
 }
 
+interface Pins {
+  readonly soPin: Buffer;
+  readonly userPin: Buffer;
+}
+
 /**
  * Opens the token that the daemon means, and no other; an absent one is never made in its
  * place.
  */
-function openToken(settings: Launch, soPin: Buffer, userPin: Buffer, log: HsmLog): Token {
-  prepareTokenDirectory(settings.directory);
-  const torn = sweepTornFiles(settings.directory);
+function openToken(settings: Launch, pins: Pins, log: HsmLog): Token {
+  const { directory } = settings;
+  prepareTokenDirectory(directory);
+  const torn = sweepTornFiles(directory);
   if (torn.length > 0) log.warn({ torn }, 'torn files of objects were put aside');
-  const token = Token.open({ profile: loadModuleProfile(), directory: settings.directory });
+  const token = Token.open({ profile: loadModuleProfile(), directory });
+  try {
+    return takeUp(token, settings, pins);
+  } catch (error) {
+    if (settings.serial !== null) throw error;
+    // a daemon remembers a token before anything is put on it: this one was killed in the making
+    log.warn({ err: error }, 'a token that was not finished is put aside');
+    token[Symbol.dispose]();
+    putTokensAside(directory);
+    return takeUp(Token.open({ profile: loadModuleProfile(), directory }), settings, pins);
+  }
+}
+
+/** Makes the token if there is to be none yet, and logs in. */
+function takeUp(token: Token, settings: Launch, pins: Pins): Token {
   const { initialized, serial } = token.info;
   if (settings.serial === null && !initialized) {
-    token.initialize({ label: settings.hsm, soPin, userPin });
-  } else if (!initialized || serial !== settings.serial) {
+    token.initialize({ label: settings.hsm, ...pins });
+  } else if (!initialized || (settings.serial !== null && serial !== settings.serial)) {
     const found = initialized ? `the token ${serial}` : 'no token';
     throw new KeyspanError('HsmDeviceError', `expected token ${settings.serial}, found ${found}`);
   }
-  token.loginUser(userPin);
+  token.loginUser(pins.userPin);
   return token;
 }
 
@@ -65,7 +92,7 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const soPin = Buffer.from(settings.soPin, 'base64');
   const userPin = Buffer.from(settings.userPin, 'base64');
   const { hsm, cluster, boot, directory } = settings;
-  const token = openToken(settings, soPin, userPin, log);
+  const token = openToken(settings, { soPin, userPin }, log);
   selfTest(token);
   const { install } = new Installer({ directory, cluster });
   const identity = { hsm, cluster, boot, soPin, userPin };
@@ -78,6 +105,7 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
     void service.drain().finally(() => process.exit(0));
     setTimeout(() => process.exit(1), LIMITS.hsm_stop_timeout_ms).unref();
   };
+  if (process.stdin.readableEnded) return stop();
   process.stdin.once('end', stop).once('error', stop).resume();
   process.once('SIGTERM', stop);
   // a Ctrl-C in the operator's terminal reaches the whole group; the daemon decides the order

@@ -46,8 +46,14 @@ export class Passwords {
     }
     const hash = await this.#stretch(password, user.salt, user.role);
     const right = equalConstantTime(hash, user.hash);
-    if (right) this.#proven.set(user.username, { salt: user.salt, mac });
+    if (right) this.#remember(user, mac);
     return right;
+  }
+
+  #remember(user: UserRecord, mac: Buffer): void {
+    // users come and go; those who stay are remembered again at their next login
+    if (this.#proven.size >= LIMITS.hsm_users_max) this.#proven.clear();
+    this.#proven.set(user.username, { salt: user.salt, mac });
   }
 
   #mac(user: UserRecord, password: string): Buffer {

@@ -23,6 +23,7 @@ export class Service {
     this.#machine = options.machine;
     this.#log = options.log;
     this.#server = createServer((socket) => this.#accept(socket));
+    this.#server.maxConnections = LIMITS.hsm_connections_max;
   }
 
   async listen(path: string): Promise<void> {
@@ -78,6 +79,7 @@ class Connection {
   }
 
   async idle(): Promise<void> {
+    this.#socket.pause();
     await Promise.allSettled(this.#running);
     this.#writer.flush();
   }
@@ -118,20 +120,21 @@ class Connection {
     if (!isRequest(frame)) throw new KeyspanError('HsmBadFrame', 'the frame is not a request');
     const [id, timeoutMs, epoch, operation, session, fields] = frame;
     if (timeoutMs <= 0) return this.#fail(id, new KeyspanError('HsmDeadlineExceeded'));
+    if (this.#running.size >= LIMITS.channel_inflight_max) {
+      return this.#fail(id, new KeyspanError('HsmBusy'));
+    }
     try {
       const own = session === 0 || this.#sessions.has(session) ? session : 0;
       const result = perform(this.#machine, { operation, epoch, session: own, fields });
       if (result instanceof Promise) this.#wait(id, operation, result);
       else this.#writer.push([id, 0, result]);
+      if (operation === 'logout') this.#sessions.delete(own);
     } catch (error) {
       this.#fail(id, error);
     }
   }
 
   #wait(id: number, operation: string, result: Promise<unknown>): void {
-    if (this.#running.size >= LIMITS.channel_inflight_max) {
-      return this.#fail(id, new KeyspanError('HsmBusy'));
-    }
     const run = result
       .then((value) => {
         if (operation === 'login') this.#own((value as HsmResults['login']).session);

@@ -47,6 +47,8 @@ export class Supervisor {
   /** the number of this attempt to rise: a late end of an older one changes nothing */
   #attempt = 0;
   #disposed = false;
+  /** why the last attempt to serve failed */
+  #reason: string | undefined;
 
   constructor(options: SupervisorOptions) {
     this.id = options.id;
@@ -71,6 +73,16 @@ export class Supervisor {
   /** The channel to work through; undefined while the HSM does not serve. */
   get channel(): Channel | undefined {
     return this.#life.phase === 'active' ? this.#channel : undefined;
+  }
+
+  /** Why the HSM does not serve although it should, once it has failed; undefined while it does. */
+  get reason(): string | undefined {
+    return this.#life.phase === 'active' || this.#life.failures === 0 ? undefined : this.#reason;
+  }
+
+  /** attempts in a row that did not lead to service */
+  get failures(): number {
+    return this.#life.failures;
   }
 
   start(): void {
@@ -171,6 +183,7 @@ export class Supervisor {
 
   async #launched(child: HsmProcess, line: Launched): Promise<void> {
     if ('failed' in line) {
+      this.#reason = line.message;
       this.#log.error(line, 'the HSM says that it cannot start');
       return;
     }
@@ -199,6 +212,7 @@ export class Supervisor {
       if (attempt === this.#attempt) this.#happen({ type: 'risen' });
     } catch (error) {
       if (attempt !== this.#attempt) return;
+      this.#reason = error instanceof Error ? error.message : 'unknown';
       this.#log.warn({ err: error }, 'the HSM could not be brought into service');
       this.#happen({ type: 'rise-failed' });
     }

@@ -1,3 +1,4 @@
+import { equalConstantTime } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import { RECORD_VERSION, type HsmFields, type HsmResults } from '../protocol/hsm-frames.js';
 import {
@@ -26,6 +27,10 @@ export async function login(
   // the record may have changed while the password was hashed: the decision is about the newest
   const user = start.verify && (machine.user(fields.username) ?? null);
   if (user?.locked === true) throw new KeyspanError('HsmUserLocked');
+  // another password by now: what was checked is neither right nor wrong
+  if (user && start.verify && !equalConstantTime(user.salt, start.verify.salt)) {
+    throw new KeyspanError('HsmCredentialsRefused');
+  }
   const outcome = endLogin(user, matches);
   if (outcome.persist) machine.putUser(outcome.persist);
   if (outcome.refuse || !user) throw new KeyspanError(outcome.refuse ?? 'HsmCredentialsRefused');
@@ -57,7 +62,9 @@ export async function newUser(
 
 async function setPassword(machine: Machine, user: UserRecord, password: string): Promise<void> {
   const { salt, hash } = await machine.passwords.hash(password, user.role);
-  const now = machine.user(user.username) ?? user;
+  const now = machine.user(user.username);
+  // deleted, replaced or activated while the password was hashed
+  if (!now || now.role !== user.role) throw new KeyspanError('HsmUserNotFound');
   const role = now.role === 'unactivated-admin' ? 'admin' : now.role;
   const revision = now.revision + 1;
   machine.putUser({ ...now, role, revision, salt, hash, failures: 0, locked: false });

@@ -28,6 +28,8 @@ export interface HsmStatus {
   readonly pid: number | null;
   /** HSM keys on the token; null while the HSM does not answer */
   readonly keys: number | null;
+  /** why it does not serve, when it failed to */
+  readonly reason?: string;
 }
 
 export interface StatusDocument {

@@ -40,6 +40,8 @@ export type HsmRole = (typeof HSM_ROLES)[number];
 /** `new`: no masking keys yet, it is to be founded or joined; `member`: it serves. */
 export type HsmPhase = 'new' | 'member';
 
+const GCM_TAG_BYTES = 16;
+
 const keyId = id(isHsmKeyId);
 const maskingKeyId = id(isMaskingKeyId);
 const username = text({ max: LIMITS.hsm_user_name_max_chars, pattern: /^[A-Za-z0-9_]+$/ });
@@ -50,6 +52,8 @@ const newPassword = text({
   pattern: /^[^:]+$/,
 });
 const data = bytes({ min: 1, max: LIMITS.hsm_data_max_bytes });
+/** what `data` seals to */
+const sealed = bytes({ min: 1, max: LIMITS.hsm_data_max_bytes + GCM_TAG_BYTES });
 const aad = bytes({ max: LIMITS.hsm_data_max_bytes });
 const iv = bytes({ min: 12, max: 12 });
 const masked = bytes({ min: 64, max: 16_384 });
@@ -187,8 +191,8 @@ export const HSM_OPERATIONS = {
   // work with keys
   random: operation(object({ length: randomLength }), CU),
   encrypt: operation(object({ keyId, aad, data }), CU),
-  decrypt: operation(object({ keyId, iv, aad, data }), CU),
-  reencrypt: operation(object({ keyId, iv, aad, data, toKeyId: keyId, toAad: aad }), CU),
+  decrypt: operation(object({ keyId, iv, aad, data: sealed }), CU),
+  reencrypt: operation(object({ keyId, iv, aad, data: sealed, toKeyId: keyId, toAad: aad }), CU),
   'data-key': operation(
     object({
       keyId,

@@ -10,7 +10,7 @@ import {
   renameSync,
   writeFileSync,
 } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { basename, join, resolve } from 'node:path';
 import { packageFile } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import { CKR } from '../core/pkcs11.js';
@@ -128,6 +128,16 @@ export function prepareTokenDirectory(directory: string, module: string = DEFAUL
 /** How many tokens a token's directory holds, loadable or not. */
 export function countTokens(directory: string): number {
   return tokenFolders(directory).length;
+}
+
+/**
+ * Moves all tokens of a directory to `torn/`, where they remain as evidence. Only while the module
+ * is not initialised, and only for tokens that nothing was ever put on.
+ */
+export function putTokensAside(directory: string): void {
+  for (const folder of tokenFolders(directory)) {
+    renameSync(folder, join(resolve(directory), TORN, `${basename(folder)}-${Date.now()}`));
+  }
 }
 
 function tokenFolders(directory: string): string[] {
