@@ -92,7 +92,7 @@ export async function insert(
 ): Promise<HsmResults['insert']> {
   const { object, record } = unmask(machine.masking, fields.masked);
   refuse(mayCarry(session, record));
-  await machine.installing.get(record.id);
+  await untilInstalled(machine, record.id);
   const known = copyOf(machine, record.id);
   if (known) return answerKnown(machine, known, record);
   if (record.kind === 'cluster-key') return insertSecret(machine, record, object.blob);
@@ -103,6 +103,10 @@ export async function insert(
 }
 
 const noted = (): void => undefined;
+
+async function untilInstalled(machine: Machine, id: HsmKeyId): Promise<void> {
+  for (let work = machine.installing.get(id); work; work = machine.installing.get(id)) await work;
+}
 
 async function install(machine: Machine, masked: Uint8Array): Promise<HsmResults['insert']> {
   const installed = await machine.install(masked);
@@ -189,7 +193,7 @@ export async function discard(
   _session: Session,
   fields: HsmFields<'discard'>,
 ): Promise<Record<string, never>> {
-  await machine.installing.get(fields.keyId);
+  await untilInstalled(machine, fields.keyId);
   machine.member.keyring.delete(fields.keyId);
   machine.member.secrets.delete(fields.keyId);
   return {};
