@@ -45,7 +45,7 @@ function generate({ module, session }, onToken) {
   ]);
 }
 
-/** C_EncryptInit and C_Encrypt of 32 bytes with a session key; microseconds each, and how many a second. */
+/** C_EncryptInit and C_Encrypt of 32 bytes with a session key: microseconds each, rate. */
 function encryptLoop(token, milliseconds) {
   const { module, session } = token;
   const key = generate(token, false);
@@ -82,11 +82,13 @@ function createLoop(token, count) {
   return { medianMs: samples[samples.length >> 1] };
 }
 
+const print = (figures) => process.stdout.write(`${JSON.stringify(figures)}\n`);
+
 const [mode, directory, amount] = process.argv.slice(2);
 if (mode === 'make') open(directory, true);
 else if (mode === 'login') open(directory, false);
 else if (mode === 'encrypt') {
-  console.log(JSON.stringify(encryptLoop(open(directory, true), Number(amount))));
+  print(encryptLoop(open(directory, true), Number(amount)));
 } else if (mode === 'create') {
-  console.log(JSON.stringify(createLoop(open(directory, true), Number(amount))));
+  print(createLoop(open(directory, true), Number(amount)));
 }

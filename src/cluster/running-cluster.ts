@@ -121,7 +121,12 @@ export class RunningCluster implements AsyncDisposable {
    * Waits until every HSM that is to run serves, or `settleMs` after the first enough do.
    * @throws KeyspanError KeyspanDeadlineExceeded when by the deadline too few serve
    */
-  async ready(timeoutMs: number, settleMs: number): Promise<void> {
+  async ready(options: {
+    timeoutMs: number;
+    settleMs: number;
+    signal: AbortSignal;
+  }): Promise<void> {
+    const { timeoutMs, settleMs, signal } = options;
     const deadline = deadlineIn(timeoutMs);
     let enough: number | undefined;
     for (;;) {
@@ -139,7 +144,8 @@ export class RunningCluster implements AsyncDisposable {
       if (hasPassed(deadline)) {
         throw new KeyspanError('KeyspanDeadlineExceeded', 'the HSMs did not come up in time');
       }
-      await pause(3, this.#closing.signal);
+      await pause(3, signal);
+      if (signal.aborted) throw new KeyspanError('KeyspanRefused', 'The start was called off.');
     }
   }
 

@@ -20,8 +20,6 @@ export interface DaemonConfig {
   readonly account: string;
   readonly eniMode: 'addresses' | 'ports';
   readonly bind: string;
-  /** a file descriptor to say on that the daemon is ready */
-  readonly readyFd: number | undefined;
   readonly startTimeoutMs: number;
 }
 
@@ -78,7 +76,6 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
     hsms: hsms ?? 3,
     hsmsGiven: hsms !== undefined,
     ephemeral: values.ephemeral ?? false,
-    readyFd: values['ready-fd'] === undefined ? undefined : Number(values['ready-fd']),
     startTimeoutMs: startTimeoutSeconds * 1_000,
   };
 }

@@ -45,25 +45,26 @@ export class Daemon implements AsyncDisposable {
   readonly #log: Logger;
   readonly #version = readVersion(packageFile('package.json'));
   readonly #cleanup: (() => PromiseLike<void> | void)[] = [];
-  readonly #stop: () => void;
+  /** aborted when the operator asks for the end */
+  readonly #ending: AbortController;
   #cluster!: RunningCluster;
   #secrets!: Secrets;
   #events!: Events;
   #doors: Doors | undefined;
   #state: 'STARTING' | 'READY' | 'STOPPING' = 'STARTING';
 
-  private constructor(config: DaemonConfig, log: Logger, stop: () => void) {
+  private constructor(config: DaemonConfig, log: Logger, ending: AbortController) {
     this.#config = config;
     this.#log = log;
-    this.#stop = stop;
+    this.#ending = ending;
   }
 
   /**
    * Starts everything; when it returns, requests are served.
-   * @param stop called when the operator asks for the end
+   * @param ending aborted by the daemon when the operator asks it to end, by others to end it
    */
-  static async start(config: DaemonConfig, log: Logger, stop: () => void): Promise<Daemon> {
-    const daemon = new Daemon(config, log, stop);
+  static async start(config: DaemonConfig, log: Logger, ending: AbortController): Promise<Daemon> {
+    const daemon = new Daemon(config, log, ending);
     try {
       await daemon.#start();
       return daemon;
@@ -105,7 +106,8 @@ export class Daemon implements AsyncDisposable {
       log: this.#log,
     });
     this.#cleanup.push(() => kms[Symbol.asyncDispose]());
-    await this.#cluster.ready(config.startTimeoutMs, SETTLE_MS);
+    const { startTimeoutMs: timeoutMs } = config;
+    await this.#cluster.ready({ timeoutMs, settleMs: SETTLE_MS, signal: this.#ending.signal });
     await this.#openDoors(kms);
     this.#state = 'READY';
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
@@ -185,7 +187,7 @@ export class Daemon implements AsyncDisposable {
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
       Shutdown: async () => {
-        setImmediate(this.#stop);
+        setImmediate(() => this.#ending.abort());
         return { pid: process.pid };
       },
       HsmStart: want('run'),

@@ -1,5 +1,4 @@
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { statSync } from 'node:fs';
+import { mkdirSync, readFileSync, rmSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
 import { userInfo } from 'node:os';
 import { z } from 'zod';
 import { rootArn } from '../core/arn.js';
@@ -36,7 +35,7 @@ export function prepareHome(config: DaemonConfig): void {
     const sentence = `${home.root} holds a lasting installation. Choose another --home.`;
     throw new KeyspanError('KeyspanConfig', sentence);
   }
-  if (marked) removeHome(home);
+  if (marked) removeState(home);
   const directories = [home.root, home.secrets, home.store, home.hsms, home.logs, home.audit];
   for (const path of directories) mkdirSync(path, { recursive: true, mode: 0o700 });
   mkdirSync(home.public, { recursive: true, mode: 0o755 });
@@ -67,13 +66,24 @@ export function exists(path: string): boolean {
 }
 
 /**
- * Removes what the installation wrote, and its log last: the directory itself may be the
- * user's.
+ * Removes all that an installation wrote but its logs, which whoever starts it has open
+ * already.
  */
-export function removeHome(home: Home): void {
-  const { secrets, store, hsms, logs, audit, ephemeralMark } = home;
-  for (const path of [secrets, home.public, store, hsms, audit, logs, ephemeralMark]) {
+function removeState(home: Home): void {
+  const { secrets, store, hsms, audit, ephemeralMark } = home;
+  for (const path of [secrets, home.public, store, hsms, audit, ephemeralMark]) {
     rmSync(path, { recursive: true, force: true });
+  }
+}
+
+/** Removes the installation, and its directory when nothing of others is in it. */
+export function removeHome(home: Home): void {
+  removeState(home);
+  rmSync(home.logs, { recursive: true, force: true });
+  try {
+    rmdirSync(home.root);
+  } catch {
+    // it holds what is not ours
   }
 }
 

@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { once } from 'node:events';
 import { closeSync, readdirSync, writeSync } from 'node:fs';
 import { KeyspanError } from '../core/errors.js';
 import { findHome } from '../core/home.js';
@@ -26,8 +27,9 @@ function guessHsms(): number {
   }
 }
 
-function tell(fd: number | undefined, message: object): void {
-  if (fd === undefined) return;
+function tell(message: object): void {
+  const fd = Number(valueOf('--ready-fd') ?? -1);
+  if (fd < 0) return;
   try {
     writeSync(fd, `${JSON.stringify(message)}\n`);
     closeSync(fd);
@@ -42,35 +44,31 @@ async function run(config: DaemonConfig): Promise<void> {
     import('../core/log.js'),
   ]);
   const log = openLog({ name: 'daemon' });
-  let stop = (): void => undefined;
-  const stopped = new Promise<void>((resolve) => {
-    stop = resolve;
-  });
-  process.once('SIGTERM', stop).once('SIGINT', stop);
-  const daemon = await Daemon.start(config, log, stop);
+  const ending = new AbortController();
+  const end = (): void => ending.abort();
+  process.once('SIGTERM', end).once('SIGINT', end);
+  const daemon = await Daemon.start(config, log, ending);
   const status = await daemon.status();
-  tell(config.readyFd, { ready: status });
+  tell({ ready: status });
   dismiss();
   log.info({ cluster: status.cluster.id, endpoints: status.endpoints }, 'the daemon is ready');
-  await stopped;
+  if (!ending.signal.aborted) await once(ending.signal, 'abort');
   log.info('the daemon ends');
   await daemon[Symbol.asyncDispose]();
 }
 
 async function main(): Promise<number> {
-  let config: DaemonConfig | undefined;
   try {
     warm(Math.min(guessHsms() || 0, 8));
     const [{ readConfig }] = await Promise.all([import('./config.js'), import('./daemon.js')]);
-    config = await readConfig(argv);
-    await run(config);
+    await run(await readConfig(argv));
     return 0;
   } catch (error) {
     dismiss();
     const known = error instanceof KeyspanError;
     const code = known ? error.code : 'InternalFailure';
     const message = error instanceof Error ? error.message : 'unknown';
-    tell(config?.readyFd, { failed: { code, message } });
+    tell({ failed: { code, message } });
     const { openLog } = await import('../core/log.js');
     openLog({ name: 'daemon' }).fatal({ err: error }, 'the daemon cannot run');
     return 1;

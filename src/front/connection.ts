@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net';
 import type { RawData, WebSocket } from 'ws';
 import { z } from 'zod';
+import type { Events } from '../audit/events.js';
 import { wipe } from '../core/bytes.js';
 import type { Call } from '../core/call.js';
 import { Cork } from '../core/cork.js';
@@ -8,7 +9,9 @@ import { deadlineIn, pause } from '../core/deadline.js';
 import { KeyspanError, type ErrorCode } from '../core/errors.js';
 import { newRequestId, type HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
 import type { Principal } from '../iam/principal.js';
+import type { Kms } from '../kms/kms.js';
 import {
   clientRequest,
   decodeMessage,
@@ -18,8 +21,23 @@ import {
   type Subprotocol,
 } from '../protocol/client-frames.js';
 import { isMutating } from '../protocol/kms.js';
-import { TOPICS, type Listener } from './broadcast.js';
-import type { Load, WebSocketDoorOptions } from './websocket.js';
+import { TOPICS, type Broadcast, type Listener } from './broadcast.js';
+import type { Idempotency } from './idempotency.js';
+
+export interface WebSocketDoorOptions {
+  readonly kms: Kms;
+  readonly events: Events;
+  readonly broadcast: Broadcast;
+  readonly idempotency: Idempotency;
+  readonly log: Logger;
+  /** of the path `/` */
+  readonly region: string;
+}
+
+/** Requests in flight over all connections of the daemon. */
+export interface Load {
+  inflight: number;
+}
 
 export interface ConnectionOptions extends WebSocketDoorOptions {
   readonly webSocket: WebSocket;

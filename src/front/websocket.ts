@@ -2,32 +2,12 @@ import type { IncomingMessage } from 'node:http';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
 import { WebSocketServer, type WebSocket } from 'ws';
-import type { Events } from '../audit/events.js';
 import { isRegion } from '../core/arn.js';
 import type { HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import type { Logger } from '../core/log.js';
-import type { Kms } from '../kms/kms.js';
 import { SUBPROTOCOLS, type Subprotocol } from '../protocol/client-frames.js';
-import type { Broadcast } from './broadcast.js';
 import { principalOf } from './client-principal.js';
-import { Connection } from './connection.js';
-import type { Idempotency } from './idempotency.js';
-
-export interface WebSocketDoorOptions {
-  readonly kms: Kms;
-  readonly events: Events;
-  readonly broadcast: Broadcast;
-  readonly idempotency: Idempotency;
-  readonly log: Logger;
-  /** of the path `/` */
-  readonly region: string;
-}
-
-/** Requests in flight over all connections of the daemon. */
-export interface Load {
-  inflight: number;
-}
+import { Connection, type Load, type WebSocketDoorOptions } from './connection.js';
 
 const PATH = /^\/(?:v1\/([a-z0-9-]+)\/?)?(?:\?.*)?$/;
 

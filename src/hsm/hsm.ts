@@ -155,9 +155,9 @@ const killAgain = (life: Life, ms: number): Step => [life, [{ do: 'kill' }, { do
 
 /** The state that users see. */
 export function stateOf(life: Life, joined: boolean): HsmState {
+  if (life.intent === 'kill') return 'KILLED';
   if (life.phase === 'active') return 'ACTIVE';
   if (life.intent === 'pause') return life.phase === 'hung' ? 'PAUSED' : 'STOPPED';
-  if (life.intent === 'kill') return 'KILLED';
   if (life.intent === 'stop') return 'STOPPED';
   if (life.phase === 'hung') return 'HUNG';
   if (life.phase === 'rising') return joined ? 'CATCHING_UP' : 'JOINING';

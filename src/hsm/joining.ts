@@ -107,7 +107,10 @@ export function join(machine: Machine, fields: HsmFields<'join'>): HsmResults['j
   return {};
 }
 
-/** What a joining that was cut short left would stand beside the new set and be mixed up with it. */
+/**
+ * What a joining that was cut short left would stand beside the new set and be mixed up with
+ * it.
+ */
 function forgetMaskingKeys({ token }: Machine): void {
   const left = findMaskingKeys(token);
   if (left) for (const handle of [left.wrap, left.seal, left.auth]) destroyObject(token, handle);

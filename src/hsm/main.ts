@@ -18,6 +18,8 @@ import { selfTest } from './self-test.js';
 import { Service } from './service.js';
 
 /** The entry of one HSM process: the only process that touches its token. */
+// a daemon that is gone reads nothing; the end of the launch pipe says so too
+process.stdout.on('error', () => undefined);
 const say = (line: Launched): void => void process.stdout.write(`${JSON.stringify(line)}\n`);
 
 async function readLaunch(): Promise<Launch> {

@@ -62,7 +62,8 @@ export class Passwords {
   }
 
   /**
-   * The appliance user's password is made by the installation from 142 random bits: there is nothing
+   * The appliance user's password is made by the installation from 142 random bits: there is
+   * nothing
    * to guess and so nothing to stretch, and its login stands in the way of each start.
    */
   async #stretch(password: string, salt: Uint8Array, role: HsmRole): Promise<Buffer> {
