@@ -1,3 +1,4 @@
+import { assert } from '../core/assert.js';
 import { asBuffer } from '../core/bytes.js';
 import { CKA, CKK, CKO } from '../core/pkcs11.js';
 import { attempt } from './ckr.js';
@@ -8,6 +9,8 @@ import type { Handle, Token } from './token.js';
  * way.
  */
 export function importSessionKey(token: Token, value: Uint8Array): Handle {
+  // SoftHSM takes any length
+  assert([16, 24, 32].includes(value.length), 'an AES key is 16, 24 or 32 bytes');
   return attempt('C_CreateObject', () =>
     token.cryptoki.C_CreateObject(token.anchor, [
       { type: CKA.CLASS, value: CKO.SECRET_KEY },
