@@ -151,6 +151,8 @@ const HSM_VERBS: Readonly<Record<HsmVerb, string>> = {
   crash: 'kill -9 an HSM; the supervisor repairs it',
   pause: 'stop an HSM as a hung machine would; it stays so until resume',
   resume: 'let a paused HSM go on',
+  replace: 'a new HSM takes the place and the ENI of one that leaves in good order',
+  wipe: 'lose an HSM and its token at once; a new one joins in its place',
 };
 
 function addHsm(program: Command, act: (run: Run) => Promise<void>): void {
@@ -160,6 +162,20 @@ function addHsm(program: Command, act: (run: Run) => Promise<void>): void {
     .action(async (_: unknown, command: Command) => {
       const { listHsms } = await import('./commands/hsm.js');
       await act(() => listHsms(command.optsWithGlobals()));
+    });
+  withShared(hsm.command('add'))
+    .description('a new HSM joins the cluster')
+    .option('--az <zone>', 'its availability zone; else the one that has fewest HSMs')
+    .action(async (_: unknown, command: Command) => {
+      const { addHsm: add } = await import('./commands/hsm.js');
+      await act(() => add(command.optsWithGlobals()));
+    });
+  withShared(hsm.command('remove'))
+    .description('take an HSM out, once the others have proved that they hold every key')
+    .argument('<id>', 'hsm-…')
+    .action(async (id: string, _: unknown, command: Command) => {
+      const { removeHsm } = await import('./commands/hsm.js');
+      await act(() => removeHsm({ ...command.optsWithGlobals(), id }));
     });
   for (const [verb, description] of Object.entries(HSM_VERBS)) {
     withShared(hsm.command(verb))

@@ -78,6 +78,13 @@ export class ClusterSession {
     }
   }
 
+  /** An HSM left the cluster. */
+  unseat(id: HsmId): void {
+    this.#seats.delete(id);
+    this.#refused.delete(id);
+    this.#order = [...this.#seats.values()];
+  }
+
   #put(member: Member, line: Line): void {
     const seat: Seat = {
       ...line,

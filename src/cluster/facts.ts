@@ -1,5 +1,6 @@
+import { joinParts, type CommitPart } from '../core/commit.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
-import type { ClusterId, HsmId } from '../core/ids.js';
+import { isHsmId, type ClusterId, type HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Store } from '../store/store.js';
@@ -53,6 +54,80 @@ export class ClusterFacts {
     return this.#change(KEYSPACE.hsm(this.#id, id), codec, change);
   }
 
+  /**
+   * One change of membership: it raises the epoch, and with it everything else happens or nothing.
+   * A directory of an HSM that leaves is remembered until it is gone.
+   */
+  async changeMembership(change: {
+    readonly join?: { readonly record: HsmRecord; readonly secret: CommitPart };
+    readonly leave?: HsmId;
+  }): Promise<ClusterRecord> {
+    const key = KEYSPACE.cluster(this.#id);
+    for (let attempt = 0; attempt < LIMITS.commit_attempts_max; attempt += 1) {
+      const entry = await this.#store.get(key);
+      if (!entry) throw new KeyspanError('StoreCorrupt', `${key} is missing`);
+      const before = decodeCluster(entry.value);
+      const { join, leave } = change;
+      const subnets = {
+        ...before.subnets,
+        ...(join && { [join.record.az]: join.record.subnetId }),
+      };
+      const record = { ...before, subnets, epoch: before.epoch + 1 };
+      const cluster: CommitPart = {
+        compares: [{ key, modRevision: entry.modRevision }],
+        writes: [{ op: 'put', key, value: encodeCluster(record) }],
+      };
+      const parts = [cluster, ...(join ? this.#joining(join) : [])];
+      if (leave) parts.push(this.#leaving(leave));
+      if (await this.#tryCommit(joinParts(...parts))) return record;
+    }
+    throw new KeyspanError('StoreConflict');
+  }
+
+  #joining(join: { readonly record: HsmRecord; readonly secret: CommitPart }): CommitPart[] {
+    const key = KEYSPACE.hsm(this.#id, join.record.id);
+    const value = encodeHsm(join.record);
+    const record: CommitPart = {
+      compares: [{ key, modRevision: null }],
+      writes: [{ op: 'put', key, value }],
+    };
+    return [record, join.secret];
+  }
+
+  #leaving(id: HsmId): CommitPart {
+    return {
+      compares: [],
+      writes: [
+        { op: 'delete', key: KEYSPACE.hsm(this.#id, id) },
+        { op: 'delete', key: KEYSPACE.hsmSecret(this.#id, id) },
+        { op: 'put', key: KEYSPACE.removedHsm(this.#id, id), value: Buffer.from(id) },
+      ],
+    };
+  }
+
+  /** HSMs that left and whose directories may still be there. */
+  async removed(): Promise<HsmId[]> {
+    const prefix = KEYSPACE.removedHsms(this.#id);
+    const { entries } = await this.#store.range(prefix);
+    return entries.map(({ key }) => key.slice(prefix.length)).filter(isHsmId);
+  }
+
+  /** The directory of an HSM that left is gone. */
+  async forgetRemoved(id: HsmId): Promise<void> {
+    const key = KEYSPACE.removedHsm(this.#id, id);
+    await this.#store.commit({ compares: [], writes: [{ op: 'delete', key }] });
+  }
+
+  async #tryCommit(part: CommitPart): Promise<boolean> {
+    try {
+      await this.#store.commit(part);
+      return true;
+    } catch (error) {
+      if (isKeyspanError(error, 'StoreConflict')) return false;
+      throw error;
+    }
+  }
+
   async #change<T>(
     key: string,
     codec: { decode: (value: Uint8Array) => T; encode: (record: T) => Uint8Array },
@@ -62,15 +137,11 @@ export class ClusterFacts {
       const entry = await this.#store.get(key);
       if (!entry) throw new KeyspanError('StoreCorrupt', `${key} is missing`);
       const record = change(codec.decode(entry.value));
-      try {
-        await this.#store.commit({
-          compares: [{ key, modRevision: entry.modRevision }],
-          writes: [{ op: 'put', key, value: codec.encode(record) }],
-        });
-        return record;
-      } catch (error) {
-        if (!isKeyspanError(error, 'StoreConflict')) throw error;
-      }
+      const part: CommitPart = {
+        compares: [{ key, modRevision: entry.modRevision }],
+        writes: [{ op: 'put', key, value: codec.encode(record) }],
+      };
+      if (await this.#tryCommit(part)) return record;
     }
     throw new KeyspanError('StoreConflict');
   }

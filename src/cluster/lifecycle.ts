@@ -69,11 +69,13 @@ const create = (key: string, value: Uint8Array): CommitPart => ({
   writes: [{ op: 'put', key, value }],
 });
 
+export const newSubnetId = (): string => awsId('subnet');
+
 function newHsms({ hsms, region, block }: NewCluster): HsmRecord[] {
   const subnets = new Map<string, string>();
   return Array.from({ length: hsms }, (_, index) => {
     const az = azOf(region, index);
-    const subnetId = subnets.get(az) ?? awsId('subnet');
+    const subnetId = subnets.get(az) ?? newSubnetId();
     subnets.set(az, subnetId);
     const eni = eniAt(block, index);
     return {

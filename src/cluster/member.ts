@@ -21,6 +21,8 @@ export class Member {
   supervisor!: Supervisor;
   /** the appliance user's login; it is there from the moment that creates are sent to this HSM */
   appliance: Line | undefined;
+  /** it is being removed: it gets no new keys, and does not count where copies are counted */
+  isLeaving = false;
   /** keys on the token, as it last said */
   keys: number | null = null;
 

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { createServer } from 'node:net';
 import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
 import { WEBSOCKET_PORT } from '../protocol/client-frames.js';
 
 /** Where the ENIs of an installation listen. It is claimed at the first start and stays. */
@@ -31,6 +32,21 @@ export function eniAt(block: Block, index: number): Eni {
   if (block.mode === 'ports') return { ip: block.bind, port: block.firstPort + index };
   return { ip: `${block.prefix}.${FIRST_HOST + index}`, port: WEBSOCKET_PORT };
 }
+
+/**
+ * The first ENI of the block that no HSM has. @throws KeyspanError KeyspanRefused when all are
+ * taken
+ */
+export async function freeEni(block: Block, taken: readonly Eni[]): Promise<Eni> {
+  const isTaken = (eni: Eni): boolean =>
+    taken.some(({ ip, port }) => ip === eni.ip && port === eni.port);
+  for (const eni of allEnis(block)) if (!isTaken(eni) && (await canListen(eni))) return eni;
+  throw new KeyspanError('KeyspanRefused', 'No free address is left for another HSM.');
+}
+
+/** All ENIs that a block may ever have. */
+export const allEnis = (block: Block): Eni[] =>
+  Array.from({ length: 2 * LIMITS.hsms_per_cluster_max }, (_, index) => eniAt(block, index));
 
 /**
  * Claims a block that nobody uses: a /24 of 127/8, or consecutive ports. Where to look first

@@ -89,6 +89,20 @@ export class Replicator {
     }
   }
 
+  /** Waits for all creates in flight. */
+  async settled(deadline: Deadline): Promise<void> {
+    const all = [...this.#flights.values()].map(({ ended }) => ended);
+    await within(Promise.all(all), deadline, 'creates in flight');
+  }
+
+  /** An HSM that left lacks nothing. */
+  dismissed(member: HsmId): void {
+    for (const [id, lacking] of this.#lacking) {
+      lacking.delete(member);
+      if (lacking.size === 0) this.#lacking.delete(id);
+    }
+  }
+
   /** Waits for the creates in flight that began before this HSM was reachable. */
   async settledFor(member: HsmId, deadline: Deadline): Promise<void> {
     const others = [...this.#flights.values()].filter(({ targets }) => !targets.has(member));
@@ -101,7 +115,7 @@ export class Replicator {
   create(purpose: string, generate: Generate, deadline: Deadline): Promise<PreparedKey> {
     return this.#queue.run(async () => {
       const { ledger, needed, epoch } = this.#options;
-      const active = this.#options.members().filter((member) => member.channel);
+      const active = this.#staying().filter((member) => member.channel);
       if (active.length < needed()) throw this.#tooFew(active.length);
       const id = newHsmKeyId();
       const making = generate(id);
@@ -120,6 +134,10 @@ export class Replicator {
     });
   }
 
+  #staying(): Member[] {
+    return this.#options.members().filter((member) => !member.isLeaving);
+  }
+
   #tooFew(count: number): KeyspanError {
     const needed = this.#options.needed();
     const message = `the key must be on ${needed} HSMs, and ${count} are active`;
@@ -127,7 +145,7 @@ export class Replicator {
   }
 
   #begin(id: HsmKeyId): Flight {
-    const reachable = this.#options.members().filter((member) => member.isReachable);
+    const reachable = this.#staying().filter((member) => member.isReachable);
     let end = (): void => undefined;
     const ended = new Promise<void>((resolve) => {
       end = resolve;

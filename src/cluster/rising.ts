@@ -10,7 +10,7 @@ import type { ClusterFacts } from './facts.js';
 import type { KeyLedger } from './key-ledger.js';
 import { USERS } from './lifecycle.js';
 import { Member } from './member.js';
-import { compare } from './reconcile.js';
+import { compare, type Differences } from './reconcile.js';
 import type { Replicator } from './replicator.js';
 import type { Secrets } from './secrets.js';
 
@@ -171,26 +171,43 @@ export class Rising {
    * is reachable new keys are sent to
    * it; so once the creates that began before have ended, one comparison finds all that is missing.
    */
-  async catchUp(member: Member): Promise<void> {
-    const { ledger, replicator, log } = this.#options;
+  async catchUp(member: Member): Promise<ReadonlySet<HsmKeyId>> {
+    const { replicator } = this.#options;
     await replicator.settledFor(member.id, deadlineIn(2 * STEP_MS));
-    await ledger.current();
-    const inventory = await this.#inventory(member);
-    const differences = compare(ledger.all(), inventory);
+    const { held, differences } = await this.examine(member);
     for (const id of differences.discard) {
       await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
     }
-    const { unknown, conflicting } = differences;
+    this.#reportOdd(member, differences);
+    const failed = await this.#copyAll(member, differences.missing);
+    replicator.supplied(member.id);
+    replicator.lacks(member.id, [...failed, ...differences.conflicting]);
+    for (const id of differences.missing) held.add(id);
+    for (const id of failed) held.delete(id);
+    return held;
+  }
+
+  /** Compares what an HSM holds with the ledger, and changes nothing. */
+  async examine(member: Member): Promise<{ held: Set<HsmKeyId>; differences: Differences }> {
+    const { ledger } = this.#options;
+    const inventory = await this.#inventory(member);
+    // read afterwards: whatever the inventory shows was written down before it was made
+    await ledger.current();
+    const differences = compare(ledger.all(), inventory);
+    const held = new Set(inventory.map(({ id }) => id));
+    const { discard, unknown, conflicting } = differences;
+    for (const id of [...discard, ...unknown, ...conflicting]) held.delete(id);
+    return { held, differences };
+  }
+
+  #reportOdd(member: Member, { unknown, conflicting }: Differences): void {
+    const { log } = this.#options;
     if (unknown.length > 0) {
       log.warn({ hsm: member.id, keys: unknown }, 'copies that the ledger does not know are kept');
     }
     if (conflicting.length > 0) {
       log.error({ hsm: member.id, keys: conflicting }, 'copies with another proof are not served');
     }
-    const failed = await this.#copyAll(member, differences.missing);
-    replicator.supplied(member.id);
-    replicator.lacks(member.id, [...failed, ...conflicting]);
-    member.keys = inventory.length + differences.missing.length - failed.length;
   }
 
   async #inventory(member: Member): Promise<InventoryItem[]> {

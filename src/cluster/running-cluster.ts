@@ -12,13 +12,15 @@ import type { Launch } from '../hsm/launch.js';
 import { Supervisor } from '../hsm/supervisor.js';
 import type { HsmState, HsmStatus } from '../protocol/admin.js';
 import type { Store } from '../store/store.js';
-import type { ClusterRecord } from './cluster.js';
+import type { ClusterRecord, HsmRecord } from './cluster.js';
 import { ClusterFacts } from './facts.js';
 import { ClusterSession } from './cluster-session.js';
 import { ClusterVault } from './cluster-vault.js';
 import { KeyLedger } from './key-ledger.js';
 import { USERS } from './lifecycle.js';
 import { Member } from './member.js';
+import { Membership } from './membership.js';
+import type { Eni } from './network.js';
 import { Replicator } from './replicator.js';
 import { Rising } from './rising.js';
 import type { Secrets } from './secrets.js';
@@ -28,8 +30,10 @@ export interface RunningClusterOptions {
   readonly store: Store;
   readonly secrets: Secrets;
   readonly log: Logger;
-  /** an HSM's state changed */
-  readonly changed: (hsm: HsmId, state: HsmState) => void;
+  /** an HSM's state changed; undefined: it left the cluster */
+  readonly changed: (hsm: HsmId, state: HsmState | undefined) => void;
+  /** an ENI that no HSM has */
+  readonly freeEni: (taken: readonly Eni[]) => Promise<Eni>;
 }
 
 /** A cluster while this daemon runs it: its HSMs, and the work that spans them. */
@@ -42,6 +46,7 @@ export class RunningCluster implements AsyncDisposable {
   readonly #ledger: KeyLedger;
   readonly #replicator: Replicator;
   readonly #rising: Rising;
+  readonly membership: Membership;
   readonly #sessions: ClusterSession[] = [];
   readonly #repairs = new Map<HsmId, Promise<void>>();
   readonly #closing = new AbortController();
@@ -81,8 +86,22 @@ export class RunningCluster implements AsyncDisposable {
       },
       log: options.log,
     });
-    const session = this.#openSession(USERS.kms, parts.kms);
     const { id } = this;
+    this.membership = new Membership({
+      id,
+      home: options.home,
+      facts: parts.facts,
+      secrets: options.secrets,
+      ledger: parts.ledger,
+      replicator: this.#replicator,
+      rising: this.#rising,
+      members,
+      record: () => this.#record,
+      freeEni: options.freeEni,
+      adopt: (change) => this.#changeMembers(change),
+      log: options.log,
+    });
+    const session = this.#openSession(USERS.kms, parts.kms);
     this.vault = new ClusterVault({
       id,
       session,
@@ -101,6 +120,7 @@ export class RunningCluster implements AsyncDisposable {
     ]);
     const cluster = new RunningCluster(options, { record, facts, ledger, kms });
     cluster.#members = hsms.map((hsm) => cluster.#adopt(new Member(hsm, record.epoch)));
+    await cluster.membership.finishRemovals();
     return cluster;
   }
 
@@ -147,6 +167,22 @@ export class RunningCluster implements AsyncDisposable {
       await pause(3, signal);
       if (signal.aborted) throw new KeyspanError('KeyspanRefused', 'The start was called off.');
     }
+  }
+
+  #changeMembers(change: { record: ClusterRecord; join?: HsmRecord; leave?: HsmId }): void {
+    const { record, join: joiner, leave } = change;
+    this.#record = record;
+    this.#members = this.#members.filter(({ id }) => id !== leave);
+    for (const member of this.#members) member.epoch = record.epoch;
+    if (leave) {
+      for (const session of this.#sessions) session.unseat(leave);
+      this.#replicator.dismissed(leave);
+      this.#options.changed(leave, undefined);
+    }
+    if (!joiner) return;
+    const member = this.#adopt(new Member(joiner, record.epoch));
+    this.#members = [...this.#members, member];
+    member.supervisor.start();
   }
 
   #adopt(member: Member): Member {
@@ -219,7 +255,9 @@ export class RunningCluster implements AsyncDisposable {
     if (this.#repairs.has(member.id) || this.#closing.signal.aborted) return;
     this.#log.warn({ hsm: member.id, reason }, 'the HSM is brought up to date');
     const repair = pause(LIMITS.repair_pause_ms, this.#closing.signal)
-      .then(() => (member.isReachable ? this.#rising.catchUp(member) : undefined))
+      .then(async () => {
+        if (member.isReachable) await this.#rising.catchUp(member);
+      })
       .catch((error: unknown) => this.#log.warn({ err: error }, 'bringing up to date failed'))
       .finally(() => this.#repairs.delete(member.id));
     this.#repairs.set(member.id, repair);

@@ -34,6 +34,8 @@ export const LIMITS = {
   restart_backoff_max_ms: 10_000,
   hsms_per_cluster_max: 28,
   hsms_per_installation_max: 64,
+  join_timeout_ms: 60_000,
+  repair_interval_ms: 30_000,
   // cluster
   attempts_max: 6,
   replicate_concurrent_max: 16,

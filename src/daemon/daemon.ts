@@ -3,6 +3,7 @@ import { AuditLog } from '../audit/audit-log.js';
 import { Events } from '../audit/events.js';
 import { listClusters } from '../cluster/facts.js';
 import { USERS, createCluster } from '../cluster/lifecycle.js';
+import { allEnis, freeEni, type Block } from '../cluster/network.js';
 import { RunningCluster } from '../cluster/running-cluster.js';
 import { Secrets } from '../cluster/secrets.js';
 import { systemClock } from '../core/clock.js';
@@ -48,6 +49,7 @@ export class Daemon implements AsyncDisposable {
   /** aborted when the operator asks for the end */
   readonly #ending: AbortController;
   #cluster!: RunningCluster;
+  #block!: Block;
   #secrets!: Secrets;
   #events!: Events;
   #doors: Doors | undefined;
@@ -116,6 +118,7 @@ export class Daemon implements AsyncDisposable {
   async #openCluster(store: Store): Promise<void> {
     const { home } = this.#config;
     const id = (await listClusters(store))[0] ?? (await this.#createCluster(store));
+    const block = await addressesOf(store, this.#config);
     const cluster = await RunningCluster.open(
       {
         home,
@@ -123,10 +126,12 @@ export class Daemon implements AsyncDisposable {
         secrets: this.#secrets,
         log: this.#log,
         changed: (hsm, state) => this.#hsmChanged(hsm, state),
+        freeEni: (taken) => freeEni(block, taken),
       },
       id,
     );
     this.#cluster = cluster;
+    this.#block = block;
     this.#cleanup.push(() => cluster[Symbol.asyncDispose]());
     await cluster.abandonLeftIntents();
     const { hsms, hsmsGiven } = this.#config;
@@ -147,10 +152,12 @@ export class Daemon implements AsyncDisposable {
     throw new KeyspanError('VaultUnavailable', `there is no vault ${id}`);
   }
 
-  #hsmChanged(hsm: HsmId, state: HsmState): void {
+  #hsmChanged(hsm: HsmId, state: HsmState | undefined): void {
     const cluster = this.#cluster.id;
-    this.#events.hsmStateEvent({ cluster, hsm, from: this.#shown.get(hsm) ?? '', to: state });
-    this.#shown.set(hsm, state);
+    const to = state ?? 'REMOVED';
+    this.#events.hsmStateEvent({ cluster, hsm, from: this.#shown.get(hsm) ?? '', to });
+    if (state) this.#shown.set(hsm, state);
+    else this.#shown.delete(hsm);
     this.#doors?.changed(hsm, state);
   }
 
@@ -158,7 +165,7 @@ export class Daemon implements AsyncDisposable {
   readonly #shown = new Map<HsmId, HsmState>();
 
   async #openDoors(kms: Kms): Promise<void> {
-    const tls = await tlsOf(this.#cluster, this.#secrets);
+    const tls = await tlsOf(this.#cluster, this.#secrets, allEnis(this.#block));
     const doors = new Doors({
       cluster: this.#cluster,
       kms,
@@ -199,13 +206,34 @@ export class Daemon implements AsyncDisposable {
         this.#cluster.crash(id);
         return await this.#hsmStatus(id);
       },
+      HsmAdd: async ({ az }) => {
+        const member = await this.#cluster.membership.add(az);
+        return await this.#changed('hsm add', member.id);
+      },
+      HsmRemove: async ({ id }) => {
+        await this.#cluster.membership.remove(id as HsmId);
+        this.#events.operatorEvent({ action: 'hsm remove', target: id });
+        return { id };
+      },
+      HsmReplace: async ({ id }) => {
+        const member = await this.#cluster.membership.replace(id as HsmId);
+        return await this.#changed('hsm replace', member.id);
+      },
+      HsmWipe: async ({ id }) => {
+        const member = await this.#cluster.membership.wipe(id as HsmId);
+        return await this.#changed('hsm wipe', member.id);
+      },
       IssueCertificate: (params) => this.#issueCertificate(params),
     };
   }
 
   async #want(id: string, intent: Intent): Promise<HsmStatus> {
     await this.#cluster.want(id, intent);
-    this.#events.operatorEvent({ action: `hsm ${intent}`, target: id });
+    return await this.#changed(`hsm ${intent}`, id);
+  }
+
+  async #changed(action: string, id: string): Promise<HsmStatus> {
+    this.#events.operatorEvent({ action, target: id });
     return await this.#hsmStatus(id);
   }
 

@@ -52,8 +52,8 @@ export class Doors implements AsyncDisposable {
   }
 
   /** An HSM's state changed: its ENI follows, and subscribers hear of it. */
-  changed(hsm: HsmId, state: HsmState): void {
-    this.#broadcast.publish('hsm', { id: hsm, state });
+  changed(hsm: HsmId, state: HsmState | undefined): void {
+    this.#broadcast.publish('hsm', { id: hsm, state: state ?? 'REMOVED' });
     this.#follow(hsm).catch((error: unknown) => {
       this.#options.log.error({ err: error, hsm }, 'an ENI could not be opened');
     });
@@ -68,10 +68,10 @@ export class Doors implements AsyncDisposable {
   }
 
   async #settle(hsm: HsmId): Promise<void> {
-    const member = this.#options.cluster.member(hsm);
+    const member = this.#options.cluster.members.find(({ id }) => id === hsm);
     const listener = this.#listeners.get(hsm);
-    if (member.channel && !listener && !this.#closing) await this.#openEni(hsm);
-    if (member.channel || !listener) return;
+    if (member?.channel && !listener && !this.#closing) await this.#openEni(hsm);
+    if (member?.channel || !listener) return;
     this.#listeners.delete(hsm);
     listener.close();
     await this.#door.leave(hsm);

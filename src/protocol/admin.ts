@@ -75,6 +75,10 @@ export const ADMIN_ACTIONS = {
   HsmCrash: hsm,
   HsmPause: hsm,
   HsmResume: hsm,
+  HsmAdd: z.strictObject({ az: z.string().min(2).max(32).optional() }),
+  HsmRemove: hsm,
+  HsmReplace: hsm,
+  HsmWipe: hsm,
   IssueCertificate: z.strictObject({
     principal: z.string().min(1).max(2048),
     /** how long it is valid */
@@ -95,5 +99,10 @@ export interface AdminResults {
   HsmCrash: HsmStatus;
   HsmPause: HsmStatus;
   HsmResume: HsmStatus;
+  /** answered when the new HSM serves */
+  HsmAdd: HsmStatus;
+  HsmRemove: { readonly id: string };
+  HsmReplace: HsmStatus;
+  HsmWipe: HsmStatus;
   IssueCertificate: CertificateDocument;
 }

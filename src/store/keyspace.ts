@@ -17,6 +17,9 @@ export const KEYSPACE = {
   cluster: (id: ClusterId): string => `cluster/${id}`,
   hsms: (cluster: ClusterId): string => `hsm/${cluster}/`,
   hsm: (cluster: ClusterId, id: HsmId): string => `hsm/${cluster}/${id}`,
+  /** HSMs that left, until their token's directory is gone */
+  removedHsms: (cluster: ClusterId): string => `removed-hsm/${cluster}/`,
+  removedHsm: (cluster: ClusterId, id: HsmId): string => `removed-hsm/${cluster}/${id}`,
   /** sealed: an HSM's PINs */
   hsmSecret: (cluster: ClusterId, id: HsmId): string => `hsm-secret/${cluster}/${id}`,
   /**

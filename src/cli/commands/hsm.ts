@@ -1,4 +1,5 @@
 import { findHome } from '../../core/home.js';
+import { LIMITS } from '../../core/limits.js';
 import type { AdminAction } from '../../protocol/admin.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
@@ -12,7 +13,12 @@ const ACTIONS = {
   crash: 'HsmCrash',
   pause: 'HsmPause',
   resume: 'HsmResume',
+  replace: 'HsmReplace',
+  wipe: 'HsmWipe',
 } as const satisfies Record<string, AdminAction>;
+
+/** joining takes as long as there are keys to copy */
+const PATIENCE_MS = LIMITS.join_timeout_ms + LIMITS.admin_timeout_ms;
 
 export type HsmVerb = keyof typeof ACTIONS;
 
@@ -27,8 +33,24 @@ export async function changeHsm(
   options: SharedOptions & { readonly verb: HsmVerb; readonly id: string },
 ): Promise<number> {
   const params = { id: options.id };
-  const hsm = await callAdmin(findHome(options.home), ACTIONS[options.verb], params);
+  const hsm = await callAdmin(findHome(options.home), ACTIONS[options.verb], params, PATIENCE_MS);
   if (options.json) printJson(hsm);
   else print(`${hsm.id} is ${hsm.state}`);
+  return EXIT.ok;
+}
+
+export async function addHsm(options: SharedOptions & { readonly az?: string }): Promise<number> {
+  const params = options.az === undefined ? {} : { az: options.az };
+  const hsm = await callAdmin(findHome(options.home), 'HsmAdd', params, PATIENCE_MS);
+  if (options.json) printJson(hsm);
+  else print(`${hsm.id} is ${hsm.state} at ${hsm.eniIp}`);
+  return EXIT.ok;
+}
+
+export async function removeHsm(options: SharedOptions & { readonly id: string }): Promise<number> {
+  const home = findHome(options.home);
+  const removed = await callAdmin(home, 'HsmRemove', { id: options.id }, PATIENCE_MS);
+  if (options.json) printJson(removed);
+  else print(`${removed.id} has left the cluster`);
   return EXIT.ok;
 }
