@@ -1,0 +1,168 @@
+import { describe, expect, test } from 'vitest';
+import { newBootId, newClusterId, newHsmId, newHsmKeyId } from '../../src/core/ids.js';
+import { LIMITS } from '../../src/core/limits.js';
+import {
+  FRAME_VERSION,
+  HSM_OPERATIONS,
+  RECORD_VERSION,
+  hello,
+  joinTranscript,
+  type HsmOperation,
+} from '../../src/protocol/hsm-frames.js';
+
+const keyId = newHsmKeyId();
+const maskingKeyId = newHsmKeyId();
+const user = { username: 'alice', password: 'password' };
+const certificates = ['pem'];
+const bytes = (length: number): Buffer => Buffer.alloc(length, 1);
+
+/** Fields of each operation that are right. */
+const RIGHT: Record<HsmOperation, Record<string, unknown>> = {
+  info: {},
+  identity: {},
+  found: { maskingKeyId, certificates, root: 'pem', appUser: user, admin: user },
+  'join-offer': {},
+  join: {
+    maskingKeyId,
+    wrapped: { wrap: bytes(256), seal: bytes(256), auth: bytes(256) },
+    certificates,
+    root: 'pem',
+    users: bytes(64),
+  },
+  handover: { hsm: newHsmId(), certificates, publicKey: bytes(294), signature: bytes(70) },
+  login: user,
+  logout: {},
+  activate: { password: 'password' },
+  'user-list': {},
+  'user-create': { ...user, role: 'crypto-user' },
+  'user-delete': { username: 'alice', role: 'admin' },
+  'user-change-password': { ...user, role: 'appliance-user' },
+  generate: { keyId, kind: 'aes-256', label: '' },
+  insert: { masked: bytes(200) },
+  extract: { keyId },
+  find: { after: '', limit: 1 },
+  destroy: { keyId },
+  discard: { keyId },
+  inventory: { after: keyId, limit: LIMITS.hsm_inventory_page_max },
+  'cluster-key': { keyId },
+  random: { length: 1 },
+  encrypt: { keyId, aad: bytes(0), data: bytes(1) },
+  decrypt: { keyId, iv: bytes(12), aad: bytes(0), data: bytes(17) },
+  reencrypt: {
+    keyId,
+    iv: bytes(12),
+    aad: bytes(0),
+    data: bytes(17),
+    toKeyId: keyId,
+    toAad: bytes(9),
+  },
+  'data-key': { keyId, aad: bytes(0), length: 32, withPlaintext: false },
+};
+
+const fieldsOf = (operation: HsmOperation, fields: unknown): unknown =>
+  HSM_OPERATIONS[operation].fields(fields);
+
+describe.each(Object.entries(RIGHT))('%s', (name, right) => {
+  const operation = name as HsmOperation;
+
+  test('takes its fields as they are', () => {
+    expect(fieldsOf(operation, right)).toEqual(right);
+  });
+
+  test('refuses fields that are missing, of another type, or too many', () => {
+    for (const member of Object.keys(right)) {
+      const { [member]: _, ...without } = right;
+      expect(() => fieldsOf(operation, without)).toThrow(member);
+      for (const value of [null, undefined, 7.5, [], {}, -1, new Date(0)]) {
+        expect(() => fieldsOf(operation, { ...right, [member]: value })).toThrow(member);
+      }
+    }
+    expect(() => fieldsOf(operation, { ...right, more: 1 })).toThrow('unknown');
+    for (const value of [null, undefined, 1, 'x']) {
+      expect(() => fieldsOf(operation, value)).toThrow();
+    }
+  });
+});
+
+describe('fields', () => {
+  test.each<[HsmOperation, string, unknown[], unknown[]]>([
+    ['encrypt', 'data', [bytes(16_384)], [bytes(0), bytes(16_385), 'text']],
+    ['encrypt', 'aad', [bytes(16_384)], [bytes(16_385)]],
+    ['encrypt', 'keyId', [], ['', keyId.toUpperCase(), `${keyId}0`]],
+    ['decrypt', 'iv', [], [bytes(11), bytes(13)]],
+    ['decrypt', 'data', [bytes(16_400)], [bytes(0), bytes(16_401)]],
+    ['reencrypt', 'data', [bytes(16_400)], [bytes(16_401)]],
+    ['random', 'length', [1_024], [0, 1_025, 1n]],
+    ['data-key', 'length', [1_024], [0, 1_025]],
+    ['data-key', 'withPlaintext', [true], [1, 'true']],
+    ['find', 'limit', [1, 2_000], [0, 2_001]],
+    ['find', 'after', [keyId], [`${keyId}0`]],
+    ['generate', 'label', ['x'.repeat(127)], ['x'.repeat(128)]],
+    ['generate', 'kind', ['cluster-key'], ['aes-128']],
+    ['login', 'username', ['x'.repeat(31), 'A_9'], ['', 'x'.repeat(32), 'a-b', 'a b', 'ä', 'a\n']],
+    ['login', 'password', ['x', 'a:b'], ['', 'x'.repeat(65)]],
+    ['user-create', 'password', ['x'.repeat(7)], ['x'.repeat(6), 'x'.repeat(65), 'pass:word']],
+    ['user-create', 'role', ['admin'], ['appliance-user', 'unactivated-admin', 'toString']],
+    ['user-delete', 'role', ['crypto-user'], ['appliance-user', 'unactivated-admin']],
+    ['insert', 'masked', [bytes(16_384)], [bytes(63), bytes(16_385)]],
+    ['handover', 'certificates', [['a', 'b', 'c', 'd']], [[], ['a', 'b', 'c', 'd', 'e'], ['']]],
+    ['handover', 'hsm', [], [newClusterId(), 'hsm-x']],
+  ])('%s %s', (operation, member, taken, refused) => {
+    const read = (value: unknown): unknown =>
+      fieldsOf(operation, { ...RIGHT[operation], [member]: value });
+    for (const value of taken) expect(read(value)).toHaveProperty(member, value);
+    for (const value of refused) expect(() => read(value)).toThrow(member);
+  });
+
+  test('what an HSM seals it can be asked to open', () => {
+    const sealed = bytes(LIMITS.hsm_data_max_bytes + 16);
+    expect(fieldsOf('decrypt', { ...RIGHT.decrypt, data: sealed })).toBeDefined();
+  });
+});
+
+describe('hello', () => {
+  const right = {
+    hello: FRAME_VERSION,
+    recordVersion: RECORD_VERSION,
+    hsm: newHsmId(),
+    cluster: newClusterId(),
+  };
+
+  test('is taken from either side', () => {
+    expect(hello(right)).toEqual(right);
+    const answer = { ...right, boot: newBootId(), epoch: 3, phase: 'new' };
+    expect(hello(answer)).toEqual(answer);
+  });
+
+  test('of another version or form is refused', () => {
+    const wrong = [
+      { hello: 2 },
+      { hello: '1' },
+      { hsm: right.cluster },
+      { cluster: right.hsm },
+      { recordVersion: 0 },
+      { boot: 'x' },
+      { epoch: -1 },
+      { phase: 'old' },
+      { more: 1 },
+    ];
+    for (const change of wrong) expect(() => hello({ ...right, ...change })).toThrow();
+    for (const value of [[], null, 'hello', [1, 1_000, 0, 'info', 0, {}]]) {
+      expect(() => hello(value)).toThrow();
+    }
+  });
+});
+
+test('what a joiner signs is bound to the cluster, the HSM and the key', () => {
+  const [cluster, hsm] = [newClusterId(), newHsmId()];
+  const all = [
+    joinTranscript(cluster, hsm, bytes(9)),
+    joinTranscript(newClusterId(), hsm, bytes(9)),
+    joinTranscript(cluster, newHsmId(), bytes(9)),
+    joinTranscript(cluster, hsm, bytes(8)),
+  ].map((transcript) => transcript.toString('hex'));
+  expect(new Set(all).size).toBe(all.length);
+  expect(joinTranscript(cluster, hsm, bytes(1)).toString('latin1')).toBe(
+    `keyspan join v1\0${cluster}\0${hsm}\0\x01`,
+  );
+});
