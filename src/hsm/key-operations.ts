@@ -92,7 +92,8 @@ export async function insert(
 ): Promise<HsmResults['insert']> {
   const { object, record } = unmask(machine.masking, fields.masked);
   refuse(mayCarry(session, record));
-  await untilInstalled(machine, record.id);
+  // nothing may come between the last look and the entry below
+  while (machine.installing.has(record.id)) await machine.installing.get(record.id);
   const known = copyOf(machine, record.id);
   if (known) return answerKnown(machine, known, record);
   if (record.kind === 'cluster-key') return insertSecret(machine, record, object.blob);
@@ -103,10 +104,6 @@ export async function insert(
 }
 
 const noted = (): void => undefined;
-
-async function untilInstalled(machine: Machine, id: HsmKeyId): Promise<void> {
-  for (let work = machine.installing.get(id); work; work = machine.installing.get(id)) await work;
-}
 
 async function install(machine: Machine, masked: Uint8Array): Promise<HsmResults['insert']> {
   const installed = await machine.install(masked);
@@ -193,7 +190,7 @@ export async function discard(
   _session: Session,
   fields: HsmFields<'discard'>,
 ): Promise<Record<string, never>> {
-  await untilInstalled(machine, fields.keyId);
+  while (machine.installing.has(fields.keyId)) await machine.installing.get(fields.keyId);
   machine.member.keyring.delete(fields.keyId);
   machine.member.secrets.delete(fields.keyId);
   return {};
