@@ -20,6 +20,7 @@ import {
   type ServerMessage,
   type Subprotocol,
 } from '../protocol/client-frames.js';
+import { accept } from '../protocol/form.js';
 import { isMutating } from '../protocol/kms.js';
 import { TOPICS, type Broadcast, type Listener } from './broadcast.js';
 import type { Idempotency } from './idempotency.js';
@@ -113,12 +114,12 @@ export class Connection {
     } catch {
       return this.#fail(null, new KeyspanError('SerializationException'));
     }
-    const request = clientRequest.safeParse(message);
-    if (!request.success) {
+    const request = accept(clientRequest, message);
+    if (!request) {
       const sentence = 'A request is {"id", "action", "params", "token"?}.';
       return this.#fail(idOf(message), new KeyspanError('SerializationException', sentence));
     }
-    this.#admit(request.data);
+    this.#admit(request);
   }
 
   #admit(request: ClientRequest): void {

@@ -1,6 +1,9 @@
 import { Decoder, Encoder } from 'cbor-x';
-import { z } from 'zod';
 import { formatBase64 } from '../core/bytes.js';
+import { FormError, int, object, optional, orElse, text, type FormOf } from './form.js';
+
+const requestNumber = int({ min: 0 });
+const requestName = text({ max: 64 });
 
 /** The WebSocket subprotocols: one message is one JSON text or one CBOR binary frame. */
 export const SUBPROTOCOLS = ['keyspan.v1.cbor', 'keyspan.v1.json'] as const;
@@ -14,13 +17,25 @@ export const WEBSOCKET_PORT = 2225;
  * `token` makes a mutating request
  * idempotent for ten minutes: a client that fails over sends it again with the same token.
  */
-export const clientRequest = z.strictObject({
-  id: z.union([z.int().min(0), z.string().min(1).max(64)]),
-  action: z.string().min(1).max(64),
-  params: z.record(z.string(), z.unknown()).default({}),
-  token: z.string().min(1).max(64).optional(),
+export const clientRequest = object({
+  id: requestId,
+  action: text({ max: 64 }),
+  params: orElse(members, {}),
+  token: optional(text({ max: 64 })),
 });
-export type ClientRequest = z.infer<typeof clientRequest>;
+export type ClientRequest = FormOf<typeof clientRequest>;
+
+function requestId(value: unknown): number | string {
+  if (typeof value === 'number') return requestNumber(value);
+  return requestName(value);
+}
+
+function members(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
+    return value as Readonly<Record<string, unknown>>;
+  }
+  throw new FormError('is not an object');
+}
 
 export interface ClientResult {
   readonly id: number | string;

@@ -39,6 +39,15 @@ export function optional<T>(form: Form<T>): Optional<T> {
   return Object.assign(check, { optional: true as const });
 }
 
+/** A form whose absent value reads as another. */
+interface Fallback<T> extends Form<T> {
+  readonly fallback: T;
+}
+
+export function orElse<T>(form: Form<T>, fallback: T): Fallback<T> {
+  return Object.assign((value: unknown): T => form(value), { fallback });
+}
+
 type OptionalKeys<M> = { [K in keyof M]: M[K] extends Optional<unknown> ? K : never }[keyof M];
 type ObjectOf<M> = {
   readonly [K in Exclude<keyof M, OptionalKeys<M>>]: M[K] extends Form<infer T> ? T : never;
@@ -62,8 +71,9 @@ export function object<M extends Record<string, Form<unknown>>>(members: M): For
   };
 }
 
-function absent(name: string, form: Form<unknown>): undefined {
+function absent(name: string, form: Form<unknown>): unknown {
   if ('optional' in form) return undefined;
+  if ('fallback' in form) return form.fallback;
   throw new FormError('is missing', [name]);
 }
 
