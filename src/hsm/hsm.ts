@@ -103,10 +103,10 @@ function wantRun(life: Life): Step {
   return [{ ...next, phase: 'rising' }, effects('sigcont', 'rise')];
 }
 
-/** A start that takes too long is ended. */
+/** A start that takes too long is ended. One that fails at once sets a timer of its own, later. */
 function start(life: Life): Step {
   const wait: Effect = { do: 'timer', ms: LIMITS.hsm_start_timeout_ms };
-  return [{ ...life, phase: 'starting', served: false }, [{ do: 'spawn' }, wait]];
+  return [{ ...life, phase: 'starting', served: false }, [wait, { do: 'spawn' }]];
 }
 
 function riseFailed(life: Life): Step {
