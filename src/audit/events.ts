@@ -66,6 +66,16 @@ export interface KeyEvent {
   readonly hsm?: string | undefined;
 }
 
+/** An HSM was compared with the ledger; how many keys were repaired or found odd. */
+export interface RepairEvent {
+  readonly cluster: string;
+  readonly hsm: string;
+  readonly copied: number;
+  readonly discarded: number;
+  readonly unknown: number;
+  readonly conflicting: number;
+}
+
 export interface CertificateEvent {
   readonly principal: string;
   readonly serial: string;
@@ -158,6 +168,14 @@ export class Events {
   keyEvent(event: KeyEvent): void {
     this.#metrics.counter('keyspan_hsm_keys_total', { step: event.step }).value += 1;
     this.#write('key.step', event);
+  }
+
+  repairEvent(event: RepairEvent): void {
+    const { hsm } = event;
+    for (const kind of ['copied', 'discarded', 'unknown', 'conflicting'] as const) {
+      this.#metrics.counter('keyspan_repairs_total', { hsm, kind }).value += event[kind];
+    }
+    this.#write('hsm.repair', event);
   }
 
   certificateEvent(event: CertificateEvent): void {

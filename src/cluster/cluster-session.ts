@@ -1,4 +1,5 @@
 import type { Call } from '../core/call.js';
+import { monotonic } from '../core/clock.js';
 import { deadlineIn, hasPassed } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { BootId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -22,7 +23,7 @@ export interface ClusterSessionOptions {
   /** HSMs that may lack this key */
   readonly lacking: (key: HsmKeyId) => ReadonlySet<HsmId> | undefined;
   /** an HSM that does not hold a live key, or fails it */
-  readonly report: (member: Member, reason: string) => void;
+  readonly report: (member: Member, reason: string, requestId: string) => void;
 }
 
 /** Answers of one HSM that another may do better. */
@@ -119,17 +120,22 @@ export class ClusterSession {
     for (let attempt = 0; attempt < LIMITS.attempts_max; attempt += 1) {
       const seat = place(this.#serving(), call.entry, avoid);
       if (!seat) break;
+      const begin = monotonic();
+      call.vaultAskedAt ??= begin;
       try {
         const { channel, session, member } = seat;
-        const { deadline } = call;
+        const { deadline, requestId } = call;
         const { epoch } = member;
-        const result = await channel.request({ operation, fields, deadline, session, epoch });
+        const request = { operation, fields, deadline, session, epoch, requestId };
+        const result = await channel.request(request);
         call.servedBy = seat.id;
         return result;
       } catch (error) {
         failure = error;
         if (!this.#mayGoElsewhere(error, seat, call)) throw error;
         avoid = new Set([...(avoid ?? []), seat.id]);
+      } finally {
+        call.hsmMs = (call.hsmMs ?? 0) + monotonic() - begin;
       }
     }
     if (hasPassed(call.deadline)) throw new KeyspanError('VaultTimeout');
@@ -138,7 +144,9 @@ export class ClusterSession {
 
   #mayGoElsewhere(error: unknown, seat: Seat, call: Call): boolean {
     if (!isKeyspanError(error) || !ELSEWHERE.has(error.code)) return false;
-    if (REPORTED.has(error.code)) this.#options.report(seat.member, error.code);
+    if (REPORTED.has(error.code)) {
+      this.#options.report(seat.member, error.code, call.requestId);
+    }
     return !hasPassed(call.deadline);
   }
 }

@@ -68,7 +68,7 @@ export class ClusterVault implements Vault {
     const generate = (keyId: HsmKeyId): Promise<HsmResults['generate']> =>
       this.#session.run('generate', { keyId, kind: 'aes-256', label: 'kms' }, call);
     try {
-      return await this.#replicator.create('kms', generate, call.deadline);
+      return await this.#replicator.create('kms', generate, call);
     } catch (error) {
       throw asVaultError(error);
     }

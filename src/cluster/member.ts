@@ -54,10 +54,12 @@ export class Member {
     operation: Op,
     fields: HsmFields<Op>,
     deadline: Deadline,
+    requestId?: string,
   ): Promise<HsmResults[Op]> {
     if (!this.appliance) return Promise.reject(channelLost());
     const { channel, session } = this.appliance;
-    return channel.request({ operation, fields, deadline, session, epoch: this.epoch });
+    const { epoch } = this;
+    return channel.request({ operation, fields, deadline, session, epoch, requestId });
   }
 
   /** Logs a user in over a channel. */

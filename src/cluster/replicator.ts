@@ -1,4 +1,5 @@
 import { equalConstantTime } from '../core/bytes.js';
+import type { Call } from '../core/call.js';
 import type { CommitPart } from '../core/commit.js';
 import { deadlineIn, within, type Deadline } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
@@ -53,6 +54,11 @@ export class Replicator {
 
   constructor(options: ReplicatorOptions) {
     this.#options = options;
+  }
+
+  /** creates that run or wait */
+  get depth(): number {
+    return this.#queue.depth;
   }
 
   /** HSMs to pass over when working with this key; undefined for all but the newest keys */
@@ -112,7 +118,7 @@ export class Replicator {
   /**
    * @throws VaultNotDurable when too few HSMs are there or took the key; what `generate` throws
    */
-  create(purpose: string, generate: Generate, deadline: Deadline): Promise<PreparedKey> {
+  create(purpose: string, generate: Generate, call: Call): Promise<PreparedKey> {
     return this.#queue.run(async () => {
       const { ledger, needed, epoch } = this.#options;
       const active = this.#staying().filter((member) => member.channel);
@@ -125,7 +131,7 @@ export class Replicator {
       const flight = this.#begin(id);
       try {
         const made = await making;
-        await this.#spread(flight, made, deadline);
+        await this.#spread(flight, made, call);
         return this.#prepared(flight, intent, made.proof);
       } catch (error) {
         this.#abandon(flight);
@@ -160,7 +166,7 @@ export class Replicator {
    * Sends the key to every reachable HSM and returns once as many active ones as needed have
    * proved their copies.
    */
-  async #spread(flight: Flight, made: HsmResults['generate'], deadline: Deadline): Promise<void> {
+  async #spread(flight: Flight, made: HsmResults['generate'], call: Call): Promise<void> {
     const targets = this.#options.members().filter((member) => flight.targets.has(member.id));
     let holding = 0;
     let open = targets.length;
@@ -172,7 +178,7 @@ export class Replicator {
         else if (open === 0) reject(this.#tooFew(holding));
       };
       for (const member of targets) {
-        this.#insert(flight, member, made, deadline)
+        this.#insert(flight, member, made, call)
           .then((holds) => settle(holds && member.channel !== undefined))
           .catch(() => settle(false));
       }
@@ -184,10 +190,10 @@ export class Replicator {
     flight: Flight,
     member: Member,
     made: HsmResults['generate'],
-    deadline: Deadline,
+    { deadline, requestId }: Call,
   ): Promise<boolean> {
     try {
-      const answer = await member.ask('insert', { masked: made.masked }, deadline);
+      const answer = await member.ask('insert', { masked: made.masked }, deadline, requestId);
       if (!equalConstantTime(answer.proof, made.proof)) throw new KeyspanError('HsmKeyUnproven');
       this.#holds(flight.id, member.id);
       return true;

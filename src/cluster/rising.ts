@@ -1,6 +1,6 @@
 import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
-import type { ClusterId, HsmKeyId } from '../core/ids.js';
+import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { Channel } from '../hsm/channel.js';
@@ -17,6 +17,18 @@ import type { Secrets } from './secrets.js';
 const STEP_MS = LIMITS.request_timeout_ms;
 const COPIES_AT_ONCE = 8;
 
+/** What one comparison of an HSM with the ledger came to, in keys. */
+export interface Repair {
+  /** given to it by another HSM */
+  readonly copied: number;
+  /** destroyed on it, because they were buried or abandoned */
+  readonly discarded: number;
+  /** kept on it though the ledger does not know them */
+  readonly unknown: number;
+  /** with another proof than the ledger's; not served */
+  readonly conflicting: number;
+}
+
 export interface RisingOptions {
   readonly id: ClusterId;
   readonly facts: ClusterFacts;
@@ -26,6 +38,8 @@ export interface RisingOptions {
   readonly members: () => readonly Member[];
   readonly record: () => ClusterRecord;
   readonly changed: (record: ClusterRecord) => void;
+  /** called when there was something to repair or to report */
+  readonly repaired: (hsm: HsmId, repair: Repair) => void;
   readonly log: Logger;
 }
 
@@ -180,6 +194,7 @@ export class Rising {
     }
     this.#reportOdd(member, differences);
     const failed = await this.#copyAll(member, differences.missing);
+    this.#count(member, differences, failed.length);
     replicator.supplied(member.id);
     replicator.lacks(member.id, [...failed, ...differences.conflicting]);
     for (const id of differences.missing) held.add(id);
@@ -198,6 +213,17 @@ export class Rising {
     const { discard, unknown, conflicting } = differences;
     for (const id of [...discard, ...unknown, ...conflicting]) held.delete(id);
     return { held, differences };
+  }
+
+  #count({ id }: Member, differences: Differences, failed: number): void {
+    const { missing, discard, unknown, conflicting } = differences;
+    if (missing.length + discard.length + unknown.length + conflicting.length === 0) return;
+    this.#options.repaired(id, {
+      copied: missing.length - failed,
+      discarded: discard.length,
+      unknown: unknown.length,
+      conflicting: conflicting.length,
+    });
   }
 
   #reportOdd(member: Member, { unknown, conflicting }: Differences): void {

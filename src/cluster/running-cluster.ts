@@ -22,7 +22,7 @@ import { Member } from './member.js';
 import { Membership } from './membership.js';
 import type { Eni } from './network.js';
 import { Replicator } from './replicator.js';
-import { Rising } from './rising.js';
+import { Rising, type Repair } from './rising.js';
 import type { Secrets } from './secrets.js';
 
 export interface RunningClusterOptions {
@@ -32,6 +32,8 @@ export interface RunningClusterOptions {
   readonly log: Logger;
   /** an HSM's state changed; undefined: it left the cluster */
   readonly changed: (hsm: HsmId, state: HsmState | undefined) => void;
+  /** an HSM was compared with the ledger, and there was something to repair or to report */
+  readonly repaired: (hsm: HsmId, repair: Repair) => void;
   /** an ENI that no HSM has */
   readonly freeEni: (taken: readonly Eni[]) => Promise<Eni>;
 }
@@ -84,6 +86,7 @@ export class RunningCluster implements AsyncDisposable {
       changed: (record) => {
         this.#record = record;
       },
+      repaired: options.repaired,
       log: options.log,
     });
     const { id } = this;
@@ -130,6 +133,11 @@ export class RunningCluster implements AsyncDisposable {
 
   get members(): readonly Member[] {
     return this.#members;
+  }
+
+  /** creates that run or wait */
+  get creates(): number {
+    return this.#replicator.depth;
   }
 
   /** Starts the HSMs that the operator wants to run. */
@@ -244,16 +252,17 @@ export class RunningCluster implements AsyncDisposable {
       password,
       members: () => this.#members,
       lacking: (key) => this.#replicator.lacking(key),
-      report: (member, reason) => this.#repair(member, reason),
+      report: (member, reason, requestId) => this.#repair(member, reason, requestId),
     });
     this.#sessions.push(session);
     return session;
   }
 
   /** One repair of an HSM at a time; another report meanwhile is answered by the same. */
-  #repair(member: Member, reason: string): void {
+  #repair(member: Member, reason: string, requestId?: string): void {
     if (this.#repairs.has(member.id) || this.#closing.signal.aborted) return;
-    this.#log.warn({ hsm: member.id, reason }, 'the HSM is brought up to date');
+    const why = { hsm: member.id, reason, requestId };
+    this.#log.warn(why, 'the HSM is brought up to date');
     const repair = pause(LIMITS.repair_pause_ms, this.#closing.signal)
       .then(async () => {
         if (member.isReachable) await this.#rising.catchUp(member);
@@ -304,7 +313,7 @@ export class RunningCluster implements AsyncDisposable {
       'cluster-key',
       (keyId) =>
         maker.ask('generate', { keyId, kind: 'cluster-key', label: 'cluster' }, call.deadline),
-      call.deadline,
+      call,
     );
     try {
       await this.#options.store.commit(prepared.part);

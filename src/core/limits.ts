@@ -23,6 +23,7 @@ export const LIMITS = {
   hsm_random_max_bytes: 1_024,
   hsm_token_sessions_max: 64,
   hsm_inventory_page_max: 2_000,
+  request_id_max_chars: 64,
   // supervision of HSM processes
   heartbeat_interval_ms: 100,
   heartbeat_missed_ms: 600,

@@ -126,6 +126,7 @@ export class Daemon implements AsyncDisposable {
         secrets: this.#secrets,
         log: this.#log,
         changed: (hsm, state) => this.#hsmChanged(hsm, state),
+        repaired: (hsm, repair) => this.#events.repairEvent({ cluster: id, hsm, ...repair }),
         freeEni: (taken) => freeEni(block, taken),
       },
       id,

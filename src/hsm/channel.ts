@@ -29,6 +29,8 @@ export interface ChannelRequest<Op extends HsmOperation> {
   readonly session?: number;
   /** the epoch of the cluster as the asker knows it; needed by mutating operations */
   readonly epoch?: number;
+  /** the client's request that this is done for; it crosses on a channel that is traced */
+  readonly requestId?: string;
 }
 
 /** How often the deadlines of the requests in flight are looked at: one timer for all of them. */
@@ -45,13 +47,15 @@ export class Channel {
   readonly #writer: FrameWriter;
   readonly #pending = new Map<number, Pending>();
   readonly #closed = new AbortController();
+  readonly #traced: boolean;
   #nextId = 1;
   #sweep: NodeJS.Timeout | undefined;
   #greeting: { resolve: (peer: Hello) => void; reject: (error: Error) => void } | undefined;
   #peer: Hello | undefined;
 
-  private constructor(socket: Socket) {
+  private constructor(socket: Socket, traced: boolean) {
     this.#socket = socket;
+    this.#traced = traced;
     this.#writer = new FrameWriter((bytes) => {
       if (!socket.destroyed) socket.write(bytes);
     });
@@ -60,15 +64,21 @@ export class Channel {
     socket.once('close', () => this.close());
   }
 
-  /** Connects and exchanges hellos. @throws KeyspanError KeyspanConnection, HsmProtocol */
+  /**
+   * Connects and exchanges hellos.
+   * @param options.traced tell the HSM the ids of clients' requests: for logs at debug alone,
+   * because the id would cost every frame its bytes and their encoding
+   * @throws KeyspanError KeyspanConnection, HsmProtocol
+   */
   static async connect(options: {
     path: string;
     hsm: HsmId;
     cluster: ClusterId;
     deadline: Deadline;
+    traced?: boolean;
   }): Promise<Channel> {
-    const { path, hsm, cluster, deadline } = options;
-    const channel = new Channel(createConnection(path));
+    const { path, hsm, cluster, deadline, traced = false } = options;
+    const channel = new Channel(createConnection(path), traced);
     try {
       const peer = await within(channel.#greet(hsm, cluster), deadline, 'hello');
       if (peer.hsm !== hsm || peer.cluster !== cluster) throw new KeyspanError('HsmProtocol');
@@ -88,6 +98,11 @@ export class Channel {
   /** requests that wait for their answers */
   get inflight(): number {
     return this.#pending.size;
+  }
+
+  /** requests that were sent since the channel was made */
+  get requested(): number {
+    return this.#nextId - 1;
   }
 
   /** aborted once the channel is of no more use */
@@ -111,7 +126,9 @@ export class Channel {
       if (timeoutMs <= 0) return reject(new KeyspanError('HsmDeadlineExceeded'));
       const id = this.#nextId;
       this.#nextId += 1;
-      this.#writer.push([id, timeoutMs, epoch, operation, session, fields]);
+      const frame: unknown[] = [id, timeoutMs, epoch, operation, session, fields];
+      if (this.#traced && request.requestId !== undefined) frame.push(request.requestId);
+      this.#writer.push(frame);
       this.#pending.set(id, { resolve, reject, deadline });
       this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS);
     });

@@ -1,5 +1,6 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { monotonic } from '../core/clock.js';
 import { KeyspanError, isErrorCode, type ErrorCode } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { accept } from '../protocol/form.js';
@@ -118,29 +119,30 @@ class Connection {
 
   #answer(frame: unknown): void {
     if (!isRequest(frame)) throw new KeyspanError('HsmBadFrame', 'the frame is not a request');
-    const [id, timeoutMs, epoch, operation, session, fields] = frame;
-    if (timeoutMs <= 0) return this.#fail(id, new KeyspanError('HsmDeadlineExceeded'));
+    const [id, timeoutMs, epoch, operation, session, fields, requestId] = frame;
+    const asked: Asked = { id, operation, requestId, begin: requestId ? monotonic() : 0 };
+    if (timeoutMs <= 0) return this.#fail(asked, new KeyspanError('HsmDeadlineExceeded'));
     if (this.#running.size >= LIMITS.channel_inflight_max) {
-      return this.#fail(id, new KeyspanError('HsmBusy'));
+      return this.#fail(asked, new KeyspanError('HsmBusy'));
     }
     try {
       const own = session === 0 || this.#sessions.has(session) ? session : 0;
       const result = perform(this.#machine, { operation, epoch, session: own, fields });
-      if (result instanceof Promise) this.#wait(id, operation, result);
-      else this.#writer.push([id, 0, result]);
+      if (result instanceof Promise) this.#wait(asked, result);
+      else this.#succeed(asked, result);
       if (operation === 'logout') this.#sessions.delete(own);
     } catch (error) {
-      this.#fail(id, error);
+      this.#fail(asked, error);
     }
   }
 
-  #wait(id: number, operation: string, result: Promise<unknown>): void {
+  #wait(asked: Asked, result: Promise<unknown>): void {
     const run = result
       .then((value) => {
-        if (operation === 'login') this.#own((value as HsmResults['login']).session);
-        this.#writer.push([id, 0, value]);
+        if (asked.operation === 'login') this.#own((value as HsmResults['login']).session);
+        this.#succeed(asked, value);
       })
-      .catch((error: unknown) => this.#fail(id, error))
+      .catch((error: unknown) => this.#fail(asked, error))
       .finally(() => this.#running.delete(run));
     this.#running.add(run);
   }
@@ -150,19 +152,44 @@ class Connection {
     else this.#sessions.add(session);
   }
 
-  #fail(id: number, error: unknown): void {
+  #succeed(asked: Asked, result: unknown): void {
+    this.#writer.push([asked.id, 0, result]);
+    if (asked.requestId !== undefined) this.#trace(asked);
+  }
+
+  #fail(asked: Asked, error: unknown): void {
     const [code, message] = publicError(error);
-    if (code === 'HsmDeviceError') this.#log.error({ err: error }, 'the token failed');
-    this.#writer.push([id, 1, code, message]);
+    const { operation, requestId } = asked;
+    if (code === 'HsmDeviceError') {
+      this.#log.error({ requestId, operation, err: error }, 'the token failed');
+    }
+    this.#writer.push([asked.id, 1, code, message]);
+    if (requestId !== undefined) this.#trace(asked, code);
+  }
+
+  /** Only a daemon that logs at debug sends ids, so that no frame pays for this otherwise. */
+  #trace({ requestId, operation, begin }: Asked, code?: ErrorCode): void {
+    const ms = Math.round((monotonic() - begin) * 1_000) / 1_000;
+    const named = operation.slice(0, LIMITS.request_id_max_chars);
+    this.#log.debug({ requestId, operation: named, code, ms }, 'an operation');
   }
 }
 
-type Request = [number, number, number, string, number, unknown];
+/** What is remembered of a request until its answer. */
+interface Asked {
+  readonly id: number;
+  readonly operation: string;
+  readonly requestId: string | undefined;
+  /** monotonic time; 0 for what is not traced */
+  readonly begin: number;
+}
+
+type Request = [number, number, number, string, number, unknown, string?];
 
 function isRequest(frame: unknown): frame is Request {
   return (
     Array.isArray(frame) &&
-    frame.length === 6 &&
+    (frame.length === 6 || (frame.length === 7 && isRequestId(frame[6]))) &&
     Number.isInteger(frame[0]) &&
     typeof frame[1] === 'number' &&
     Number.isInteger(frame[2]) &&
@@ -170,6 +197,9 @@ function isRequest(frame: unknown): frame is Request {
     Number.isInteger(frame[4])
   );
 }
+
+const isRequestId = (value: unknown): boolean =>
+  typeof value === 'string' && value.length > 0 && value.length <= LIMITS.request_id_max_chars;
 
 /** What the peer may read: code and sentence, never the cause. */
 function publicError(error: unknown): [ErrorCode, string] {

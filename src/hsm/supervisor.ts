@@ -40,6 +40,10 @@ export class Supervisor {
   #life: Life;
   #process: HsmProcess | undefined;
   #channel: Channel | undefined;
+  /** processes that were started */
+  #starts = 0;
+  /** requests over the channels before this one */
+  #requested = 0;
   /** what the running process was started with */
   #launch: Launch | undefined;
   #timer: NodeJS.Timeout | undefined;
@@ -78,6 +82,16 @@ export class Supervisor {
   /** Why the HSM does not serve although it should, once it has failed; undefined while it does. */
   get reason(): string | undefined {
     return this.#life.phase === 'active' || this.#life.failures === 0 ? undefined : this.#reason;
+  }
+
+  /** processes that were started after the first */
+  get restarts(): number {
+    return Math.max(0, this.#starts - 1);
+  }
+
+  /** requests that were sent to the HSM over all its channels */
+  get requested(): number {
+    return this.#requested + (this.#channel?.requested ?? 0);
   }
 
   /** attempts in a row that did not lead to service */
@@ -151,6 +165,7 @@ export class Supervisor {
     const channel = this.#channel;
     // first forgotten, then closed: this end is no loss
     this.#channel = undefined;
+    this.#requested += channel?.requested ?? 0;
     channel?.close();
   }
 
@@ -175,6 +190,7 @@ export class Supervisor {
         },
       });
       this.#process = child;
+      this.#starts += 1;
     } catch (error) {
       this.#log.error({ err: error }, 'the HSM cannot be started');
       this.#happen({ type: 'exited' });
@@ -222,6 +238,7 @@ export class Supervisor {
     if (!this.#launch) throw new KeyspanError('KeyspanConnection');
     const { hsm, cluster, socket: path } = this.#launch;
     const deadline = deadlineIn(LIMITS.frame_hello_timeout_ms);
-    return await Channel.connect({ path, hsm, cluster, deadline });
+    const traced = this.#log.isLevelEnabled('debug');
+    return await Channel.connect({ path, hsm, cluster, deadline, traced });
   }
 }

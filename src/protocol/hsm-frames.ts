@@ -29,7 +29,8 @@ import {
  * What crosses the wire between the daemon and an HSM (ARCHITECTURE §8). After one `hello` each
  * way a request is
  * `[id, timeoutMs, epoch, operation, session, fields]`, an answer `[id, 0, result]` or `[id, 1,
- * code, message]`.
+ * code, message]`. A request may have a seventh element, the id of the client's request, for the
+ * HSM's log; a daemon sends it while it logs at debug or below.
  */
 export const FRAME_VERSION = 1;
 export const RECORD_VERSION = 1;
