@@ -36,7 +36,7 @@ describe('activation', () => {
 describe('lockout', () => {
   const wrong = (name: string): Promise<number> => fixture.login(name, 'not the password');
 
-  test('comes with the fifth wrong password, outlives a restart, and a new password ends it', async () => {
+  test('comes with the fifth wrong password, outlives a restart, ends with a new one', async () => {
     await create('locky');
     for (let time = 1; time <= LIMITS.hsm_login_failures_max; time += 1) {
       await expect(wrong('locky')).rejects.toEqual(refused('HsmCredentialsRefused'));
