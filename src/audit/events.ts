@@ -19,6 +19,10 @@ export interface RequestEvent {
   /** the HSM that did the work */
   readonly hsm?: string | undefined;
   readonly latencyMs: number;
+  /** from its arrival to the first question to a vault; absent where none was asked */
+  readonly decideMs?: number | undefined;
+  /** what the HSM that did the work took */
+  readonly hsmMs?: number | undefined;
   /** the HSM whose ENI the request came in by */
   readonly entry?: string | undefined;
 }
@@ -97,7 +101,9 @@ export interface DaemonEvent {
 
 interface RequestSeries {
   readonly counter: Counter;
-  readonly latency: Histogram;
+  readonly whole: Histogram;
+  readonly decide: Histogram;
+  readonly hsm: Histogram;
 }
 
 /**
@@ -107,7 +113,7 @@ interface RequestSeries {
 export class Events {
   readonly #log: AuditLog;
   readonly #clock: Clock;
-  readonly #metrics = new Metrics();
+  readonly metrics = new Metrics();
   readonly #requests = new Map<string, RequestSeries>();
   #timeMs = Number.NaN;
   #time = '';
@@ -115,6 +121,9 @@ export class Events {
   constructor(log: AuditLog, clock: Clock) {
     this.#log = log;
     this.#clock = clock;
+    this.metrics.watch(() => [
+      { name: 'keyspan_audit_lines_dropped_total', value: log.droppedTotal },
+    ]);
   }
 
   /** Called for each request: cheap, and it neither blocks nor throws. */
@@ -122,7 +131,9 @@ export class Events {
     const { door, action, code, latencyMs } = event;
     const series = this.#requestSeries(door, action, code ?? 'ok');
     series.counter.value += 1;
-    series.latency.observe(latencyMs);
+    series.whole.observe(latencyMs);
+    if (event.decideMs !== undefined) series.decide.observe(event.decideMs);
+    if (event.hsmMs !== undefined) series.hsm.observe(event.hsmMs);
     const time = this.#now();
     // the order of the members is the order in the file; absent ones are left out
     const record = {
@@ -144,61 +155,55 @@ export class Events {
   }
 
   hsmStateEvent(event: HsmStateEvent): void {
-    this.#metrics.counter('keyspan_hsm_state_changes_total', { to: event.to }).value += 1;
+    this.metrics.counter('keyspan_hsm_state_changes_total', { to: event.to }).value += 1;
     this.#write('hsm.state', event);
   }
 
   clusterStateEvent(event: ClusterStateEvent): void {
-    this.#metrics.counter('keyspan_cluster_state_changes_total', { to: event.to }).value += 1;
+    this.metrics.counter('keyspan_cluster_state_changes_total', { to: event.to }).value += 1;
     this.#write('cluster.state', event);
   }
 
   loginEvent(event: LoginEvent): void {
     const result = event.code ?? 'ok';
-    this.#metrics.counter('keyspan_logins_total', { result }).value += 1;
+    this.metrics.counter('keyspan_logins_total', { result }).value += 1;
     this.#write('user.login', event);
   }
 
   refusalEvent(event: RefusalEvent): void {
     const { door, code } = event;
-    this.#metrics.counter('keyspan_refusals_total', { door, code }).value += 1;
+    this.metrics.counter('keyspan_refusals_total', { door, code }).value += 1;
     this.#write('client.refused', event);
   }
 
   keyEvent(event: KeyEvent): void {
-    this.#metrics.counter('keyspan_hsm_keys_total', { step: event.step }).value += 1;
+    this.metrics.counter('keyspan_key_steps_total', { step: event.step }).value += 1;
     this.#write('key.step', event);
   }
 
   repairEvent(event: RepairEvent): void {
     const { hsm } = event;
     for (const kind of ['copied', 'discarded', 'unknown', 'conflicting'] as const) {
-      this.#metrics.counter('keyspan_repairs_total', { hsm, kind }).value += event[kind];
+      this.metrics.counter('keyspan_repairs_total', { hsm, kind }).value += event[kind];
     }
     this.#write('hsm.repair', event);
   }
 
   certificateEvent(event: CertificateEvent): void {
-    this.#metrics.counter('keyspan_certificates_issued_total').value += 1;
+    this.metrics.counter('keyspan_certificates_issued_total').value += 1;
     this.#write('certificate.issued', event);
   }
 
   operatorEvent(event: OperatorEvent): void {
     const { action, code } = event;
     const result = code ?? 'ok';
-    this.#metrics.counter('keyspan_operator_actions_total', { action, result }).value += 1;
+    this.metrics.counter('keyspan_operator_actions_total', { action, result }).value += 1;
     this.#write('operator.action', event);
   }
 
   daemonEvent(event: DaemonEvent): void {
-    this.#metrics.counter('keyspan_daemon_steps_total', { step: event.step }).value += 1;
+    this.metrics.counter('keyspan_daemon_steps_total', { step: event.step }).value += 1;
     this.#write('daemon.step', event);
-  }
-
-  /** The present values by their Prometheus names. */
-  counters(): Record<string, number> {
-    const dropped = this.#log.droppedTotal;
-    return { ...this.#metrics.snapshot(), keyspan_audit_lines_dropped_total: dropped };
   }
 
   #write(name: string, members: object): void {
@@ -220,9 +225,13 @@ export class Events {
     const id = `${door} ${action} ${code}`;
     const known = this.#requests.get(id);
     if (known) return known;
+    const duration = (stage: string): Histogram =>
+      this.metrics.histogram('keyspan_request_duration_seconds', { action, stage });
     const series = {
-      counter: this.#metrics.counter('keyspan_requests_total', { door, action, code }),
-      latency: this.#metrics.histogram('keyspan_request_latency_ms', { door, action }),
+      counter: this.metrics.counter('keyspan_requests_total', { door, action, code }),
+      whole: duration('whole'),
+      decide: duration('decide'),
+      hsm: duration('hsm'),
     };
     // beyond the bound of the registry the series are shared; then there is nothing to keep
     if (this.#requests.size < LIMITS.metrics_series_max) this.#requests.set(id, series);

@@ -20,6 +20,8 @@ export interface DaemonOptions {
   readonly account?: string;
   readonly eniMode?: string;
   readonly bind?: string;
+  /** a port for metrics */
+  readonly metrics?: number;
 }
 
 /** A daemon that was started from here. */
@@ -62,8 +64,8 @@ export function startDaemon(
 
 /** The daemon's command line. */
 export function daemonArgs(home: Home, options: DaemonOptions): string[] {
-  const { hsms, ephemeral, region, account, eniMode, bind } = options;
-  const valued = { hsms, region, account, 'eni-mode': eniMode, bind };
+  const { hsms, ephemeral, region, account, eniMode, bind, metrics } = options;
+  const valued = { hsms, region, account, 'eni-mode': eniMode, bind, metrics };
   return [
     '--home',
     home.root,

@@ -68,6 +68,11 @@ function addLifecycle(program: Command, act: (run: Run) => Promise<void>): void 
       ]),
     )
     .option('--bind <address>', 'where to listen with --eni-mode ports')
+    .option(
+      '--metrics <port>',
+      'serve http://127.0.0.1:PORT/metrics; 0 is a free port',
+      integer(0, 65_535),
+    )
     .action(async (_: unknown, command: Command) => {
       await act(async () => (await import('./commands/up.js')).up(command.optsWithGlobals()));
     });

@@ -89,6 +89,7 @@ export const LIMITS = {
   audit_line_max_bytes: 16_384,
   audit_buffer_max_chars: 4 << 20,
   metrics_series_max: 2_048,
+  metrics_connections_max: 16,
   // KMS (KMS API reference and quotas)
   kms_plaintext_max_bytes: 4_096,
   kms_ciphertext_max_bytes: 6_144,

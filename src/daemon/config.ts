@@ -21,6 +21,8 @@ export interface DaemonConfig {
   readonly eniMode: 'addresses' | 'ports';
   readonly bind: string;
   readonly startTimeoutMs: number;
+  /** of http://127.0.0.1/metrics, 0 for any; undefined: the admin socket alone serves metrics */
+  readonly metricsPort?: number | undefined;
 }
 
 const schema = z.strictObject({
@@ -29,6 +31,7 @@ const schema = z.strictObject({
   account: z.string().refine(isAccount, 'is twelve digits').default('123456789012'),
   eniMode: z.enum(['addresses', 'ports']).default(defaultEniMode()),
   bind: z.string().default('127.0.0.1'),
+  metricsPort: z.coerce.number().int().min(0).max(65_535).optional(),
   startTimeoutSeconds: z.coerce.number().min(1).max(3_600).default(60),
 });
 
@@ -45,6 +48,7 @@ const OPTIONS = {
   account: { type: 'string' },
   'eni-mode': { type: 'string' },
   bind: { type: 'string' },
+  metrics: { type: 'string' },
   'ready-fd': { type: 'string' },
   'start-timeout': { type: 'string' },
 } as const;
@@ -60,6 +64,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
       account: values.account,
       eniMode: values['eni-mode'],
       bind: values.bind,
+      metricsPort: values.metrics,
       startTimeoutSeconds: values['start-timeout'],
     }).filter(([, value]) => value !== undefined),
   );

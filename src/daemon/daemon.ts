@@ -13,6 +13,7 @@ import type { ClusterId, HsmId } from '../core/ids.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
+import { MetricsDoor } from '../front/metrics.js';
 import { parsePrincipal } from '../iam/principal.js';
 import { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
@@ -35,6 +36,7 @@ import {
   readVersion,
   removeHome,
 } from './installation.js';
+import { clusterReadings } from './readings.js';
 import { tlsOf } from './tls.js';
 
 /** After enough HSMs serve, the others get this long before `up` returns without them. */
@@ -53,6 +55,7 @@ export class Daemon implements AsyncDisposable {
   #secrets!: Secrets;
   #events!: Events;
   #doors: Doors | undefined;
+  #metricsUrl: string | undefined;
   #state: 'STARTING' | 'READY' | 'STOPPING' = 'STARTING';
 
   private constructor(config: DaemonConfig, log: Logger, ending: AbortController) {
@@ -182,11 +185,19 @@ export class Daemon implements AsyncDisposable {
   }
 
   async #openAdmin(): Promise<void> {
-    const door = new AdminDoor(this.#handlers(), this.#log);
+    const { metrics } = this.#events;
+    metrics.watch(() => clusterReadings(this.#cluster));
+    metrics.watch(() => [{ name: 'keyspan_inflight_requests', value: this.#doors?.inflight ?? 0 }]);
+    const door = new AdminDoor({ handlers: this.#handlers(), metrics, log: this.#log });
     const { adminSocket, runtime } = this.#config.home;
     await door.listen(adminSocket);
     this.#cleanup.push(() => rmSync(runtime, { recursive: true, force: true }));
     this.#cleanup.push(() => door[Symbol.asyncDispose]());
+    const { metricsPort } = this.#config;
+    if (metricsPort === undefined) return;
+    const metricsDoor = new MetricsDoor(metrics, this.#log);
+    this.#metricsUrl = await metricsDoor.listen(metricsPort);
+    this.#cleanup.push(() => metricsDoor[Symbol.asyncDispose]());
   }
 
   #handlers(): AdminHandlers {
@@ -261,7 +272,10 @@ export class Daemon implements AsyncDisposable {
         keyAvailabilityCheck: record.availability > 1,
         hsms: hsms.slice(0, members.length),
       },
-      endpoints: { websocket: this.#doors?.urls() ?? [] },
+      endpoints: {
+        websocket: this.#doors?.urls() ?? [],
+        ...(this.#metricsUrl !== undefined && { metrics: this.#metricsUrl }),
+      },
     };
   }
 

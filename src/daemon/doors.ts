@@ -45,6 +45,11 @@ export class Doors implements AsyncDisposable {
     });
   }
 
+  /** requests that wait for their answers */
+  get inflight(): number {
+    return this.#door.inflight;
+  }
+
   /** Opens the ENIs of the HSMs that serve. */
   async open(): Promise<void> {
     const { members } = this.#options.cluster;

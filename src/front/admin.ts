@@ -1,9 +1,11 @@
 import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { Metrics } from '../audit/metrics.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { ADMIN_ACTIONS, type AdminAction, type AdminResults } from '../protocol/admin.js';
+import { isMetricsRequest, serveMetrics } from './metrics.js';
 
 type Params<A extends AdminAction> = ReturnType<(typeof ADMIN_ACTIONS)[A]['parse']>;
 
@@ -18,11 +20,13 @@ const isAction = (name: string): name is AdminAction => Object.hasOwn(ADMIN_ACTI
 export class AdminDoor {
   readonly #handlers: AdminHandlers;
   readonly #log: Logger;
+  readonly #metrics: Metrics;
   readonly #server: Server;
 
-  constructor(handlers: AdminHandlers, log: Logger) {
-    this.#handlers = handlers;
-    this.#log = log;
+  constructor(options: { handlers: AdminHandlers; metrics: Metrics; log: Logger }) {
+    this.#handlers = options.handlers;
+    this.#metrics = options.metrics;
+    this.#log = options.log;
     this.#server = createServer((request, response) => void this.#serve(request, response));
     this.#server.requestTimeout = LIMITS.handshake_timeout_ms;
   }
@@ -45,6 +49,9 @@ export class AdminDoor {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     try {
+      if (isMetricsRequest(request)) {
+        return await serveMetrics(response, this.#metrics, this.#log);
+      }
       const name = /^\/v1\/(\w+)$/.exec(request.url ?? '')?.[1] ?? '';
       if (request.method !== 'POST' || !isAction(name)) {
         return reply(response, 404, failure(new KeyspanError('UnknownOperationException')));

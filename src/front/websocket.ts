@@ -33,6 +33,11 @@ export class WebSocketDoor {
     this.#ping = setInterval(() => this.#pingAll(), LIMITS.ping_interval_ms);
   }
 
+  /** requests that wait for their answers, over all connections */
+  get inflight(): number {
+    return this.#load.inflight;
+  }
+
   /** @param hsm the HSM whose ENI the handshake came in by */
   upgrade(hsm: HsmId, request: IncomingMessage, socket: Socket, head: Buffer): void {
     socket.on('error', () => socket.destroy());

@@ -10,12 +10,13 @@ export type HsmLog = Record<
 /**
  * A log whose library is loaded with the first line: most starts write none, and none waits for
  * it.
+ * @param members what every line says
  */
-export function deferredLog(path: string, hsm: string): HsmLog {
+export function deferredLog(path: string, members: object = {}): HsmLog {
   let opening: Promise<Logger> | undefined;
   const open = async (): Promise<Logger> => {
     const { openLog } = await import('../core/log.js');
-    return openLog({ name: 'hsm', fd: openSync(path, 'a', 0o600) }).child({ hsm });
+    return openLog({ name: 'hsm', fd: openSync(path, 'a', 0o600) }).child(members);
   };
   const at = (level: keyof HsmLog) => (fields: object, text: string) => {
     opening ??= open();

@@ -122,7 +122,7 @@ let log: HsmLog | undefined;
 try {
   const settings = await readLaunch();
   process.title = `keyspan ${settings.hsm}`;
-  log = deferredLog(settings.log, settings.hsm);
+  log = deferredLog(settings.log, { hsm: settings.hsm });
   await serve(settings, log);
 } catch (error) {
   log?.fatal({ err: error }, 'the HSM cannot start');

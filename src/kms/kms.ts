@@ -71,12 +71,14 @@ export class Kms implements AsyncDisposable {
   readonly #parts: KmsParts;
   readonly #events: Events;
   readonly #log: Logger;
+  readonly #traced: boolean;
 
   private constructor(dependencies: KmsDependencies, facts: Facts) {
     const { vaults, clock, events, log } = dependencies;
     this.#parts = { facts, vaults, clock };
     this.#events = events;
     this.#log = log;
+    this.#traced = log.isLevelEnabled('debug');
   }
 
   /** Reads what KMS knows from the store and follows it. @throws StoreClosed, StoreFailed */
@@ -140,19 +142,27 @@ export class Kms implements AsyncDisposable {
   #audit(line: Line, error?: Error): void {
     const { action, caller, call, door, request } = line;
     const code = isKeyspanError(error) ? error.code : error && 'InternalFailure';
+    const known = isKmsAction(action) ? action : 'Unknown';
     if (error instanceof AssertionError || code === 'KMSInternalException') {
       this.#log.error({ err: error, requestId: call.requestId, action }, 'a request failed');
     }
+    const now = this.#parts.clock.monotonic();
+    const { requestId, vaultAskedAt } = call;
     this.#events.requestEvent({
-      requestId: call.requestId,
+      requestId,
       door,
       principal: caller.principal.arn,
-      action: isKmsAction(action) ? action : 'Unknown',
+      action: known,
       resource: request?.resource,
       code,
       hsm: call.servedBy,
       entry: call.entry,
-      latencyMs: this.#parts.clock.monotonic() - line.begin,
+      latencyMs: now - line.begin,
+      decideMs: vaultAskedAt === undefined ? undefined : vaultAskedAt - line.begin,
+      hsmMs: call.hsmMs,
     });
+    if (!this.#traced) return;
+    const ms = Math.round((now - line.begin) * 1_000) / 1_000;
+    this.#log.debug({ requestId, action: known, code, ms, hsm: call.servedBy }, 'a request');
   }
 }

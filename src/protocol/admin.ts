@@ -47,7 +47,11 @@ export interface StatusDocument {
     readonly keyAvailabilityCheck: boolean;
     readonly hsms: readonly HsmStatus[];
   };
-  readonly endpoints: { readonly websocket: readonly string[] };
+  readonly endpoints: {
+    readonly websocket: readonly string[];
+    /** where Prometheus can scrape, if that was asked for */
+    readonly metrics?: string;
+  };
 }
 
 export interface CredentialsDocument {

@@ -5,6 +5,7 @@ import { AuditLog } from '../../src/audit/audit-log.js';
 import { Events } from '../../src/audit/events.js';
 import type { Clock } from '../../src/core/clock.js';
 import { LIMITS } from '../../src/core/limits.js';
+import { parseMetrics, type Samples } from '../support/metrics-text.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const START = Date.UTC(2030, 0, 2, 3, 4, 5, 6);
@@ -39,6 +40,9 @@ async function setup(): Promise<Setup> {
   return { events: new Events(log, clock), clock, lines };
 }
 
+const read = async (events: Events): Promise<Samples> =>
+  parseMetrics((await events.metrics.text()).body);
+
 const REQUEST = {
   requestId: 'r-1',
   door: 'websocket',
@@ -49,11 +53,13 @@ const REQUEST = {
 
 test('a request leaves one line and moves its counter and its histogram', async () => {
   const { events, clock, lines } = await setup();
-  events.requestEvent({ ...REQUEST, resource: 'arn:key', hsm: 'hsm-a', entry: 'hsm-b' });
+  const stages = { decideMs: 0.1, hsmMs: 0.2 };
+  const asked = { ...REQUEST, ...stages, resource: 'arn:key', hsm: 'hsm-a', entry: 'hsm-b' };
+  events.requestEvent(asked);
   clock.time += 1.5;
   events.requestEvent({ ...REQUEST, requestId: 'r-2', code: 'DisabledException', latencyMs: 20 });
   events.requestEvent(REQUEST);
-  const counters = events.counters();
+  const samples = await read(events);
   expect(await lines()).toEqual([
     {
       time: '2030-01-02T03:04:05.006Z',
@@ -79,29 +85,40 @@ test('a request leaves one line and moves its counter and its histogram', async 
   ]);
   const name = (code: string): string =>
     `keyspan_requests_total{door="websocket",action="Encrypt",code="${code}"}`;
-  expect(counters[name('ok')]).toBe(2);
-  expect(counters[name('DisabledException')]).toBe(1);
-  const latency = 'keyspan_request_latency_ms';
-  const labels = 'door="websocket",action="Encrypt"';
-  expect(counters[`${latency}_count{${labels}}`]).toBe(3);
-  expect(counters[`${latency}_bucket{${labels},le="0.25"}`]).toBe(0);
-  expect(counters[`${latency}_bucket{${labels},le="0.5"}`]).toBe(2);
-  expect(counters[`${latency}_bucket{${labels},le="+Inf"}`]).toBe(3);
+  expect(samples.get(name('ok'))).toBe(2);
+  expect(samples.get(name('DisabledException'))).toBe(1);
+  const duration = 'keyspan_request_duration_seconds';
+  const whole = 'action="Encrypt",stage="whole"';
+  expect(samples.get(`${duration}_count{${whole}}`)).toBe(3);
+  expect(samples.get(`${duration}_bucket{${whole},le="0.00025"}`)).toBe(0);
+  expect(samples.get(`${duration}_bucket{${whole},le="0.0005"}`)).toBe(2);
+  expect(samples.get(`${duration}_bucket{${whole},le="+Inf"}`)).toBe(3);
+  // one of the three asked an HSM
+  expect(samples.get(`${duration}_sum{action="Encrypt",stage="decide"}`)).toBe(0.0001);
+  expect(samples.get(`${duration}_sum{action="Encrypt",stage="hsm"}`)).toBe(0.0002);
 });
 
 test('every other event too leaves one line and moves one counter', async () => {
   const { events, lines } = await setup();
-  const quiet = events.counters();
+  const quiet = await read(events);
   events.hsmStateEvent({ cluster: 'c', hsm: 'h', from: 'ACTIVE', to: 'HUNG', reason: 'silent' });
   events.clusterStateEvent({ cluster: 'c', from: 'READY', to: 'DEGRADED' });
   events.loginEvent({ cluster: 'c', user: 'app_user' });
   events.loginEvent({ cluster: 'c', user: 'app_user', code: 'HsmCredentialsRefused' });
   events.refusalEvent({ door: 'websocket', code: 'UnrecognizedClientException' });
   events.keyEvent({ cluster: 'c', key: 'k', step: 'live' });
+  events.repairEvent({
+    cluster: 'c',
+    hsm: 'h',
+    copied: 3,
+    discarded: 0,
+    unknown: 1,
+    conflicting: 0,
+  });
   events.certificateEvent({ principal: 'p', serial: '01', notAfter: 'then' });
   events.operatorEvent({ action: 'HsmKill', target: 'h' });
   events.daemonEvent({ step: 'started', version: '0', pid: 1 });
-  const counters = events.counters();
+  const samples = await read(events);
   const written = (await lines()) as { event: string; time: string }[];
   expect(written.map(({ event }) => event)).toEqual([
     'hsm.state',
@@ -110,6 +127,7 @@ test('every other event too leaves one line and moves one counter', async () => 
     'user.login',
     'client.refused',
     'key.step',
+    'hsm.repair',
     'certificate.issued',
     'operator.action',
     'daemon.step',
@@ -123,9 +141,18 @@ test('every other event too leaves one line and moves one counter', async () => 
     to: 'HUNG',
     reason: 'silent',
   });
-  const moved = Object.keys(counters).filter((name) => !(name in quiet));
-  expect(moved.map((name) => counters[name])).toEqual(Array.from({ length: 9 }, () => 1));
-  expect(counters['keyspan_logins_total{result="HsmCredentialsRefused"}']).toBe(1);
+  const ours = (name: string): boolean => name.startsWith('keyspan_') && !quiet.has(name);
+  const moved = [...samples].filter(([name]) => ours(name));
+  const repairs = moved.filter(([name]) => name.startsWith('keyspan_repairs_total'));
+  expect(repairs).toEqual([
+    ['keyspan_repairs_total{hsm="h",kind="copied"}', 3],
+    ['keyspan_repairs_total{hsm="h",kind="discarded"}', 0],
+    ['keyspan_repairs_total{hsm="h",kind="unknown"}', 1],
+    ['keyspan_repairs_total{hsm="h",kind="conflicting"}', 0],
+  ]);
+  const others = moved.filter((one) => !repairs.includes(one)).map(([, value]) => value);
+  expect(others).toEqual(Array.from({ length: 9 }, () => 1));
+  expect(samples.get('keyspan_logins_total{result="HsmCredentialsRefused"}')).toBe(1);
 });
 
 test('a request with a line that is too long is still told', async () => {
