@@ -17,6 +17,9 @@ export interface Eni {
 const TRIES_MAX = 64;
 const FIRST_HOST = 10;
 const PORTS_PER_BLOCK = 64;
+const FIRST_PORT = 20_000;
+/** blocks of ports end below 32768, from where systems take ports for outgoing connections */
+const PORT_BLOCKS = 199;
 
 /** Whether this machine lets us listen there now. */
 export async function canListen(eni: Eni): Promise<boolean> {
@@ -58,19 +61,28 @@ export async function claimBlock(options: {
   home: string;
   mode: 'addresses' | 'ports';
   bind: string;
+  /** how many ENIs must be free */
+  hsms: number;
 }): Promise<Block> {
   const seed = createHash('sha256').update(options.home).digest().readUInt16BE(0);
   for (let attempt = 0; attempt < TRIES_MAX; attempt += 1) {
     const block = candidate(options, seed + attempt * 97);
-    if (await canListen(eniAt(block, 0))) return block;
+    if (await isFree(block, options.hsms)) return block;
   }
   const hint = options.mode === 'addresses' ? ' Try --eni-mode ports.' : '';
   throw new KeyspanError('KeyspanConfig', `No free addresses for the HSMs were found.${hint}`);
 }
 
+async function isFree(block: Block, hsms: number): Promise<boolean> {
+  for (let index = 0; index < hsms; index += 1) {
+    if (!(await canListen(eniAt(block, index)))) return false;
+  }
+  return true;
+}
+
 function candidate(options: { mode: 'addresses' | 'ports'; bind: string }, number: number): Block {
   if (options.mode === 'ports') {
-    const firstPort = 20_000 + (number % 512) * PORTS_PER_BLOCK;
+    const firstPort = FIRST_PORT + (number % PORT_BLOCKS) * PORTS_PER_BLOCK;
     return { mode: 'ports', bind: options.bind, firstPort };
   }
   const second = 64 + ((number >> 8) % 48);

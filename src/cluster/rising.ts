@@ -59,9 +59,13 @@ export class Rising {
    * @throws KeyspanError when the HSM cannot serve; it is then started anew
    */
   async rise(member: Member, channel: Channel, seat: () => Promise<void>): Promise<void> {
-    const { secrets, id } = this.#options;
+    const { secrets, id, facts } = this.#options;
     member.appliance = undefined;
     if (channel.peer.phase === 'new') await this.#enter(member, channel);
+    // also after a crash between the joining and this note of it
+    if (!member.record.joined) {
+      member.record = await facts.changeHsm(member.id, (hsm) => ({ ...hsm, joined: true }));
+    }
     const password = await secrets.passwordOf(id, USERS.appliance);
     const user = { username: USERS.appliance, password };
     member.appliance = await Member.login(channel, user, deadlineIn(STEP_MS));
@@ -70,14 +74,13 @@ export class Rising {
   }
 
   async #enter(member: Member, channel: Channel): Promise<void> {
-    const { facts, record } = this.#options;
+    const { record } = this.#options;
     if (member.record.joined) {
       throw new KeyspanError('KeyspanRefused', 'this HSM was a member, and its token is empty now');
     }
     if (member.id !== record().founder) await this.#join(member, channel);
     else if (!record().founded) await this.#found(member, channel);
     else throw new KeyspanError('KeyspanRefused', 'the cluster has its masking keys already');
-    member.record = await facts.changeHsm(member.id, (hsm) => ({ ...hsm, joined: true }));
   }
 
   /** The first HSM: it makes the masking keys and the first users. */

@@ -9,6 +9,7 @@ import type { Logger } from '../core/log.js';
 import type { Channel } from '../hsm/channel.js';
 import type { Intent } from '../hsm/hsm.js';
 import type { Launch } from '../hsm/launch.js';
+import { endLeftover } from '../hsm/process.js';
 import { Supervisor } from '../hsm/supervisor.js';
 import type { HsmState, HsmStatus } from '../protocol/admin.js';
 import type { Store } from '../store/store.js';
@@ -24,6 +25,9 @@ import type { Eni } from './network.js';
 import { Replicator } from './replicator.js';
 import { Rising, type Repair } from './rising.js';
 import type { Secrets } from './secrets.js';
+
+/** One HSM alone gets so many times longer before the others are not waited for. */
+const SCARCE_FACTOR = 3;
 
 export interface RunningClusterOptions {
   readonly home: Home;
@@ -51,6 +55,8 @@ export class RunningCluster implements AsyncDisposable {
   readonly membership: Membership;
   readonly #sessions: ClusterSession[] = [];
   readonly #repairs = new Map<HsmId, Promise<void>>();
+  /** HSMs that were reported while they were being repaired */
+  readonly #again = new Set<HsmId>();
   readonly #closing = new AbortController();
   #members: readonly Member[] = [];
   #record: ClusterRecord;
@@ -140,14 +146,22 @@ export class RunningCluster implements AsyncDisposable {
     return this.#replicator.depth;
   }
 
-  /** Starts the HSMs that the operator wants to run. */
-  start(): void {
-    for (const member of this.#members) member.supervisor.start();
+  /**
+   * Starts the HSMs that the operator wants to run. What an earlier daemon left of the others is
+   * ended: nobody would ask a paused process to end.
+   */
+  async start(): Promise<void> {
+    const { home } = this.#options;
+    const resting = this.#members.filter(({ supervisor }) => supervisor.intent !== 'run');
+    for (const { supervisor } of this.#members) supervisor.start();
+    await Promise.all(resting.map(({ id }) => endLeftover(join(home.hsms, id))));
   }
 
   /**
-   * Waits until every HSM that is to run serves, or `settleMs` after the first enough do.
-   * @throws KeyspanError KeyspanDeadlineExceeded when by the deadline too few serve
+   * Waits until every HSM that is to run serves, or `settleMs` after the first enough do. Where
+   * some serve but not enough for a new key, the keys that are can be worked with.
+   * @throws KeyspanError KeyspanDeadlineExceeded when none serves by the deadline, KeyspanRefused
+   * when none ever will, or when `signal` is aborted
    */
   async ready(options: {
     timeoutMs: number;
@@ -156,13 +170,14 @@ export class RunningCluster implements AsyncDisposable {
   }): Promise<void> {
     const { timeoutMs, settleMs, signal } = options;
     const deadline = deadlineIn(timeoutMs);
-    let enough: number | undefined;
+    let settled = Infinity;
     for (;;) {
       const wanted = this.#members.filter(({ supervisor }) => supervisor.intent === 'run');
-      const active = wanted.filter((member) => member.channel);
-      if (active.length === wanted.length) return;
-      if (active.length >= this.#record.availability) enough ??= deadlineIn(settleMs);
-      if (enough !== undefined && hasPassed(enough)) return;
+      const active = wanted.filter((member) => member.channel).length;
+      if (active === wanted.length) return;
+      const patienceMs = active < this.#record.availability ? SCARCE_FACTOR * settleMs : settleMs;
+      if (active > 0) settled = Math.min(settled, deadlineIn(patienceMs));
+      if (active > 0 && hasPassed(settled)) return;
       if (wanted.every(({ supervisor }) => supervisor.failures >= HOPELESS_FAILURES)) {
         throw new KeyspanError(
           'KeyspanRefused',
@@ -258,9 +273,13 @@ export class RunningCluster implements AsyncDisposable {
     return session;
   }
 
-  /** One repair of an HSM at a time; another report meanwhile is answered by the same. */
+  /** One repair of an HSM at a time; a report meanwhile may be of what this one did not see. */
   #repair(member: Member, reason: string, requestId?: string): void {
-    if (this.#repairs.has(member.id) || this.#closing.signal.aborted) return;
+    if (this.#closing.signal.aborted) return;
+    if (this.#repairs.has(member.id)) {
+      this.#again.add(member.id);
+      return;
+    }
     const why = { hsm: member.id, reason, requestId };
     this.#log.warn(why, 'the HSM is brought up to date');
     const repair = pause(LIMITS.repair_pause_ms, this.#closing.signal)
@@ -268,7 +287,10 @@ export class RunningCluster implements AsyncDisposable {
         if (member.isReachable) await this.#rising.catchUp(member);
       })
       .catch((error: unknown) => this.#log.warn({ err: error }, 'bringing up to date failed'))
-      .finally(() => this.#repairs.delete(member.id));
+      .finally(() => {
+        this.#repairs.delete(member.id);
+        if (this.#again.delete(member.id)) this.#repair(member, 'reported again');
+      });
     this.#repairs.set(member.id, repair);
   }
 
@@ -370,8 +392,9 @@ export class RunningCluster implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing.abort();
-    await Promise.all(this.#repairs.values());
+    // repairs end with the channels that they use
     await Promise.all(this.#members.map(({ supervisor }) => supervisor[Symbol.asyncDispose]()));
+    await Promise.all(this.#repairs.values());
     await this.#ledger[Symbol.asyncDispose]();
   }
 }

@@ -25,7 +25,7 @@ import type {
   StatusDocument,
 } from '../protocol/admin.js';
 import { openStore } from '../store/open.js';
-import { Sealer, loadInstallationKey } from '../store/sealed.js';
+import { Sealer, loadInstallationKey, type InstallationKey } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import type { DaemonConfig } from './config.js';
 import { Doors } from './doors.js';
@@ -54,8 +54,10 @@ export class Daemon implements AsyncDisposable {
   #block!: Block;
   #secrets!: Secrets;
   #events!: Events;
+  #kms: Kms | undefined;
   #doors: Doors | undefined;
   #metricsUrl: string | undefined;
+  #opening: Promise<void> | undefined;
   #state: 'STARTING' | 'READY' | 'STOPPING' = 'STARTING';
 
   private constructor(config: DaemonConfig, log: Logger, ending: AbortController) {
@@ -81,27 +83,20 @@ export class Daemon implements AsyncDisposable {
 
   async #start(): Promise<void> {
     const config = this.#config;
-    prepareHome(config);
+    const { home } = config;
+    await prepareHome(config);
+    if (config.ephemeral) this.#cleanup.push(() => removeHome(home));
     if (config.eniMode === 'ports' && !isLoopback(config.bind)) {
       this.#log.warn({ bind: config.bind }, 'the HSMs listen beyond this machine');
     }
-    const { home, ephemeral } = config;
-    const [key, store] = await Promise.all([
-      loadInstallationKey({
-        path: home.installationKey,
-        passphrase: process.env['KEYSPAN_PASSPHRASE'],
-      }),
-      openStore(ephemeral ? { kind: 'memory' } : { kind: 'sqlite', directory: home.store }),
-    ]);
-    if (ephemeral) this.#cleanup.push(() => removeHome(home));
-    this.#cleanup.push(() => store[Symbol.asyncDispose]());
+    const { key, store } = await this.#open();
     this.#secrets = new Secrets(store, new Sealer(key));
     const clock = systemClock();
     const audit = await AuditLog.open(home.audit);
     this.#cleanup.push(() => audit[Symbol.asyncDispose]());
     this.#events = new Events(audit, clock);
     await this.#openCluster(store);
-    this.#cluster.start();
+    await this.#cluster.start();
     await this.#openAdmin();
     const kms = await Kms.open({
       store,
@@ -113,9 +108,28 @@ export class Daemon implements AsyncDisposable {
     this.#cleanup.push(() => kms[Symbol.asyncDispose]());
     const { startTimeoutMs: timeoutMs } = config;
     await this.#cluster.ready({ timeoutMs, settleMs: SETTLE_MS, signal: this.#ending.signal });
-    await this.#openDoors(kms);
+    this.#kms = kms;
+    if (this.#cluster.members.some(({ channel }) => channel)) await this.#openDoors(kms);
     this.#state = 'READY';
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
+  }
+
+  /** The key and the store at once; the store is let go also when the key cannot be had. */
+  async #open(): Promise<{ key: InstallationKey; store: Store }> {
+    const { home, ephemeral } = this.#config;
+    const passphrase = process.env['KEYSPAN_PASSPHRASE'];
+    const [key, store] = await Promise.allSettled([
+      loadInstallationKey({ path: home.installationKey, passphrase }),
+      openStore(ephemeral ? { kind: 'memory' } : { kind: 'sqlite', directory: home.store }),
+    ]);
+    if (store.status === 'fulfilled') {
+      this.#cleanup.push(() => store.value[Symbol.asyncDispose]());
+      // only who owns the store may remove the sockets
+      this.#cleanup.push(() => rmSync(home.runtime, { recursive: true, force: true }));
+    }
+    if (store.status === 'rejected') throw store.reason;
+    if (key.status === 'rejected') throw key.reason;
+    return { key: key.value, store: store.value };
   }
 
   async #openCluster(store: Store): Promise<void> {
@@ -163,6 +177,17 @@ export class Daemon implements AsyncDisposable {
     if (state) this.#shown.set(hsm, state);
     else this.#shown.delete(hsm);
     this.#doors?.changed(hsm, state);
+    if (state === 'ACTIVE' && this.#state === 'READY' && !this.#doors) this.#openDoorsLate();
+  }
+
+  /** The operator may have stopped every HSM before this start: then the first to serve opens. */
+  #openDoorsLate(): void {
+    if (this.#opening || !this.#kms) return;
+    this.#opening = this.#openDoors(this.#kms)
+      .catch((error: unknown) => this.#log.error({ err: error }, 'the ENIs could not be opened'))
+      .finally(() => {
+        this.#opening = undefined;
+      });
   }
 
   /** the state of each HSM that was last told */
@@ -189,9 +214,7 @@ export class Daemon implements AsyncDisposable {
     metrics.watch(() => clusterReadings(this.#cluster));
     metrics.watch(() => [{ name: 'keyspan_inflight_requests', value: this.#doors?.inflight ?? 0 }]);
     const door = new AdminDoor({ handlers: this.#handlers(), metrics, log: this.#log });
-    const { adminSocket, runtime } = this.#config.home;
-    await door.listen(adminSocket);
-    this.#cleanup.push(() => rmSync(runtime, { recursive: true, force: true }));
+    await door.listen(this.#config.home.adminSocket);
     this.#cleanup.push(() => door[Symbol.asyncDispose]());
     const { metricsPort } = this.#config;
     if (metricsPort === undefined) return;
@@ -312,6 +335,7 @@ export class Daemon implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#state = 'STOPPING';
+    await this.#opening;
     for (const step of this.#cleanup.splice(0).reverse()) {
       try {
         await step();

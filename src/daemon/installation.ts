@@ -1,5 +1,14 @@
-import { mkdirSync, readFileSync, rmSync, rmdirSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  rmdirSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { userInfo } from 'node:os';
+import { join } from 'node:path';
 import { z } from 'zod';
 import { rootArn } from '../core/arn.js';
 import { joinParts } from '../core/commit.js';
@@ -7,6 +16,7 @@ import { KeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import { claimBlock, type Block } from '../cluster/network.js';
 import type { Secrets } from '../cluster/secrets.js';
+import { endLeftover, startTime } from '../hsm/process.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Store } from '../store/store.js';
 import { decodeValue, encodeValue } from '../store/value.js';
@@ -27,21 +37,63 @@ const schema = z.object({
 
 const YEARS_10_DAYS = 3652;
 
-/** Makes the directories; what is ephemeral begins empty. @throws KeyspanError KeyspanConfig */
-export function prepareHome(config: DaemonConfig): void {
+/**
+ * Makes the directories; what is ephemeral begins empty.
+ * @throws KeyspanError KeyspanConfig, StoreInUse when another daemon runs on the home
+ */
+export async function prepareHome(config: DaemonConfig): Promise<void> {
   const { home, ephemeral } = config;
   const marked = exists(home.ephemeralMark);
   if (ephemeral && !marked && exists(home.store)) {
     const sentence = `${home.root} holds a lasting installation. Choose another --home.`;
     throw new KeyspanError('KeyspanConfig', sentence);
   }
-  if (marked) removeState(home);
+  if (marked) await clearEphemeral(home);
   const directories = [home.root, home.secrets, home.store, home.hsms, home.logs, home.audit];
   for (const path of directories) mkdirSync(path, { recursive: true, mode: 0o700 });
   mkdirSync(home.public, { recursive: true, mode: 0o755 });
-  if (ephemeral) writeFileSync(home.ephemeralMark, '');
+  if (ephemeral) claimEphemeral(home);
   prepareRuntime(home);
 }
+
+const markSchema = z.object({ pid: z.int(), startedAt: z.string() });
+
+/** The mark names its daemon: the store of an ephemeral home is no file that could be locked. */
+function claimEphemeral(home: Home): void {
+  const { pid } = process;
+  const mark = JSON.stringify({ pid, startedAt: startTime(pid) ?? '' });
+  try {
+    writeFileSync(home.ephemeralMark, mark, { mode: 0o600, flag: 'wx' });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw inUse(home);
+    throw error;
+  }
+}
+
+/** Removes what a daemon left that was killed, and its HSM processes, also stopped ones. */
+async function clearEphemeral(home: Home): Promise<void> {
+  const mark = readMark(home.ephemeralMark);
+  if (mark && startTime(mark.pid) === mark.startedAt) throw inUse(home);
+  if (exists(home.hsms)) {
+    await Promise.all(readdirSync(home.hsms).map((hsm) => endLeftover(join(home.hsms, hsm))));
+  }
+  removeState(home);
+}
+
+function readMark(path: string): z.infer<typeof markSchema> | undefined {
+  try {
+    return markSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+  } catch {
+    return undefined;
+  }
+}
+
+const inUse = (home: Home): KeyspanError =>
+  new KeyspanError(
+    'StoreInUse',
+    `Another Keyspan daemon runs on ${home.root}. ` +
+      'Stop it with `keyspan down`, or choose another home with --home.',
+  );
 
 /**
  * Sockets lie in a directory that everybody could have made first: it must be ours and closed
@@ -91,8 +143,8 @@ export function removeHome(home: Home): void {
 export async function addressesOf(store: Store, config: DaemonConfig): Promise<Block> {
   const entry = await store.get(KEYSPACE.installation);
   if (entry) return decodeValue(entry.value, schema).block;
-  const { home, eniMode: mode, bind } = config;
-  const block = await claimBlock({ home: home.root, mode, bind });
+  const { home, eniMode: mode, bind, hsms } = config;
+  const block = await claimBlock({ home: home.root, mode, bind, hsms });
   await store.commit({
     compares: [{ key: KEYSPACE.installation, modRevision: null }],
     writes: [{ op: 'put', key: KEYSPACE.installation, value: encodeValue(VERSION, { block }) }],

@@ -123,7 +123,7 @@ test('what is served is the cluster certificate, and any TLS client can check it
 /** Makes the home's authorities as the daemon does, so that the test has the clients' CA too. */
 async function foundAuthorities({ home }: DaemonFixture): Promise<KeyAndCertificate> {
   const config = await readConfig(['--home', home.root]);
-  prepareHome(config);
+  await prepareHome(config);
   await using store = await openStore({ kind: 'sqlite', directory: home.store });
   const secrets = new Secrets(
     store,

@@ -71,7 +71,8 @@ export class DaemonFixture implements AsyncDisposable {
     const entry = packageFile('dist/daemon/main.js');
     const child = spawn(process.execPath, [entry, ...daemonArgs(this.home, settings)], {
       stdio: ['ignore', log, log, 'pipe'],
-      env: { ...process.env, ...env },
+      // HSM processes inherit it: it tells whose they are
+      env: { ...process.env, HOME: this.home.root, ...env },
     });
     closeSync(log);
     const lines = createInterface({ input: child.stdio[3] as Readable });
@@ -183,23 +184,23 @@ export class DaemonFixture implements AsyncDisposable {
     if (child) await ended(child);
   }
 
-  /** Running HSM processes of this home, stopped ones too. */
+  /** HSM processes of this home, stopped ones too, whichever daemon started them. */
   processes(): number[] {
-    const ids = existsSync(this.home.hsms) ? readdirSync(this.home.hsms) : [];
-    return processesNaming(ids);
+    return processesOf(this.home);
   }
 
-  /** Waits until no HSM process of this home is left, except those named. */
-  async noProcesses(ids: readonly string[], except: readonly number[] = []): Promise<void> {
-    const left = (): number[] => processesNaming(ids).filter((pid) => !except.includes(pid));
-    await eventually(async () => (left().length === 0 ? true : undefined), 'no process left');
+  /** Waits until no HSM process of this home is left. */
+  async noProcesses(): Promise<void> {
+    await eventually(
+      async () => (this.processes().length === 0 ? true : undefined),
+      'no HSM process left',
+    );
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const each of this.#closing.splice(0)) await each[Symbol.asyncDispose]();
-    const ids = existsSync(this.home.hsms) ? readdirSync(this.home.hsms) : [];
     await this.down();
-    const left = processesNaming(ids);
+    const left = this.processes();
     for (const pid of left) process.kill(pid, 'SIGKILL');
     rmSync(this.home.root, { recursive: true, force: true });
     rmSync(this.home.runtime, { recursive: true, force: true });
@@ -214,20 +215,26 @@ async function ended(child: ChildProcess): Promise<number | null> {
   return child.exitCode;
 }
 
-/** Processes whose command line has one of these HSM ids as a word of its own. */
-function processesNaming(ids: readonly string[]): number[] {
-  if (ids.length === 0) return [];
+/** What inherited the home's environment, but the daemon. */
+function processesOf(home: Home): number[] {
+  const isOurs = (pid: string): boolean => {
+    try {
+      const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
+      if (!environment.includes(`HOME=${home.root}`)) return false;
+      return !readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('/daemon/main.js');
+    } catch {
+      return false;
+    }
+  };
   return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => {
-      try {
-        const words = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
-        return words.some((word) => ids.includes(word));
-      } catch {
-        return false;
-      }
-    })
+    .filter((name) => /^\d+$/.test(name) && isOurs(name))
     .map(Number);
+}
+
+/** Sends a signal to one process, and never to a group of them. */
+export function signal(pid: number | null | undefined, name: NodeJS.Signals): void {
+  if (!pid) throw new Error('there is no such process');
+  process.kill(pid, name);
 }
 
 /** Asks again until there is something. */
