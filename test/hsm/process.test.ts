@@ -203,7 +203,7 @@ describe('what a killed daemon leaves', () => {
 
   test('is told from a process that has ended and was not waited for', async () => {
     // the shell's child is left to a program that does not wait for it
-    const shell = spawn('sh', ['-c', 'sleep 0 & echo $!; exec sleep 60']);
+    const shell = spawn('sh', ['-c', 'sleep 0.5 & echo $!; exec sleep 60']);
     onTestFinished(() => void shell.kill('SIGKILL'));
     const [line] = (await soon(once(shell.stdout, 'data'), 'a pid')) as [Buffer];
     const pid = Number(line.toString());
