@@ -5,7 +5,7 @@ import { monotonic } from '../../src/core/clock.js';
 import { pause } from '../../src/core/deadline.js';
 import { LIMITS } from '../../src/core/limits.js';
 import type { HsmStatus } from '../../src/protocol/admin.js';
-import { DaemonFixture, eventually } from '../support/daemon-fixture.js';
+import { DaemonFixture, eventually, signal } from '../support/daemon-fixture.js';
 
 /** What an acknowledged key has to open, for ever. */
 interface Kept {
@@ -156,7 +156,7 @@ describe('no request fails', () => {
   test.each([0, 1, 2])('while HSM %i is killed', async (index) => {
     const hsm = await now(index);
     await survive(`kill -9 of HSM ${index}`, hsm, async () => {
-      process.kill(hsm.pid ?? 0, 'SIGKILL');
+      signal(hsm.pid, 'SIGKILL');
       await noticed(hsm);
     });
   });
@@ -172,9 +172,9 @@ describe('no request fails', () => {
   test('while one stands still', async () => {
     const hsm = await now(1);
     await survive('SIGSTOP', hsm, async () => {
-      process.kill(hsm.pid ?? 0, 'SIGSTOP');
+      signal(hsm.pid, 'SIGSTOP');
       await noticed(hsm);
-      process.kill(hsm.pid ?? 0, 'SIGCONT');
+      signal(hsm.pid, 'SIGCONT');
     });
   });
 
@@ -190,7 +190,7 @@ describe('no request fails', () => {
 
 test('an HSM that stands still for good is ended and started anew', async () => {
   const hsm = await now(2);
-  process.kill(hsm.pid ?? 0, 'SIGSTOP');
+  signal(hsm.pid, 'SIGSTOP');
   await daemon.hsm(hsm.id, 'HUNG');
   const back = await eventually(
     async () => {

@@ -5,7 +5,7 @@ import { callAdmin } from '../../src/cli/admin-client.js';
 import { pause } from '../../src/core/deadline.js';
 import { LIMITS } from '../../src/core/limits.js';
 import type { StatusDocument } from '../../src/protocol/admin.js';
-import { DaemonFixture, eventually } from '../support/daemon-fixture.js';
+import { DaemonFixture, eventually, signal } from '../support/daemon-fixture.js';
 import { refusedUpgrade, type DoorSocket, type Message } from '../support/door-socket.js';
 
 let daemon: DaemonFixture;
@@ -324,7 +324,7 @@ describe('the life of a connection', () => {
     await using socket = await daemon.socket({ url });
     const count = LIMITS.connection_inflight_max + 100;
     // an HSM that stands still keeps its requests in flight
-    process.kill(entry?.pid as number, 'SIGSTOP');
+    signal(entry?.pid, 'SIGSTOP');
     const answers: Message[] = [];
     const all = Array.from({ length: count }, async (_, id) => {
       socket.send({ id, action: 'GenerateRandom', params: { NumberOfBytes: 16 } });
@@ -334,7 +334,7 @@ describe('the life of a connection', () => {
       async () => (socket.received.length >= 100 ? true : undefined),
       'the refusals',
     );
-    process.kill(entry?.pid as number, 'SIGCONT');
+    signal(entry?.pid, 'SIGCONT');
     await Promise.all(all);
     const refused = answers.filter(({ error }) => error);
     expect(refused).toHaveLength(100);
