@@ -71,7 +71,12 @@ async function connect(path: string, options: { ms?: number; traced?: boolean } 
 }
 
 const ask = (channel: Channel, ms = 30_000): Promise<unknown> =>
-  channel.request({ operation: 'info', fields: {}, deadline: deadlineIn(ms), requestId: 'r-1' });
+  channel.request({
+    operation: 'user-list',
+    fields: {},
+    deadline: deadlineIn(ms),
+    requestId: 'r-1',
+  });
 
 const { channel_inflight_max } = LIMITS;
 beforeEach(() => void Object.assign(LIMITS, { channel_inflight_max: 10 }));
@@ -185,7 +190,7 @@ describe('a channel', () => {
       const foreign = await newForeign(([id], at) => at.say([id, 0, {}]));
       await ask(await connect(foreign.path, { traced }));
       const [, request] = foreign.frames as unknown[][];
-      expect(request?.slice(3)).toEqual(['info', 0, {}, ...(traced ? ['r-1'] : [])]);
+      expect(request?.slice(3)).toEqual(['user-list', 0, {}, ...(traced ? ['r-1'] : [])]);
     }
   });
 });
