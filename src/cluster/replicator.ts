@@ -30,6 +30,8 @@ export interface ReplicatorOptions {
 interface Flight {
   readonly id: HsmKeyId;
   readonly targets: ReadonlySet<HsmId>;
+  /** copies on their way to the HSMs */
+  readonly copies: Promise<boolean>[];
   /** settled by the commit or the abandonment */
   readonly ended: Promise<void>;
   end(): void;
@@ -66,24 +68,16 @@ export class Replicator {
     return this.#lacking.get(id);
   }
 
-  /** Whether this HSM is without a key that is not in flight. */
-  isLacking(member: HsmId): boolean {
-    for (const [id, lacking] of this.#lacking) {
-      if (lacking.has(member) && !this.#flights.has(id)) return true;
-    }
-    return false;
+  /** Keys that are not in flight and that this HSM may be without. */
+  lackedBy(member: HsmId): HsmKeyId[] {
+    return [...this.#lacking]
+      .filter(([id, lacking]) => lacking.has(member) && !this.#flights.has(id))
+      .map(([id]) => id);
   }
 
-  /**
-   * A member was brought up to date: it holds every live key, and perhaps not yet those in
-   * flight.
-   */
-  supplied(member: HsmId): void {
-    for (const [id, lacking] of this.#lacking) {
-      if (this.#flights.has(id)) continue;
-      lacking.delete(member);
-      if (lacking.size === 0) this.#lacking.delete(id);
-    }
+  /** A member was brought up to date with the keys that it lacked when that began. */
+  supplied(member: HsmId, ids: readonly HsmKeyId[]): void {
+    for (const id of ids) this.#holds(id, member);
   }
 
   /** HSMs without a good copy are passed over until they are supplied. */
@@ -156,7 +150,8 @@ export class Replicator {
     const ended = new Promise<void>((resolve) => {
       end = resolve;
     });
-    const flight = { id, targets: new Set(reachable.map((member) => member.id)), ended, end };
+    const targets = new Set(reachable.map((member) => member.id));
+    const flight: Flight = { id, targets, copies: [], ended, end };
     this.#flights.set(id, flight);
     this.#lacking.set(id, new Set(flight.targets));
     return flight;
@@ -178,7 +173,9 @@ export class Replicator {
         else if (open === 0) reject(this.#tooFew(holding));
       };
       for (const member of targets) {
-        this.#insert(flight, member, made, call)
+        const copy = this.#insert(flight, member, made, call);
+        flight.copies.push(copy);
+        copy
           .then((holds) => settle(holds && member.channel !== undefined))
           .catch(() => settle(false));
       }
@@ -230,10 +227,16 @@ export class Replicator {
   #abandon(flight: Flight): void {
     this.#end(flight);
     this.#lacking.delete(flight.id);
-    this.#options.ledger
-      .abandon(flight.id)
-      .then((abandoned) => (abandoned ? this.bury(flight.id) : undefined))
-      .catch((error: unknown) => this.#options.log.warn({ err: error }, 'abandoning failed'));
+    this.#giveUp(flight).catch((error: unknown) => {
+      this.#options.log.warn({ err: error, key: flight.id }, 'abandoning failed');
+    });
+  }
+
+  async #giveUp({ id, copies }: Flight): Promise<void> {
+    if (!(await this.#options.ledger.abandon(id))) return;
+    // a copy that arrived after its burial would be one that nothing explains
+    await Promise.allSettled(copies);
+    await this.bury(id);
   }
 
   /**

@@ -191,6 +191,7 @@ export class Rising {
   async catchUp(member: Member): Promise<ReadonlySet<HsmKeyId>> {
     const { replicator } = this.#options;
     await replicator.settledFor(member.id, deadlineIn(2 * STEP_MS));
+    const lacked = replicator.lackedBy(member.id);
     const { held, differences } = await this.examine(member);
     for (const id of differences.discard) {
       await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
@@ -198,7 +199,7 @@ export class Rising {
     this.#reportOdd(member, differences);
     const failed = await this.#copyAll(member, differences.missing);
     this.#count(member, differences, failed.length);
-    replicator.supplied(member.id);
+    replicator.supplied(member.id, lacked);
     replicator.lacks(member.id, [...failed, ...differences.conflicting]);
     for (const id of differences.missing) held.add(id);
     for (const id of failed) held.delete(id);

@@ -175,9 +175,13 @@ export class RunningCluster implements AsyncDisposable {
       const wanted = this.#members.filter(({ supervisor }) => supervisor.intent === 'run');
       const active = wanted.filter((member) => member.channel).length;
       if (active === wanted.length) return;
-      const patienceMs = active < this.#record.availability ? SCARCE_FACTOR * settleMs : settleMs;
-      if (active > 0) settled = Math.min(settled, deadlineIn(patienceMs));
-      if (active > 0 && hasPassed(settled)) return;
+      const isScarce = active < this.#record.availability;
+      // a cluster without its key is to make one, and that takes enough of them
+      if (active > 0 && !(isScarce && this.#record.clusterKey === null)) {
+        const patienceMs = isScarce ? SCARCE_FACTOR * settleMs : settleMs;
+        settled = Math.min(settled, deadlineIn(patienceMs));
+        if (hasPassed(settled)) return;
+      }
       if (wanted.every(({ supervisor }) => supervisor.failures >= HOPELESS_FAILURES)) {
         throw new KeyspanError(
           'KeyspanRefused',
@@ -301,7 +305,7 @@ export class RunningCluster implements AsyncDisposable {
   #sweep(): void {
     const everybody = this.#members.every((member) => member.isReachable);
     for (const member of this.#members) {
-      if (member.channel && this.#replicator.isLacking(member.id))
+      if (member.channel && this.#replicator.lackedBy(member.id).length > 0)
         this.#repair(member, 'lacks keys');
     }
     if (!everybody) return;
