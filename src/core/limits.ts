@@ -51,6 +51,7 @@ export const LIMITS = {
   connections_max: 2_048,
   handshake_timeout_ms: 10_000,
   ping_interval_ms: 15_000,
+  eni_retry_ms: 2_000,
   send_buffer_max_bytes: 16 << 20,
   close_grace_ms: 2_000,
   idempotency_entries_max: 10_000,

@@ -2,6 +2,8 @@ import type { Events } from '../audit/events.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import type { HsmId } from '../core/ids.js';
 import { monotonic } from '../core/clock.js';
+import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { Broadcast } from '../front/broadcast.js';
 import { EniListener, type TlsIdentity } from '../front/eni-listener.js';
@@ -61,6 +63,14 @@ export class Doors implements AsyncDisposable {
     this.#broadcast.publish('hsm', { id: hsm, state: state ?? 'REMOVED' });
     this.#follow(hsm).catch((error: unknown) => {
       this.#options.log.error({ err: error, hsm }, 'an ENI could not be opened');
+      // who holds the address may let it go
+      setTimeout(() => this.#retry(hsm), LIMITS.eni_retry_ms).unref();
+    });
+  }
+
+  #retry(hsm: HsmId): void {
+    this.#follow(hsm).catch(() => {
+      if (!this.#closing) setTimeout(() => this.#retry(hsm), LIMITS.eni_retry_ms).unref();
     });
   }
 
@@ -94,7 +104,13 @@ export class Doors implements AsyncDisposable {
       connections: this.#connections,
       upgrade: (request, socket, head) => this.#door.upgrade(hsm, request, socket, head),
     });
-    await listener.listen();
+    try {
+      await listener.listen();
+    } catch (cause) {
+      const reason = (cause as NodeJS.ErrnoException).code ?? 'unknown';
+      const sentence = `The ENI of ${hsm} cannot listen on ${ip}:${port} (${reason}).`;
+      throw new KeyspanError('KeyspanConfig', sentence, { cause });
+    }
     this.#listeners.set(hsm, listener);
   }
 
@@ -108,6 +124,7 @@ export class Doors implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closing = true;
+    await Promise.allSettled(this.#turns.values());
     for (const listener of this.#listeners.values()) listener.close();
     await this.#door[Symbol.asyncDispose]();
     for (const listener of this.#listeners.values()) listener.destroy();

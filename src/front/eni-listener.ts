@@ -26,7 +26,8 @@ export interface EniListenerOptions {
 export class EniListener {
   readonly #options: EniListenerOptions;
   readonly #server: Server;
-  readonly #sockets = new Set<TLSSocket>();
+  /** TCP connections, also those that are still at their TLS handshake */
+  readonly #sockets = new Set<Socket>();
 
   constructor(options: EniListenerOptions) {
     this.#options = options;
@@ -83,8 +84,10 @@ export class EniListener {
       return;
     }
     connections.count += 1;
+    this.#sockets.add(socket);
     socket.once('close', () => {
       connections.count -= 1;
+      this.#sockets.delete(socket);
     });
   }
 
@@ -96,9 +99,6 @@ export class EniListener {
         'a client certificate is refused',
       );
       socket.destroy();
-      return;
     }
-    this.#sockets.add(socket);
-    socket.once('close', () => this.#sockets.delete(socket));
   }
 }
