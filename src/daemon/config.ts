@@ -27,8 +27,8 @@ export interface DaemonConfig {
 
 const schema = z.strictObject({
   hsms: z.coerce.number().int().min(1).max(LIMITS.hsms_per_cluster_max).optional(),
-  region: z.string().refine(isRegion, 'is not a region').default('us-east-1'),
-  account: z.string().refine(isAccount, 'is twelve digits').default('123456789012'),
+  region: z.string().refine(isRegion, 'it is not a region').default('us-east-1'),
+  account: z.string().refine(isAccount, 'it is twelve digits, in quotes').default('123456789012'),
   eniMode: z.enum(['addresses', 'ports']).default(defaultEniMode()),
   bind: z.string().default('127.0.0.1'),
   metricsPort: z.coerce.number().int().min(0).max(65_535).optional(),
@@ -70,9 +70,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
   );
   const result = schema.safeParse({ ...(await readFile(home.config)), ...given });
   if (!result.success) {
-    const [issue] = result.error.issues;
-    const sentence = `The setting ${issue?.path.join('.') ?? ''} ${issue?.message ?? 'is wrong'}.`;
-    throw new KeyspanError('KeyspanConfig', sentence);
+    throw new KeyspanError('KeyspanConfig', sentenceOf(result.error.issues[0]));
   }
   const { hsms, startTimeoutSeconds, ...settings } = result.data;
   return {
@@ -83,6 +81,13 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
     ephemeral: values.ephemeral ?? false,
     startTimeoutMs: startTimeoutSeconds * 1_000,
   };
+}
+
+function sentenceOf(issue: z.core.$ZodIssue | undefined): string {
+  if (issue?.code === 'unrecognized_keys') {
+    return `There is no setting ${issue.keys.join(', ')}.`;
+  }
+  return `The setting ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'is wrong'}.`;
 }
 
 function parse(argv: readonly string[]): { values: Parsed } {
@@ -97,14 +102,15 @@ type Parsed = ReturnType<typeof parseArgs<{ options: typeof OPTIONS }>>['values'
 
 /** The home's own settings; the YAML reader is loaded only when there is such a file. */
 async function readFile(path: string): Promise<object> {
-  let text: string;
+  let value: unknown;
   try {
-    text = readFileSync(path, 'utf8');
-  } catch {
-    return {};
+    const text = readFileSync(path, 'utf8');
+    value = (await import('yaml')).parse(text);
+  } catch (cause) {
+    const { code, message } = cause as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return {};
+    throw new KeyspanError('KeyspanConfig', `${path} cannot be read: ${message}`, { cause });
   }
-  const { parse: parseYaml } = await import('yaml');
-  const value: unknown = parseYaml(text);
   if (value === null || value === undefined) return {};
   if (typeof value === 'object' && !Array.isArray(value)) return value;
   throw new KeyspanError('KeyspanConfig', `${path} is not a list of settings.`);
