@@ -21,7 +21,8 @@ export async function callAdmin<A extends AdminAction>(
 ): Promise<AdminResults[A]> {
   const signal = AbortSignal.timeout(timeoutMs);
   try {
-    const { status, body } = await post(home.adminSocket, `/v1/${action}`, { params, signal });
+    const message = { method: 'POST', body: JSON.stringify(params), signal };
+    const { status, body } = await exchange(home.adminSocket, `/v1/${action}`, message);
     const answer = JSON.parse(body) as { error?: unknown };
     if (status !== 200) throw readServiceError(answer.error);
     return answer as AdminResults[A];
@@ -40,19 +41,32 @@ export async function findStatus(home: Home): Promise<AdminResults['Status'] | u
   }
 }
 
-async function post(
+/** The daemon's metrics in Prometheus's text format. @throws as `callAdmin` */
+export async function fetchMetrics(home: Home): Promise<string> {
+  const signal = AbortSignal.timeout(LIMITS.admin_timeout_ms);
+  try {
+    const message = { method: 'GET', body: '', signal };
+    const { status, body } = await exchange(home.adminSocket, '/metrics', message);
+    if (status === 200) return body;
+  } catch (error) {
+    throw explain(error, { home, action: 'metrics', late: signal.aborted });
+  }
+  throw new KeyspanError('KeyspanConnection', 'the daemon could not read its metrics');
+}
+
+async function exchange(
   socketPath: string,
   path: string,
-  message: { params: object; signal: AbortSignal },
+  message: { method: string; body: string; signal: AbortSignal },
 ): Promise<{ status: number; body: string }> {
-  const sent = JSON.stringify(message.params);
+  const { method, body: sent, signal } = message;
   const response = await new Promise<IncomingMessage>((resolve, reject) => {
     const headers = {
       'content-type': 'application/json',
       'content-length': Buffer.byteLength(sent),
     };
-    const options = { socketPath, path, method: 'POST', headers, agent: false as const };
-    request({ ...options, signal: message.signal }, resolve)
+    const options = { socketPath, path, method, headers, agent: false as const };
+    request({ ...options, signal }, resolve)
       .once('error', reject)
       .end(sent);
   });
@@ -63,7 +77,7 @@ async function post(
 
 function explain(
   cause: unknown,
-  context: { home: Home; action: AdminAction; late: boolean },
+  context: { home: Home; action: AdminAction | 'metrics'; late: boolean },
 ): unknown {
   const { home, action, late } = context;
   if (late) {

@@ -108,10 +108,17 @@ function addInformation(program: Command, act: (run: Run) => Promise<void>): voi
     .action(async (_: unknown, command: Command) => {
       await act(async () => (await import('./commands/env.js')).env(command.optsWithGlobals()));
     });
+  withShared(program.command('top'))
+    .description('HSMs, rates and latencies, drawn anew each second; q ends it')
+    .option('--once', 'one frame; so it is too where there is no terminal')
+    .action(async (_: unknown, command: Command) => {
+      await act(async () => (await import('./commands/top.js')).top(command.optsWithGlobals()));
+    });
   withShared(program.command('logs'))
-    .description("the daemon's log")
+    .description('the logs of the daemon and the HSMs in the order of time')
     .option('-f, --follow', 'go on as it grows')
     .option('--hsm <id>', 'lines of one HSM')
+    .option('--request <id>', 'lines of one request, through all processes')
     .action(async (_: unknown, command: Command) => {
       await act(async () => (await import('./commands/logs.js')).logs(command.optsWithGlobals()));
     });

@@ -49,6 +49,7 @@ export class Channel {
   readonly #closed = new AbortController();
   readonly #traced: boolean;
   #nextId = 1;
+  #requested = 0;
   #sweep: NodeJS.Timeout | undefined;
   #greeting: { resolve: (peer: Hello) => void; reject: (error: Error) => void } | undefined;
   #peer: Hello | undefined;
@@ -100,9 +101,9 @@ export class Channel {
     return this.#pending.size;
   }
 
-  /** requests that were sent since the channel was made */
+  /** requests that were sent since the channel was made, without those after its well-being */
   get requested(): number {
-    return this.#nextId - 1;
+    return this.#requested;
   }
 
   /** aborted once the channel is of no more use */
@@ -126,6 +127,7 @@ export class Channel {
       if (timeoutMs <= 0) return reject(new KeyspanError('HsmDeadlineExceeded'));
       const id = this.#nextId;
       this.#nextId += 1;
+      if (operation !== 'info') this.#requested += 1;
       const frame: unknown[] = [id, timeoutMs, epoch, operation, session, fields];
       if (this.#traced && request.requestId !== undefined) frame.push(request.requestId);
       this.#writer.push(frame);

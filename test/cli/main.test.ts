@@ -26,7 +26,7 @@ test.each(['--version', '-V'])('%s', async (flag) => {
 test('--help names every verb', async () => {
   const { code, stdout } = await keyspan(['--help']);
   expect(code).toBe(0);
-  const verbs = 'up down status credentials env call encrypt decrypt hsm logs cert';
+  const verbs = 'up down status credentials env call encrypt decrypt hsm top logs cert';
   for (const verb of verbs.split(' '))
     expect(stdout.toString()).toMatch(new RegExp(`^ +${verb} `, 'm'));
 });
@@ -41,6 +41,7 @@ describe('wrong use is 252', () => {
     [['up', '--region', 'nowhere']],
     [['up', '--account', '12']],
     [['up', '--eni-mode', 'magic']],
+    [['up', '--metrics', '65536']],
     [['call']],
     [['call', 'Encrypt', 'not json']],
     [['call', 'Encrypt', '[1]']],
@@ -72,6 +73,7 @@ describe('where nothing runs', () => {
     [['credentials']],
     [['env']],
     [['logs']],
+    [['top']],
     [['call', 'ListKeys', '{}']],
     [['cert', 'issue', '--principal', 'arn:aws:iam::000000000000:user/a']],
     [['encrypt', packageFile('package.json'), '--key', 'k', '-o', '/does/not/matter']],

@@ -1,53 +1,139 @@
+import { readdirSync } from 'node:fs';
 import { open, type FileHandle } from 'node:fs/promises';
+import { join } from 'node:path';
 import { pause } from '../../core/deadline.js';
 import { KeyspanError } from '../../core/errors.js';
-import { findHome } from '../../core/home.js';
+import { findHome, type Home } from '../../core/home.js';
 import { EXIT, print } from '../output.js';
 import type { SharedOptions } from '../shared-options.js';
 
 const POLL_MS = 200;
 const READ_BYTES = 64 * 1024;
 
-/** Prints the daemon's log, which all HSMs of the home write into. */
-export async function logs(
-  options: SharedOptions & { readonly follow?: boolean; readonly hsm?: string },
-): Promise<number> {
-  const file = await openLogFile(findHome(options.home).daemonLog);
-  try {
-    for await (const line of lines(file, options.follow ?? false)) {
-      if (options.hsm !== undefined && !line.includes(options.hsm)) continue;
-      print(options.json ? line : formatLine(line));
-    }
-  } finally {
-    await file.close();
-  }
-  return EXIT.ok;
+export interface LogsOptions extends SharedOptions {
+  readonly follow?: boolean;
+  readonly hsm?: string;
+  readonly request?: string;
 }
 
-async function openLogFile(path: string): Promise<FileHandle> {
-  try {
-    return await open(path, 'r');
-  } catch (cause) {
-    throw new KeyspanError('KeyspanNotRunning', `there is no log at ${path}`, { cause });
-  }
-}
-
-/** The file line by line; with `follow` it never ends. */
-async function* lines(file: FileHandle, follow: boolean): AsyncGenerator<string> {
-  const buffer = Buffer.alloc(READ_BYTES);
-  let rest = Buffer.alloc(0);
+/** Prints the logs of the daemon and of all HSMs as one, in the order of time. */
+export async function logs(options: LogsOptions): Promise<number> {
+  await using files = new LogFiles(findHome(options.home));
   for (;;) {
-    const { bytesRead } = await file.read(buffer, 0, buffer.length);
-    rest = Buffer.concat([rest, buffer.subarray(0, bytesRead)]);
-    for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
-      yield rest.subarray(0, end).toString('utf8');
-      rest = rest.subarray(end + 1);
+    await files.open();
+    for await (const line of merge(files.read(options.follow ?? false))) {
+      if (isWanted(line, options)) print(options.json ? line.text : formatLine(line.text));
     }
-    if (bytesRead > 0) continue;
-    if (!follow) break;
+    if (!options.follow) return EXIT.ok;
     await pause(POLL_MS);
   }
-  if (rest.length > 0) yield rest.toString('utf8');
+}
+
+interface Line {
+  readonly text: string;
+  /** ISO 8601; of a line that says none, that of the line before */
+  readonly time: string;
+  /** the name of its file */
+  readonly file: string;
+}
+
+function isWanted({ text, file }: Line, { hsm, request }: LogsOptions): boolean {
+  if (request !== undefined && !text.includes(request)) return false;
+  return hsm === undefined || file === `${hsm}.log` || text.includes(hsm);
+}
+
+/** The log files of a home, read bit by bit. */
+class LogFiles implements AsyncDisposable {
+  readonly #home: Home;
+  readonly #open = new Map<string, LogFile>();
+
+  constructor(home: Home) {
+    this.#home = home;
+  }
+
+  /** Opens what has appeared. @throws KeyspanError KeyspanNotRunning when there are no logs */
+  async open(): Promise<void> {
+    const { logs: folder } = this.#home;
+    try {
+      for (const name of readdirSync(folder).filter((one) => one.endsWith('.log'))) {
+        if (this.#open.has(name)) continue;
+        this.#open.set(name, new LogFile(await open(join(folder, name), 'r'), name));
+      }
+    } catch (cause) {
+      throw new KeyspanError('KeyspanNotRunning', `there are no logs in ${folder}`, { cause });
+    }
+    if (this.#open.size > 0) return;
+    throw new KeyspanError('KeyspanNotRunning', `there are no logs in ${folder}`);
+  }
+
+  /** Of each file the lines that it has by now. */
+  read(more: boolean): AsyncGenerator<Line>[] {
+    return [...this.#open.values()].map((file) => file.lines({ more }));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const file of this.#open.values()) await file.close();
+  }
+}
+
+class LogFile {
+  readonly #file: FileHandle;
+  readonly #name: string;
+  readonly #buffer = Buffer.alloc(READ_BYTES);
+  #rest = Buffer.alloc(0);
+  #time = '';
+
+  constructor(file: FileHandle, name: string) {
+    this.#file = file;
+    this.#name = name;
+  }
+
+  /** @param options.more a last line without an end will be ended later */
+  async *lines(options: { more: boolean }): AsyncGenerator<Line> {
+    for (;;) {
+      const { bytesRead } = await this.#file.read(this.#buffer, 0, this.#buffer.length);
+      if (bytesRead === 0) break;
+      let rest = Buffer.concat([this.#rest, this.#buffer.subarray(0, bytesRead)]);
+      for (let end = rest.indexOf(10); end >= 0; end = rest.indexOf(10)) {
+        const line = rest.subarray(0, end);
+        rest = rest.subarray(end + 1);
+        yield this.#line(line);
+      }
+      this.#rest = rest;
+    }
+    if (this.#rest.length > 0 && !options.more) yield this.#line(this.#rest);
+  }
+
+  #line(bytes: Buffer): Line {
+    const text = bytes.toString('utf8');
+    this.#time = /"time":"([^"]+)"/.exec(text)?.[1] ?? this.#time;
+    return { text, time: this.#time, file: this.#name };
+  }
+
+  close(): Promise<void> {
+    return this.#file.close();
+  }
+}
+
+/** Lines of several sources, each in order, in the order of their times. */
+async function* merge(sources: readonly AsyncGenerator<Line>[]): AsyncGenerator<Line> {
+  const heads: { line: Line; source: AsyncGenerator<Line> }[] = [];
+  for (const source of sources) {
+    const first = await source.next();
+    if (!first.done) heads.push({ line: first.value, source });
+  }
+  for (;;) {
+    // the first of equals: the file that is named first
+    const head = heads.reduce<(typeof heads)[0] | undefined>(
+      (least, one) => (least && least.line.time <= one.line.time ? least : one),
+      undefined,
+    );
+    if (!head) return;
+    yield head.line;
+    const next = await head.source.next();
+    if (next.done) heads.splice(heads.indexOf(head), 1);
+    else head.line = next.value;
+  }
 }
 
 const LEVELS: Readonly<Record<number, string>> = {
