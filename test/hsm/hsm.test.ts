@@ -69,6 +69,13 @@ describe('the life of an HSM', () => {
     expect(names(step(hung, { type: 'timer' })[1])).toEqual(['kill', 'timer']);
   });
 
+  test('reaches an HSM again whose process is there though its channel was lost', () => {
+    const [lost, effects] = after(...UP, 'channel-lost');
+    expect(names(effects)).toEqual(['isolate', 'timer']);
+    expect(stateOf(lost, true)).toBe('CATCHING_UP');
+    expect(names(step(lost, { type: 'timer' })[1])).toEqual(['rise']);
+  });
+
   test('leaves what the operator killed, stopped or paused as it is', () => {
     for (const intent of ['kill', 'stop', 'pause'] as const) {
       const [wanted] = after(...UP, intent);
@@ -237,7 +244,12 @@ class World {
   }
 }
 
-const anyMoves = fc.array(fc.constantFrom(...Object.keys(new World().moves)), { maxLength: 60 });
+/** From nothing, or from service: random moves alone seldom get there. */
+const BEGINNINGS = [[], ['run', 'prepared', 'listens'], ['run', 'prepared', 'listens', 'rises']];
+const someMoves = fc.array(fc.constantFrom(...Object.keys(new World().moves)), { maxLength: 20 });
+const anyMoves = fc
+  .tuple(fc.constantFrom(...BEGINNINGS), someMoves)
+  .map(([beginning, moves]) => [...beginning, ...moves]);
 const played = (moves: readonly string[]): World => {
   const world = new World();
   for (const move of moves) world.moves[move]?.();
