@@ -16,6 +16,8 @@ const POLL_MS = 50;
 export interface DaemonOptions {
   readonly hsms?: number;
   readonly ephemeral?: boolean;
+  /** faults on demand are allowed */
+  readonly faults?: boolean;
   readonly region?: string;
   readonly account?: string;
   readonly eniMode?: string;
@@ -64,12 +66,13 @@ export function startDaemon(
 
 /** The daemon's command line. */
 export function daemonArgs(home: Home, options: DaemonOptions): string[] {
-  const { hsms, ephemeral, region, account, eniMode, bind, metrics } = options;
+  const { hsms, ephemeral, faults, region, account, eniMode, bind, metrics } = options;
   const valued = { hsms, region, account, 'eni-mode': eniMode, bind, metrics };
   return [
     '--home',
     home.root,
     ...(ephemeral ? ['--ephemeral'] : []),
+    ...(faults ? ['--faults'] : []),
     ...Object.entries(valued).flatMap(([name, value]) =>
       value === undefined ? [] : [`--${name}`, String(value)],
     ),

@@ -1,4 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { FaultOptions } from './commands/fault.js';
 import type { HsmVerb } from './commands/hsm.js';
 import { isAccount, isRegion } from '../core/arn.js';
 import { LIMITS } from '../core/limits.js';
@@ -44,6 +45,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addInformation(program, act);
   addCryptography(program, act);
   addHsm(program, act);
+  addFaults(program, act);
   addCertificates(program, act);
   return withShared(program);
 }
@@ -58,6 +60,7 @@ function addLifecycle(program: Command, act: (run: Run) => Promise<void>): void 
       integer(1, LIMITS.hsms_per_cluster_max),
     )
     .option('--ephemeral', 'a cluster that is gone, with its home, when it stops')
+    .option('--faults', 'allow faults on demand, for tests')
     .option('--timeout <seconds>', 'how long to wait until it is ready', integer(1, 3600))
     .option('--region <name>', 'the AWS region to be in', checked(isRegion, 'a region'))
     .option('--account <id>', 'the AWS account to be in', checked(isAccount, '12 digits'))
@@ -198,6 +201,43 @@ function addHsm(program: Command, act: (run: Run) => Promise<void>): void {
         await act(() => changeHsm({ ...command.optsWithGlobals(), verb: verb as HsmVerb, id }));
       });
   }
+}
+
+function addFaults(program: Command, act: (run: Run) => Promise<void>): void {
+  const fault = withShared(program.command('fault')).description(
+    'faults on demand, in a daemon that was started with --faults',
+  );
+  withShared(fault.command('add'))
+    .description('let an operation of an HSM be late, fail, hang or kill it')
+    .requiredOption('--hsm <id>', 'hsm-…, next (the next that starts) or daemon')
+    .option('--operation <name>', 'an operation of the frame protocol', '*')
+    .option(
+      '--when <when>',
+      "before the work, or after the token's work, before the reply",
+      'before',
+    )
+    .option('--nth <n>', 'begin with the n-th match', integer(1, Number.MAX_SAFE_INTEGER), 1)
+    .option('--times <n>', 'strike this often', integer(1, Number.MAX_SAFE_INTEGER), 1)
+    .option('--delay <ms>', 'wait', integer(1, LIMITS.fault_delay_max_ms))
+    .option('--error <ckr>', 'fail as the token would, for example CKR_DEVICE_ERROR')
+    .option('--drop', 'never answer')
+    .option('--crash', 'kill -9 the process')
+    .action(async (_: unknown, command: Command) => {
+      const { addFault } = await import('./commands/fault.js');
+      await act(() => addFault(command.optsWithGlobals<FaultOptions>()));
+    });
+  withShared(fault.command('list'))
+    .description('faults that wait')
+    .action(async (_: unknown, command: Command) => {
+      const { listFaults } = await import('./commands/fault.js');
+      await act(() => listFaults(command.optsWithGlobals()));
+    });
+  withShared(fault.command('clear'))
+    .description('take all faults away')
+    .action(async (_: unknown, command: Command) => {
+      const { clearFaults } = await import('./commands/fault.js');
+      await act(() => clearFaults(command.optsWithGlobals()));
+    });
 }
 
 function addCertificates(program: Command, act: (run: Run) => Promise<void>): void {

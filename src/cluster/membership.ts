@@ -14,7 +14,7 @@ import type { KeyLedger } from './key-ledger.js';
 import { newSubnetId } from './lifecycle.js';
 import type { Member } from './member.js';
 import type { Eni } from './network.js';
-import type { Replicator } from './replicator.js';
+import type { Replicator, Step } from './replicator.js';
 import type { Rising } from './rising.js';
 import type { Secrets } from './secrets.js';
 
@@ -33,6 +33,8 @@ export interface MembershipOptions {
   /** takes up a changed cluster: its new epoch, and who joined and left */
   readonly adopt: (change: { record: ClusterRecord; join?: HsmRecord; leave?: HsmId }) => void;
   readonly log: Logger;
+  /** only with faults: a step of the work was made */
+  readonly step?: Step | undefined;
 }
 
 /**
@@ -137,6 +139,7 @@ export class Membership {
       await replicator.settled(deadlineIn(2 * LIMITS.request_timeout_ms));
       const others = members().filter((one) => one !== member && one.channel);
       await this.#proveAllHeld(others);
+      await this.#options.step?.('leave.proved');
     } catch (error) {
       member.isLeaving = false;
       throw error;
@@ -165,12 +168,14 @@ export class Membership {
       ...(joiner && { join: { record: joiner, secret: secrets.newPins(id, joiner.id) } }),
       ...(leave && { leave: leave.id }),
     });
+    await this.#options.step?.('member.committed');
     if (leave) {
       // a hung process would be waited for; its token is to be erased anyway
       leave.supervisor.want('kill');
       await leave.supervisor[Symbol.asyncDispose]();
     }
     adopt({ record, ...(joiner && { join: joiner }), ...(leave && { leave: leave.id }) });
+    await this.#options.step?.('member.adopted');
     if (leave) await this.#erase(leave.id);
   }
 
@@ -178,6 +183,7 @@ export class Membership {
     const directory = join(this.#options.home.hsms, id);
     await endLeftover(directory);
     await rm(directory, { recursive: true, force: true });
+    await this.#options.step?.('member.erased');
     await this.#options.facts.forgetRemoved(id);
   }
 

@@ -15,6 +15,9 @@ import type { Member } from './member.js';
 /** Makes a key on some HSM under the name given and answers it masked. */
 export type Generate = (id: HsmKeyId) => Promise<HsmResults['generate']>;
 
+/** Lets a fault strike between two steps of the daemon's work. */
+export type Step = (name: string) => Promise<void>;
+
 export interface ReplicatorOptions {
   readonly ledger: KeyLedger;
   readonly members: () => readonly Member[];
@@ -24,6 +27,8 @@ export interface ReplicatorOptions {
   /** an HSM that is left without a copy: bring it up to date */
   readonly repair: (member: Member, reason: string) => void;
   readonly log: Logger;
+  /** only with faults: a step of the work was made */
+  readonly step?: Step | undefined;
 }
 
 /** A key between its making and the commit that makes it live, or gives it up. */
@@ -124,8 +129,11 @@ export class Replicator {
       const intent = await ledger.intend(id, { epoch: epoch(), purpose });
       const flight = this.#begin(id);
       try {
+        await this.#options.step?.('create.intended');
         const made = await making;
+        await this.#options.step?.('create.made');
         await this.#spread(flight, made, call);
+        await this.#options.step?.('create.spread');
         return this.#prepared(flight, intent, made.proof);
       } catch (error) {
         this.#abandon(flight);
@@ -249,6 +257,7 @@ export class Replicator {
     const confirmed = await Promise.allSettled(
       members.map((member) => member.ask('discard', { keyId: id }, deadline)),
     );
+    await this.#options.step?.('bury.discarded');
     // who did not confirm is told when it comes back, because the entry is still there
     if (confirmed.every(({ status }) => status === 'fulfilled')) {
       await this.#options.ledger.forget(id);

@@ -11,7 +11,7 @@ import type { KeyLedger } from './key-ledger.js';
 import { USERS } from './lifecycle.js';
 import { Member } from './member.js';
 import { compare, type Differences } from './reconcile.js';
-import type { Replicator } from './replicator.js';
+import type { Replicator, Step } from './replicator.js';
 import type { Secrets } from './secrets.js';
 
 const STEP_MS = LIMITS.request_timeout_ms;
@@ -41,6 +41,8 @@ export interface RisingOptions {
   /** called when there was something to repair or to report */
   readonly repaired: (hsm: HsmId, repair: Repair) => void;
   readonly log: Logger;
+  /** only with faults: a step of the work was made */
+  readonly step?: Step | undefined;
 }
 
 /**
@@ -69,6 +71,7 @@ export class Rising {
     const password = await secrets.passwordOf(id, USERS.appliance);
     const user = { username: USERS.appliance, password };
     member.appliance = await Member.login(channel, user, deadlineIn(STEP_MS));
+    await this.#options.step?.('rise.entered');
     await this.#finishFounding(member, channel);
     await Promise.all([this.catchUp(member), seat()]);
   }
@@ -197,8 +200,10 @@ export class Rising {
       await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
     }
     this.#reportOdd(member, differences);
+    await this.#options.step?.('catch-up.examined');
     const failed = await this.#copyAll(member, differences.missing);
     this.#count(member, differences, failed.length);
+    await this.#options.step?.('catch-up.copied');
     replicator.supplied(member.id, lacked);
     replicator.lacks(member.id, [...failed, ...differences.conflicting]);
     for (const id of differences.missing) held.add(id);
@@ -273,6 +278,7 @@ export class Rising {
       try {
         const { masked } = await giver.ask('extract', { keyId: id }, deadlineIn(STEP_MS));
         await member.ask('insert', { masked }, deadlineIn(STEP_MS));
+        await this.#takeBackIfDead(member, id);
         return true;
       } catch (error) {
         if (!member.isReachable) throw error;
@@ -280,6 +286,12 @@ export class Rising {
       }
     }
     return false;
+  }
+
+  /** A key that was destroyed while it was copied must not live on in the copy. */
+  async #takeBackIfDead(member: Member, id: HsmKeyId): Promise<void> {
+    if (this.#options.ledger.get(id)?.state === 'live') return;
+    await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
   }
 }
 

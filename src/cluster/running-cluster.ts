@@ -13,6 +13,7 @@ import { endLeftover } from '../hsm/process.js';
 import { Supervisor } from '../hsm/supervisor.js';
 import type { HsmState, HsmStatus } from '../protocol/admin.js';
 import type { Store } from '../store/store.js';
+import { FaultDesk } from './fault-desk.js';
 import type { ClusterRecord, HsmRecord } from './cluster.js';
 import { ClusterFacts } from './facts.js';
 import { ClusterSession } from './cluster-session.js';
@@ -38,6 +39,8 @@ export interface RunningClusterOptions {
   readonly changed: (hsm: HsmId, state: HsmState | undefined) => void;
   /** an HSM was compared with the ledger, and there was something to repair or to report */
   readonly repaired: (hsm: HsmId, repair: Repair) => void;
+  /** HSMs take faults on demand, for tests */
+  readonly faults: boolean;
   /** an ENI that no HSM has */
   readonly freeEni: (taken: readonly Eni[]) => Promise<Eni>;
 }
@@ -53,6 +56,8 @@ export class RunningCluster implements AsyncDisposable {
   readonly #replicator: Replicator;
   readonly #rising: Rising;
   readonly membership: Membership;
+  /** undefined unless the daemon was started with faults */
+  readonly faults: FaultDesk | undefined;
   readonly #sessions: ClusterSession[] = [];
   readonly #repairs = new Map<HsmId, Promise<void>>();
   /** HSMs that were reported while they were being repaired */
@@ -73,6 +78,9 @@ export class RunningCluster implements AsyncDisposable {
     this.#ledger = parts.ledger;
     const members = (): readonly Member[] => this.#members;
     const report = (member: Member, reason: string): void => this.#repair(member, reason);
+    const faults = options.faults ? new FaultDesk(members) : undefined;
+    this.faults = faults;
+    const step = faults && ((name: string): Promise<void> => faults.step(name));
     this.#replicator = new Replicator({
       ledger: parts.ledger,
       members,
@@ -80,6 +88,7 @@ export class RunningCluster implements AsyncDisposable {
       epoch: () => this.#record.epoch,
       repair: report,
       log: options.log,
+      step,
     });
     this.#rising = new Rising({
       id: this.id,
@@ -94,6 +103,7 @@ export class RunningCluster implements AsyncDisposable {
       },
       repaired: options.repaired,
       log: options.log,
+      step,
     });
     const { id } = this;
     this.membership = new Membership({
@@ -109,6 +119,7 @@ export class RunningCluster implements AsyncDisposable {
       freeEni: options.freeEni,
       adopt: (change) => this.#changeMembers(change),
       log: options.log,
+      step,
     });
     const session = this.#openSession(USERS.kms, parts.kms);
     this.vault = new ClusterVault({
@@ -240,6 +251,7 @@ export class RunningCluster implements AsyncDisposable {
       socket: join(home.runtime, `${member.id}.sock`),
       log: join(home.logs, `${member.id}.log`),
       serial: member.record.serial,
+      ...(this.faults && { faults: this.faults.takeNext() }),
       soPin: soPin.toString('base64'),
       userPin: userPin.toString('base64'),
     };

@@ -31,6 +31,8 @@ export const LIMITS = {
   hsm_start_timeout_ms: 20_000,
   hsm_stop_timeout_ms: 3_000,
   hung_restart_ms: 10_000,
+  fault_delay_max_ms: 600_000,
+  faults_max: 256,
   restart_backoff_first_ms: 100,
   restart_backoff_max_ms: 10_000,
   hsms_per_cluster_max: 28,

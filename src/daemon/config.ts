@@ -16,6 +16,8 @@ export interface DaemonConfig {
   readonly hsms: number;
   readonly hsmsGiven: boolean;
   readonly ephemeral: boolean;
+  /** faults on demand are allowed */
+  readonly faults: boolean;
   readonly region: string;
   readonly account: string;
   readonly eniMode: 'addresses' | 'ports';
@@ -44,6 +46,7 @@ const OPTIONS = {
   home: { type: 'string' },
   hsms: { type: 'string' },
   ephemeral: { type: 'boolean' },
+  faults: { type: 'boolean' },
   region: { type: 'string' },
   account: { type: 'string' },
   'eni-mode': { type: 'string' },
@@ -79,6 +82,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
     hsms: hsms ?? 3,
     hsmsGiven: hsms !== undefined,
     ephemeral: values.ephemeral ?? false,
+    faults: values.faults ?? false,
     startTimeoutMs: startTimeoutSeconds * 1_000,
   };
 }

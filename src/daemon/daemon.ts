@@ -1,6 +1,7 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { AuditLog } from '../audit/audit-log.js';
 import { Events } from '../audit/events.js';
+import type { FaultDesk } from '../cluster/fault-desk.js';
 import { listClusters } from '../cluster/facts.js';
 import { USERS, createCluster } from '../cluster/lifecycle.js';
 import { allEnis, freeEni, type Block } from '../cluster/network.js';
@@ -10,6 +11,7 @@ import { systemClock } from '../core/clock.js';
 import { packageFile } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
+import type { FaultRule } from '../core/fault-rules.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
@@ -24,6 +26,8 @@ import type {
   HsmStatus,
   StatusDocument,
 } from '../protocol/admin.js';
+import { faultRule } from '../protocol/fault.js';
+import { FormError } from '../protocol/form.js';
 import { openStore } from '../store/open.js';
 import { Sealer, loadInstallationKey, type InstallationKey } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
@@ -144,6 +148,7 @@ export class Daemon implements AsyncDisposable {
         log: this.#log,
         changed: (hsm, state) => this.#hsmChanged(hsm, state),
         repaired: (hsm, repair) => this.#events.repairEvent({ cluster: id, hsm, ...repair }),
+        faults: this.#config.faults,
         freeEni: (taken) => freeEni(block, taken),
       },
       id,
@@ -258,6 +263,12 @@ export class Daemon implements AsyncDisposable {
         const member = await this.#cluster.membership.wipe(id as HsmId);
         return await this.#changed('hsm wipe', member.id);
       },
+      FaultAdd: async ({ hsm, rule }) => ({ id: await this.#faults().add(hsm, readFault(rule)) }),
+      FaultList: async () => ({ faults: await this.#faults().list() }),
+      FaultClear: async () => {
+        await this.#faults().clear();
+        return {};
+      },
       IssueCertificate: (params) => this.#issueCertificate(params),
     };
   }
@@ -265,6 +276,12 @@ export class Daemon implements AsyncDisposable {
   async #want(id: string, intent: Intent): Promise<HsmStatus> {
     await this.#cluster.want(id, intent);
     return await this.#changed(`hsm ${intent}`, id);
+  }
+
+  #faults(): FaultDesk {
+    const { faults } = this.#cluster;
+    if (faults) return faults;
+    throw new KeyspanError('KeyspanRefused', 'Faults need a daemon started with --faults.');
   }
 
   async #changed(action: string, id: string): Promise<HsmStatus> {
@@ -343,6 +360,15 @@ export class Daemon implements AsyncDisposable {
         this.#log.error({ err: error }, 'a part could not be ended in good order');
       }
     }
+  }
+}
+
+function readFault(rule: unknown): FaultRule {
+  try {
+    return faultRule(rule);
+  } catch (error) {
+    if (!(error instanceof FormError)) throw error;
+    throw new KeyspanError('ValidationException', `The fault's rule: ${error.message}.`);
   }
 }
 

@@ -34,6 +34,13 @@ export interface Admission {
   readonly session: Session | undefined;
 }
 
+const IN_ANY_PHASE: ReadonlySet<HsmOperation> = new Set([
+  'info',
+  'fault-add',
+  'fault-list',
+  'fault-clear',
+]);
+
 /** Whether an operation may begin at all: phase, login, role, epoch, in this order. */
 export function admit(
   operation: HsmOperation,
@@ -41,7 +48,7 @@ export function admit(
   now: Admission,
 ): Refusal | undefined {
   const rule = HSM_OPERATIONS[operation];
-  if (rule.phase !== now.phase && operation !== 'info') return { refuse: 'HsmPhase' };
+  if (rule.phase !== now.phase && !IN_ANY_PHASE.has(operation)) return { refuse: 'HsmPhase' };
   if (rule.roles !== 'anyone') {
     if (!now.session) return { refuse: 'HsmNotLoggedIn' };
     const roles: readonly HsmRole[] = rule.roles;

@@ -6,7 +6,18 @@ import {
   type ClusterId,
   type HsmId,
 } from '../core/ids.js';
-import { id, nullable, object, oneOf, text, type FormOf } from '../protocol/form.js';
+import { LIMITS } from '../core/limits.js';
+import { faultRule } from '../protocol/fault.js';
+import {
+  id,
+  list,
+  nullable,
+  object,
+  oneOf,
+  optional,
+  text,
+  type FormOf,
+} from '../protocol/form.js';
 
 /**
  * What the daemon hands to an HSM process as the first line of its standard input: PINs must
@@ -29,6 +40,8 @@ export const launch = object({
   log: path,
   /** the token that must be there; null: there is none yet, and one is made */
   serial: nullable(text({ max: 64 })),
+  /** faults that wait for it; absent: it takes none */
+  faults: optional(list(faultRule, { max: LIMITS.faults_max })),
   soPin: base64,
   userPin: base64,
 });

@@ -1,4 +1,5 @@
 import { KeyspanError } from '../core/errors.js';
+import type { FaultRules } from '../core/fault-rules.js';
 import type { BootId, ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
@@ -49,6 +50,8 @@ export class Machine {
   readonly token: Token;
   readonly passwords = new Passwords();
   readonly install: Install;
+  /** undefined: this process takes no faults */
+  readonly faults: FaultRules | undefined;
   /** keys on their way to the token, settled once they are there or failed */
   readonly installing = new Map<HsmKeyId, Promise<void>>();
   /** between join-offer and join */
@@ -59,10 +62,16 @@ export class Machine {
   #epoch = 0;
   #nextSession = 1;
 
-  constructor(options: { identity: Identity; token: Token; install: Install }) {
+  constructor(options: {
+    identity: Identity;
+    token: Token;
+    install: Install;
+    faults?: FaultRules | undefined;
+  }) {
     this.identity = options.identity;
     this.token = options.token;
     this.install = options.install;
+    this.faults = options.faults;
   }
 
   get phase(): HsmPhase {

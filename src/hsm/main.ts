@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import { entryPath } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
+import { FaultRules } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import {
   loadModuleProfile,
@@ -90,6 +91,13 @@ function proveInBackground(machine: Machine): void {
   setTimeout(step, 500).unref();
 }
 
+function faultsOf(settings: Launch): FaultRules | undefined {
+  if (!settings.faults) return undefined;
+  const faults = new FaultRules();
+  for (const rule of settings.faults) faults.add(rule);
+  return faults;
+}
+
 async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const soPin = Buffer.from(settings.soPin, 'base64');
   const userPin = Buffer.from(settings.userPin, 'base64');
@@ -98,7 +106,8 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   selfTest(token);
   const { install } = new Installer({ directory, cluster });
   const identity = { hsm, cluster, boot, soPin, userPin };
-  const machine = new Machine({ identity, token, install });
+  const faults = faultsOf(settings);
+  const machine = new Machine({ identity, token, install, faults });
   if (!machine.load()) machine.forget();
   const service = new Service({ machine, log });
   await service.listen(settings.socket);

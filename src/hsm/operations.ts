@@ -1,4 +1,6 @@
 import { KeyspanError } from '../core/errors.js';
+import type { FaultRules } from '../core/fault-rules.js';
+import { LIMITS } from '../core/limits.js';
 import { FormError } from '../protocol/form.js';
 import {
   HSM_OPERATIONS,
@@ -43,9 +45,32 @@ function info(machine: Machine): HsmResults['info'] {
   };
 }
 
+function rulesOf(machine: Machine): FaultRules {
+  if (machine.faults) return machine.faults;
+  throw new KeyspanError('HsmPhase', 'this HSM was started without faults');
+}
+
+function addFault(machine: Machine, fields: HsmFields<'fault-add'>): HsmResults['fault-add'] {
+  const faults = rulesOf(machine);
+  if (faults.list().length >= LIMITS.faults_max) throw new KeyspanError('HsmBusy');
+  return { id: faults.add(fields.rule) };
+}
+
+const listFaults = (machine: Machine): HsmResults['fault-list'] => ({
+  faults: rulesOf(machine).list(),
+});
+
+function clearFaults(machine: Machine): HsmResults['fault-clear'] {
+  rulesOf(machine).clear();
+  return {};
+}
+
 /** Operations that need no login. */
 const OPEN: { readonly [Op in HsmOperation]?: Open<Op> } = {
   info,
+  'fault-add': addFault,
+  'fault-list': listFaults,
+  'fault-clear': clearFaults,
   identity,
   found,
   'join-offer': joinOffer,

@@ -2,13 +2,15 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { monotonic } from '../core/clock.js';
 import { KeyspanError, isErrorCode, type ErrorCode } from '../core/errors.js';
+import type { FaultRules } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
 import { FRAME_VERSION, RECORD_VERSION, hello, type HsmResults } from '../protocol/hsm-frames.js';
 import type { HsmLog } from './deferred-log.js';
 import type { Machine } from './machine.js';
-import { perform } from './operations.js';
+import { strike } from './faults.js';
+import { perform, type OperationRequest } from './operations.js';
 
 /**
  * Serves the frame protocol on a unix socket. Sessions belong to the connection that logged in
@@ -127,13 +129,25 @@ class Connection {
     }
     try {
       const own = session === 0 || this.#sessions.has(session) ? session : 0;
-      const result = perform(this.#machine, { operation, epoch, session: own, fields });
+      const request = { operation, epoch, session: own, fields };
+      const { faults } = this.#machine;
+      const result = faults ? this.#faulty(faults, request) : perform(this.#machine, request);
       if (result instanceof Promise) this.#wait(asked, result);
       else this.#succeed(asked, result);
       if (operation === 'logout') this.#sessions.delete(own);
     } catch (error) {
       this.#fail(asked, error);
     }
+  }
+
+  /** As `perform`, with the faults that wait for it. */
+  async #faulty(faults: FaultRules, request: OperationRequest): Promise<unknown> {
+    const { operation } = request;
+    if (operation.startsWith('fault-')) return perform(this.#machine, request);
+    await strike(faults, operation, 'before');
+    const result = await perform(this.#machine, request);
+    await strike(faults, operation, 'after');
+    return result;
   }
 
   #wait(asked: Asked, result: Promise<unknown>): void {

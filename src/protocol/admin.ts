@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { ListedFault } from '../core/fault-rules.js';
 
 /**
  * The operator's own interface: `POST /v1/<Action>` with a JSON body on the daemon's unix
@@ -54,6 +55,14 @@ export interface StatusDocument {
   };
 }
 
+/**
+ * A fault and where it waits: an HSM's id, `next` (the next HSM process that starts), or
+ * `daemon`.
+ */
+export interface PlacedFault extends ListedFault {
+  readonly hsm: string;
+}
+
 export interface CredentialsDocument {
   readonly admin: { readonly username: string; readonly password: string };
   readonly cryptoUser: { readonly username: string; readonly password: string };
@@ -83,6 +92,9 @@ export const ADMIN_ACTIONS = {
   HsmRemove: hsm,
   HsmReplace: hsm,
   HsmWipe: hsm,
+  FaultAdd: z.strictObject({ hsm: z.string().min(1).max(64), rule: z.unknown() }),
+  FaultList: empty,
+  FaultClear: empty,
   IssueCertificate: z.strictObject({
     principal: z.string().min(1).max(2048),
     /** how long it is valid */
@@ -108,5 +120,8 @@ export interface AdminResults {
   HsmRemove: { readonly id: string };
   HsmReplace: HsmStatus;
   HsmWipe: HsmStatus;
+  FaultAdd: { readonly id: number };
+  FaultList: { readonly faults: readonly PlacedFault[] };
+  FaultClear: Record<string, never>;
   IssueCertificate: CertificateDocument;
 }

@@ -10,7 +10,9 @@ import {
   type HsmKeyId,
   type MaskingKeyId,
 } from '../core/ids.js';
+import type { ListedFault } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
+import { faultRule } from './fault.js';
 import {
   bytes,
   flag,
@@ -119,6 +121,10 @@ const change = { mutating: true } as const;
 export const HSM_OPERATIONS = {
   // any phase's first questions
   info: operation(none, 'anyone'),
+  // faults: in any phase, and only when the process was started with them
+  'fault-add': operation(object({ rule: faultRule }), 'anyone'),
+  'fault-list': operation(none, 'anyone'),
+  'fault-clear': operation(none, 'anyone'),
   // phase `new`
   identity: operation(none, 'anyone', newcomer),
   found: operation(
@@ -244,6 +250,9 @@ export interface HsmResults {
     readonly epoch: number;
     readonly phase: HsmPhase;
   };
+  'fault-add': { readonly id: number };
+  'fault-list': { readonly faults: readonly ListedFault[] };
+  'fault-clear': Record<string, never>;
   identity: { readonly publicKey: Uint8Array };
   found: Record<string, never>;
   'join-offer': { readonly publicKey: Uint8Array; readonly signature: Uint8Array };

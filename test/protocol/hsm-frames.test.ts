@@ -16,9 +16,14 @@ const user = { username: 'alice', password: 'password' };
 const certificates = ['pem'];
 const bytes = (length: number): Buffer => Buffer.alloc(length, 1);
 
+const fault = { operation: '*', when: 'before', nth: 1, times: 1, action: { do: 'crash' } };
+
 /** Fields of each operation that are right. */
 const RIGHT: Record<HsmOperation, Record<string, unknown>> = {
   info: {},
+  'fault-add': { rule: fault },
+  'fault-list': {},
+  'fault-clear': {},
   identity: {},
   found: { maskingKeyId, certificates, root: 'pem', appUser: user, admin: user },
   'join-offer': {},
