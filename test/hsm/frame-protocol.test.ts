@@ -108,6 +108,23 @@ describe('who may ask', () => {
     );
   });
 
+  test('an HSM that was started without faults takes none, from nobody', async () => {
+    const action = { do: 'crash' };
+    const rule = { operation: '*', when: 'before', nth: 1, times: 1, action };
+    for (const session of [0, sessions.admin, sessions.appliance]) {
+      for (const [operation, fields] of Object.entries({
+        'fault-add': { rule },
+        'fault-list': {},
+        'fault-clear': {},
+      })) {
+        await expect(client.ask(operation, fields, { session })).rejects.toEqual(
+          refused('HsmPhase'),
+        );
+      }
+    }
+    expect((await info()).phase).toBe('member');
+  });
+
   test('a member is not founded or joined again', async () => {
     for (const operation of ['identity', 'found', 'join-offer', 'join']) {
       await expect(client.ask(operation, {})).rejects.toEqual(refused('HsmPhase'));
