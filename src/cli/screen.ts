@@ -19,6 +19,10 @@ const END_OF_SCREEN = '\u001b[J';
 const ENDING_KEYS = ['q', 'Q', '\u0003', '\u0004'];
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 
+/** A terminal that does not know its size says nothing or 0. */
+const known = (size: number | undefined, otherwise: number): number =>
+  size !== undefined && size > 0 ? size : otherwise;
+
 /** The whole terminal for one picture; disposing gives it back as it was. */
 export class Screen implements Disposable {
   readonly #output: Output;
@@ -46,7 +50,8 @@ export class Screen implements Disposable {
 
   /** Shows as much of the text as fits. */
   draw(text: string): void {
-    const { columns = 80, rows = 24 } = this.#output;
+    const columns = known(this.#output.columns, 80);
+    const rows = known(this.#output.rows, 24);
     const lines = text.split('\n').slice(0, rows);
     const shown = lines.map((line) => line.slice(0, columns) + END_OF_LINE).join('\r\n');
     this.#output.write(HOME + shown + END_OF_SCREEN);

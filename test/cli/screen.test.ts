@@ -5,8 +5,8 @@ import { Screen, type Keyboard } from '../../src/cli/screen.js';
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'exit'] as const;
 
 class Terminal {
-  readonly columns = 10;
-  readonly rows = 3;
+  columns = 10;
+  rows = 3;
   written = '';
   raw = false;
   readonly keyboard: Keyboard = Object.assign(new PassThrough(), {
@@ -45,6 +45,15 @@ test('a picture is cut to what fits, and overwrites the one before', () => {
   screen.draw('0123456789abc\nsecond\nthird\nfourth');
   const lines = ['0123456789', 'second', 'third'].map((line) => `${line}\u001b[K`);
   expect(terminal.written).toBe(`\u001b[H${lines.join('\r\n')}\u001b[J`);
+});
+
+test('a terminal without a size is a small one', () => {
+  const terminal = new Terminal();
+  Object.assign(terminal, { columns: 0, rows: 0 });
+  using screen = new Screen(terminal);
+  screen.draw('x'.repeat(100));
+  expect(terminal.written).toContain('x'.repeat(80));
+  expect(terminal.written).not.toContain('x'.repeat(81));
 });
 
 test.each(['q', 'Q', '\u0003', '\u0004'])('%j ends it', async (key) => {
