@@ -41,10 +41,10 @@ async function loginAll(): Promise<void> {
 }
 
 /** A key of one user, on the token. */
-async function newKey(session: number): Promise<HsmResults['insert']> {
+async function newKey(session: number, epoch = 1): Promise<HsmResults['insert']> {
   const fields = { keyId: newHsmKeyId(), kind: 'aes-256', label: 'a key' };
   const { masked } = await client.ask<'generate'>('generate', fields, { session });
-  return await client.ask<'insert'>('insert', { masked }, { session });
+  return await client.ask<'insert'>('insert', { masked }, { session, epoch });
 }
 
 const seal = (session: number, keyId: string, text: string): Promise<HsmResults['encrypt']> =>
@@ -457,19 +457,7 @@ describe('over time', () => {
 
   test('users and keys outlive kill -9, sessions do not, and lockout stays', async () => {
     const { epoch } = await info();
-    const { keyId } = await client.ask<'insert'>(
-      'insert',
-      {
-        masked: (
-          await client.ask<'generate'>(
-            'generate',
-            { keyId: newHsmKeyId(), kind: 'aes-256', label: '' },
-            { session: sessions.alice },
-          )
-        ).masked,
-      },
-      { session: sessions.alice, epoch },
-    );
+    const { keyId } = await newKey(sessions.alice, epoch);
     const sealed = await seal(sessions.alice, keyId, 'kept');
     for (let time = 0; time < LIMITS.hsm_login_failures_max; time += 1) {
       await expect(client.login('bob', 'not-the-password')).rejects.toEqual(
