@@ -2,16 +2,16 @@ import type { TLSSocket } from 'node:tls';
 import { readPrincipal, type Principal } from '../iam/principal.js';
 
 /**
- * Alternative names as node:tls prints them: `URI:…`, in JSON quotes where they hold a comma or
- * a quote.
+ * An alternative name as node:tls prints it: `KIND:…`, in JSON quotes where it holds a comma or a
+ * quote. Names of every kind are read, so that none can hide in another.
  */
-const URI_NAME = /(?:^|, )URI:("(?:[^"\\]|\\.)*"|[^,]*)/g;
+const NAME = /(?:^|, )([^:,]+):("(?:[^"\\]|\\.)*"|[^,]*)/g;
 
-/** The ARNs among a certificate's alternative names. */
+/** The URIs among a certificate's alternative names. */
 export function uriNames(subjectAltName: string): string[] {
-  return Array.from(subjectAltName.matchAll(URI_NAME), ([, name = '']) =>
-    name.startsWith('"') ? (JSON.parse(name) as string) : name,
-  );
+  return Array.from(subjectAltName.matchAll(NAME), ([, kind, name = '']) =>
+    kind === 'URI' ? [name.startsWith('"') ? (JSON.parse(name) as string) : name] : [],
+  ).flat();
 }
 
 /**
