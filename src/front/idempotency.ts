@@ -41,8 +41,12 @@ export class Idempotency {
     this.#makeRoom();
     const answer = work();
     const expiresMs = this.#now() + LIMITS.idempotency_ttl_ms;
-    this.#answers.set(name, { request, answer, expiresMs });
-    answer.catch(() => this.#answers.delete(name));
+    const remembered = { request, answer, expiresMs };
+    this.#answers.set(name, remembered);
+    answer.catch(() => {
+      // another may stand in its place by now
+      if (this.#answers.get(name) === remembered) this.#answers.delete(name);
+    });
     return answer;
   }
 
