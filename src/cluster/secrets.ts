@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { CommitPart } from '../core/commit.js';
-import { wipe } from '../core/bytes.js';
+import { asBuffer, wipe } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
 import { KEYSPACE } from '../store/keyspace.js';
@@ -44,7 +44,8 @@ export class Secrets {
   }
 
   async pins(cluster: ClusterId, hsm: HsmId): Promise<{ soPin: Buffer; userPin: Buffer }> {
-    const pins = Buffer.from(await this.get(KEYSPACE.hsmSecret(cluster, hsm)));
+    // a view of the same memory: there is one copy to wipe
+    const pins = asBuffer(await this.get(KEYSPACE.hsmSecret(cluster, hsm)));
     const at = pins.indexOf(' ');
     return { soPin: pins.subarray(0, at), userPin: pins.subarray(at + 1) };
   }

@@ -127,7 +127,7 @@ describe('a lasting home', () => {
     await daemon.hsm(id);
   });
 
-  test('an HSM that its operator killed stays so over restarts, even if it is the last', async () => {
+  test('an HSM that its operator killed stays so over restarts, also the last', async () => {
     const daemon = await start();
     const sealed = await fill(daemon);
     const ids = idsOf(await daemon.status());

@@ -46,7 +46,7 @@ async function serves(): Promise<void> {
 }
 
 describe('the subprotocols', () => {
-  test('JSON has blobs in base64, CBOR has them as bytes; each opens what the other made', async () => {
+  test('blobs are base64 in JSON and bytes in CBOR; each opens what the other made', async () => {
     await using json = await daemon.socket({ subprotocol: 'keyspan.v1.json' });
     await using cbor = await daemon.socket({ subprotocol: 'keyspan.v1.cbor' });
     const sealed = await json.call('Encrypt', { KeyId: keyId, Plaintext: base64('blob') });

@@ -1,0 +1,28 @@
+import { describe, expect, test } from 'vitest';
+import type { HsmId } from '../../src/core/ids.js';
+import { place } from '../../src/cluster/placement.js';
+
+const hsm = (name: string, inflight = 0): { id: HsmId; inflight: number } => ({
+  id: name as HsmId,
+  inflight,
+});
+const [a, b, c] = [hsm('a', 5), hsm('b', 2), hsm('c', 9)];
+const set = (...hsms: { id: HsmId }[]): Set<HsmId> => new Set(hsms.map(({ id }) => id));
+
+describe('place', () => {
+  test('takes the HSM of the ENI, however busy', () => {
+    expect(place([a, b, c], c.id)).toBe(c);
+  });
+
+  test('takes the least busy when the ENI is not given or its HSM not there', () => {
+    expect(place([a, b, c], undefined)).toBe(b);
+    expect(place([a, b], c.id)).toBe(b);
+  });
+
+  test('never takes one to avoid, also not the preferred', () => {
+    expect(place([a, b, c], b.id, set(b))).toBe(a);
+    expect(place([a, b, c], undefined, set(a, b))).toBe(c);
+    expect(place([a, b, c], a.id, set(a, b, c))).toBeUndefined();
+    expect(place([], a.id)).toBeUndefined();
+  });
+});
