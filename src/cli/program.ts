@@ -45,6 +45,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addInformation(program, act);
   addCryptography(program, act);
   addHsm(program, act);
+  addCluster(program, act);
   addFaults(program, act);
   addCertificates(program, act);
   return withShared(program);
@@ -201,6 +202,17 @@ function addHsm(program: Command, act: (run: Run) => Promise<void>): void {
         await act(() => changeHsm({ ...command.optsWithGlobals(), verb: verb as HsmVerb, id }));
       });
   }
+}
+
+function addCluster(program: Command, act: (run: Run) => Promise<void>): void {
+  const cluster = withShared(program.command('cluster')).description('the cluster as a whole');
+  withShared(cluster.command('check'))
+    .description('print what is where; exit 1 when something is to be repaired')
+    .option('--repair', 'bring every HSM up to date first')
+    .action(async (_: unknown, command: Command) => {
+      const { checkCluster } = await import('./commands/cluster.js');
+      await act(() => checkCluster(command.optsWithGlobals()));
+    });
 }
 
 function addFaults(program: Command, act: (run: Run) => Promise<void>): void {

@@ -52,9 +52,10 @@ export class FaultDesk {
     this.#own.clear();
     this.#next = [];
     const deadline = deadlineIn(LIMITS.status_timeout_ms);
+    const channels = this.#members().flatMap(({ channel }) => channel ?? []);
     await Promise.allSettled(
-      this.#members().map(({ channel }) =>
-        channel?.request({ operation: 'fault-clear', fields: {}, deadline }),
+      channels.map((channel) =>
+        channel.request({ operation: 'fault-clear', fields: {}, deadline }),
       ),
     );
   }
@@ -68,7 +69,7 @@ export class FaultDesk {
 
   /** A step of the daemon's own work was made. */
   async step(name: string): Promise<void> {
-    const action = this.#own.take(name, 'after');
+    const action = this.#own.take(name, 'after') ?? this.#own.take(name, 'before');
     if (action?.do === 'delay') await pause(action.ms);
     if (action?.do === 'error') throw new KeyspanError('KeyspanRefused', `a fault: ${action.ckr}`);
     if (action?.do === 'drop') await new Promise<never>(() => undefined);

@@ -9,8 +9,10 @@ import type { LedgerEntry } from './key-ledger.js';
  * abandoned or buried goes; a copy that the ledger does not know is kept and reported.
  */
 export interface Differences {
-  /** live keys that the HSM lacks, or holds a worse copy of */
+  /** live keys that the HSM lacks */
   readonly missing: readonly HsmKeyId[];
+  /** copies of live keys that fail every proof: what stands on the token is no key any more */
+  readonly damaged: readonly HsmKeyId[];
   /** copies that the ledger says are to go */
   readonly discard: readonly HsmKeyId[];
   /** copies that no entry of the ledger explains */
@@ -27,17 +29,19 @@ export function compare(
   const missing: HsmKeyId[] = [];
   const discard: HsmKeyId[] = [];
   const conflicting: HsmKeyId[] = [];
+  const damaged: HsmKeyId[] = [];
   for (const [id, entry] of ledger) {
     const item = held.get(id);
     held.delete(id);
     if (entry.state === 'live') {
       if (!item) missing.push(id);
+      else if (item.proof.length === 0) damaged.push(id);
       else if (!agrees(item, entry)) conflicting.push(id);
     } else if (entry.state !== 'intent' && item) {
       discard.push(id);
     }
   }
-  return { missing, discard, unknown: [...held.keys()], conflicting };
+  return { missing, damaged, discard, unknown: [...held.keys()], conflicting };
 }
 
 const agrees = (item: InventoryItem, entry: LedgerEntry): boolean =>

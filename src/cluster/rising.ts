@@ -1,3 +1,4 @@
+import { equalConstantTime } from '../core/bytes.js';
 import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -201,12 +202,13 @@ export class Rising {
     }
     this.#reportOdd(member, differences);
     await this.#options.step?.('catch-up.examined');
-    const failed = await this.#copyAll(member, differences.missing);
+    const wanted = [...differences.missing, ...differences.damaged];
+    const failed = await this.#copyAll(member, wanted, new Set(differences.damaged));
     this.#count(member, differences, failed.length);
     await this.#options.step?.('catch-up.copied');
     replicator.supplied(member.id, lacked);
     replicator.lacks(member.id, [...failed, ...differences.conflicting]);
-    for (const id of differences.missing) held.add(id);
+    for (const id of wanted) held.add(id);
     for (const id of failed) held.delete(id);
     return held;
   }
@@ -219,24 +221,31 @@ export class Rising {
     await ledger.current();
     const differences = compare(ledger.all(), inventory);
     const held = new Set(inventory.map(({ id }) => id));
-    const { discard, unknown, conflicting } = differences;
-    for (const id of [...discard, ...unknown, ...conflicting]) held.delete(id);
+    const { discard, unknown, conflicting, damaged } = differences;
+    for (const id of [...discard, ...unknown, ...conflicting, ...damaged]) held.delete(id);
     return { held, differences };
   }
 
   #count({ id }: Member, differences: Differences, failed: number): void {
-    const { missing, discard, unknown, conflicting } = differences;
-    if (missing.length + discard.length + unknown.length + conflicting.length === 0) return;
+    const { missing, damaged, discard, unknown, conflicting } = differences;
+    if (
+      missing.length + damaged.length + discard.length + unknown.length + conflicting.length ===
+      0
+    )
+      return;
     this.#options.repaired(id, {
-      copied: missing.length - failed,
+      copied: missing.length + damaged.length - failed,
       discarded: discard.length,
       unknown: unknown.length,
       conflicting: conflicting.length,
     });
   }
 
-  #reportOdd(member: Member, { unknown, conflicting }: Differences): void {
+  #reportOdd(member: Member, { unknown, conflicting, damaged }: Differences): void {
     const { log } = this.#options;
+    if (damaged.length > 0) {
+      log.warn({ hsm: member.id, keys: damaged }, 'copies that fail their proof are replaced');
+    }
     if (unknown.length > 0) {
       log.warn({ hsm: member.id, keys: unknown }, 'copies that the ledger does not know are kept');
     }
@@ -259,39 +268,48 @@ export class Rising {
   }
 
   /** @returns the keys that no other HSM could give just now */
-  async #copyAll(member: Member, ids: readonly HsmKeyId[]): Promise<HsmKeyId[]> {
+  async #copyAll(
+    member: Member,
+    ids: readonly HsmKeyId[],
+    damaged: ReadonlySet<HsmKeyId>,
+  ): Promise<HsmKeyId[]> {
     const failed: HsmKeyId[] = [];
     const open = [...ids];
     const worker = async (): Promise<void> => {
       for (let id = open.pop(); id !== undefined; id = open.pop()) {
-        if (!(await this.#copy(member, id))) failed.push(id);
+        if (!(await this.#copy(member, id, damaged.has(id)))) failed.push(id);
       }
     };
     await Promise.all(Array.from({ length: COPIES_AT_ONCE }, worker));
     return failed;
   }
 
-  async #copy(member: Member, id: HsmKeyId): Promise<boolean> {
+  /**
+   * @param replace what stands there under this id has failed its proof, and goes when a copy
+   * is at hand
+   */
+  async #copy(member: Member, id: HsmKeyId, replace: boolean): Promise<boolean> {
     const { members, log } = this.#options;
     const givers = members().filter((other) => other !== member && other.isReachable);
     for (const giver of givers) {
       try {
         const { masked } = await giver.ask('extract', { keyId: id }, deadlineIn(STEP_MS));
-        await member.ask('insert', { masked }, deadlineIn(STEP_MS));
-        await this.#takeBackIfDead(member, id);
-        return true;
+        if (replace) await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
+        const { proof } = await member.ask('insert', { masked }, deadlineIn(STEP_MS));
+        if (this.#isRight(id, proof)) return true;
+        // destroyed meanwhile, or another key than the commit names: it must not live on in a copy
+        await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
       } catch (error) {
         if (!member.isReachable) throw error;
         log.debug({ err: error, key: id, from: giver.id, to: member.id }, 'a key was not copied');
       }
     }
-    return false;
+    return this.#options.ledger.get(id)?.state !== 'live';
   }
 
-  /** A key that was destroyed while it was copied must not live on in the copy. */
-  async #takeBackIfDead(member: Member, id: HsmKeyId): Promise<void> {
-    if (this.#options.ledger.get(id)?.state === 'live') return;
-    await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
+  #isRight(id: HsmKeyId, proof: Uint8Array): boolean {
+    const entry = this.#options.ledger.get(id);
+    return entry?.state === 'live' && entry.proof !== null && equalConstantTime(entry.proof, proof);
   }
 }
 

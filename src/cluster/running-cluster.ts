@@ -11,7 +11,7 @@ import type { Intent } from '../hsm/hsm.js';
 import type { Launch } from '../hsm/launch.js';
 import { endLeftover } from '../hsm/process.js';
 import { Supervisor } from '../hsm/supervisor.js';
-import type { HsmState, HsmStatus } from '../protocol/admin.js';
+import type { ClusterCheck, HsmState, HsmStatus } from '../protocol/admin.js';
 import type { Store } from '../store/store.js';
 import { FaultDesk } from './fault-desk.js';
 import type { ClusterRecord, HsmRecord } from './cluster.js';
@@ -19,13 +19,15 @@ import { ClusterFacts } from './facts.js';
 import { ClusterSession } from './cluster-session.js';
 import { ClusterVault } from './cluster-vault.js';
 import { KeyLedger } from './key-ledger.js';
+import { Lease } from './lease.js';
 import { USERS } from './lifecycle.js';
 import { Member } from './member.js';
-import { Membership } from './membership.js';
+import { Membership, type MembershipOptions } from './membership.js';
 import type { Eni } from './network.js';
 import { Replicator } from './replicator.js';
 import { Rising, type Repair } from './rising.js';
 import type { Secrets } from './secrets.js';
+import { Upkeep } from './upkeep.js';
 
 /** One HSM alone gets so many times longer before the others are not waited for. */
 const SCARCE_FACTOR = 3;
@@ -59,10 +61,7 @@ export class RunningCluster implements AsyncDisposable {
   /** undefined unless the daemon was started with faults */
   readonly faults: FaultDesk | undefined;
   readonly #sessions: ClusterSession[] = [];
-  readonly #repairs = new Map<HsmId, Promise<void>>();
-  /** HSMs that were reported while they were being repaired */
-  readonly #again = new Set<HsmId>();
-  readonly #closing = new AbortController();
+  readonly #upkeep: Upkeep;
   #members: readonly Member[] = [];
   #record: ClusterRecord;
 
@@ -77,50 +76,26 @@ export class RunningCluster implements AsyncDisposable {
     this.facts = parts.facts;
     this.#ledger = parts.ledger;
     const members = (): readonly Member[] => this.#members;
-    const report = (member: Member, reason: string): void => this.#repair(member, reason);
+    const report = (member: Member, reason: string): void => this.#upkeep.report(member, reason);
     const faults = options.faults ? new FaultDesk(members) : undefined;
     this.faults = faults;
     const step = faults && ((name: string): Promise<void> => faults.step(name));
-    this.#replicator = new Replicator({
-      ledger: parts.ledger,
-      members,
-      needed: () => this.#record.availability,
-      epoch: () => this.#record.epoch,
-      repair: report,
-      log: options.log,
-      step,
-    });
-    this.#rising = new Rising({
-      id: this.id,
-      facts: parts.facts,
-      secrets: options.secrets,
-      ledger: parts.ledger,
-      replicator: this.#replicator,
-      members,
-      record: () => this.#record,
-      changed: (record) => {
-        this.#record = record;
-      },
-      repaired: options.repaired,
-      log: options.log,
-      step,
-    });
     const { id } = this;
-    this.membership = new Membership({
-      id,
-      home: options.home,
-      facts: parts.facts,
-      secrets: options.secrets,
-      ledger: parts.ledger,
-      replicator: this.#replicator,
-      rising: this.#rising,
-      members,
-      record: () => this.#record,
-      freeEni: options.freeEni,
-      adopt: (change) => this.#changeMembers(change),
-      log: options.log,
-      step,
-    });
+    const { facts: store, ledger } = parts;
+    const { home, secrets, log, repaired, freeEni } = options;
+    const record = (): ClusterRecord => this.#record;
+    const needed = (): number => this.#record.availability;
+    const epoch = (): number => this.#record.epoch;
+    const common = { id, facts: store, secrets, ledger, members, record, log, step };
+    const replicator = new Replicator({ ...common, needed, epoch, repair: report });
+    const changed = (now: ClusterRecord): void => void (this.#record = now);
+    const rising = new Rising({ ...common, replicator, changed, repaired });
+    const lease = new Lease(options.store, id);
+    this.#replicator = replicator;
+    this.#rising = rising;
+    this.#upkeep = new Upkeep({ ...common, replicator, rising, lease, needed });
+    const adopt: MembershipOptions['adopt'] = (change) => this.#changeMembers(change);
+    this.membership = new Membership({ ...common, home, replicator, rising, freeEni, adopt });
     const session = this.#openSession(USERS.kms, parts.kms);
     this.vault = new ClusterVault({
       id,
@@ -165,6 +140,7 @@ export class RunningCluster implements AsyncDisposable {
     const { home } = this.#options;
     const resting = this.#members.filter(({ supervisor }) => supervisor.intent !== 'run');
     for (const { supervisor } of this.#members) supervisor.start();
+    this.#upkeep.start();
     await Promise.all(resting.map(({ id }) => endLeftover(join(home.hsms, id))));
   }
 
@@ -233,7 +209,7 @@ export class RunningCluster implements AsyncDisposable {
       rise: (channel) => this.#rise(member, channel),
       joined: () => member.record.joined,
       changed: (state) => {
-        if (state === 'ACTIVE') this.#sweep();
+        if (state === 'ACTIVE') this.#upkeep.sweep();
         this.#options.changed(member.id, state);
       },
     });
@@ -283,50 +259,15 @@ export class RunningCluster implements AsyncDisposable {
       password,
       members: () => this.#members,
       lacking: (key) => this.#replicator.lacking(key),
-      report: (member, reason, requestId) => this.#repair(member, reason, requestId),
+      report: (member, reason, requestId) => this.#upkeep.report(member, reason, requestId),
     });
     this.#sessions.push(session);
     return session;
   }
 
-  /** One repair of an HSM at a time; a report meanwhile may be of what this one did not see. */
-  #repair(member: Member, reason: string, requestId?: string): void {
-    if (this.#closing.signal.aborted) return;
-    if (this.#repairs.has(member.id)) {
-      this.#again.add(member.id);
-      return;
-    }
-    const why = { hsm: member.id, reason, requestId };
-    this.#log.warn(why, 'the HSM is brought up to date');
-    const repair = pause(LIMITS.repair_pause_ms, this.#closing.signal)
-      .then(async () => {
-        if (member.isReachable) await this.#rising.catchUp(member);
-      })
-      .catch((error: unknown) => this.#log.warn({ err: error }, 'bringing up to date failed'))
-      .finally(() => {
-        this.#repairs.delete(member.id);
-        if (this.#again.delete(member.id)) this.#repair(member, 'reported again');
-      });
-    this.#repairs.set(member.id, repair);
-  }
-
-  /**
-   * When an HSM came up, others may get from it what they lack, and what is buried may be
-   * forgotten.
-   */
-  #sweep(): void {
-    const everybody = this.#members.every((member) => member.isReachable);
-    for (const member of this.#members) {
-      if (member.channel && this.#replicator.lackedBy(member.id).length > 0)
-        this.#repair(member, 'lacks keys');
-    }
-    if (!everybody) return;
-    for (const [id, { state }] of this.#ledger.all()) {
-      if (state !== 'abandoned' && state !== 'tombstone') continue;
-      this.#replicator.bury(id).catch((error: unknown) => {
-        this.#log.warn({ err: error, key: id }, 'a buried key could not be forgotten');
-      });
-    }
+  /** What is where, and whether all is as the ledger says. */
+  check(repair: boolean): Promise<ClusterCheck> {
+    return this.#upkeep.check(repair);
   }
 
   /** Gives up the attempts of a daemon that is gone: their askers will never commit them. */
@@ -407,10 +348,10 @@ export class RunningCluster implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#closing.abort();
     // repairs end with the channels that they use
+    const upkeep = this.#upkeep[Symbol.asyncDispose]();
     await Promise.all(this.#members.map(({ supervisor }) => supervisor[Symbol.asyncDispose]()));
-    await Promise.all(this.#repairs.values());
+    await upkeep;
     await this.#ledger[Symbol.asyncDispose]();
   }
 }

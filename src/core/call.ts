@@ -10,7 +10,10 @@ export interface Call {
   readonly entry?: HsmId;
   /** the HSM that did the work, set by the vault */
   servedBy?: HsmId;
-  /** monotonic time at which the vault was first asked, set by the vault: what came before decided */
+  /**
+   * monotonic time at which the vault was first asked, set by the vault: what came before
+   * decided
+   */
   vaultAskedAt?: number;
   /** milliseconds that HSMs took to answer, set by the vault */
   hsmMs?: number;

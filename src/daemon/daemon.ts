@@ -269,6 +269,7 @@ export class Daemon implements AsyncDisposable {
         await this.#faults().clear();
         return {};
       },
+      ClusterCheck: ({ repair }) => this.#cluster.check(repair),
       IssueCertificate: (params) => this.#issueCertificate(params),
     };
   }

@@ -42,6 +42,7 @@ export class Doors implements AsyncDisposable {
       events,
       log,
       broadcast: this.#broadcast,
+      faults: cluster.faults,
       idempotency: new Idempotency(monotonic),
       region: cluster.record.region,
     });

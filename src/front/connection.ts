@@ -23,6 +23,7 @@ import {
 import { accept } from '../protocol/form.js';
 import { isMutating } from '../protocol/kms.js';
 import { TOPICS, type Broadcast, type Listener } from './broadcast.js';
+import { isFaultAction, performFault, type FaultControl } from './fault-actions.js';
 import type { Idempotency } from './idempotency.js';
 
 export interface WebSocketDoorOptions {
@@ -30,6 +31,8 @@ export interface WebSocketDoorOptions {
   readonly events: Events;
   readonly broadcast: Broadcast;
   readonly idempotency: Idempotency;
+  /** only in a daemon that was started with faults */
+  readonly faults: FaultControl | undefined;
   readonly log: Logger;
   /** of the path `/` */
   readonly region: string;
@@ -157,6 +160,10 @@ export class Connection {
   async #perform(request: ClientRequest, call: Call): Promise<Readonly<Record<string, unknown>>> {
     const { action, params, token } = request;
     if (action === 'Subscribe') return this.#subscribe(params);
+    if (isFaultAction(action)) {
+      const { faults, principal } = this.#options;
+      return await performFault(faults, principal, { action, params });
+    }
     const { kms, idempotency, principal, region, subprotocol } = this.#options;
     const encoding = subprotocol === 'keyspan.v1.cbor' ? 'cbor' : 'json';
     const work = (): Promise<Record<string, unknown>> =>

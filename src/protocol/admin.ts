@@ -63,6 +63,42 @@ export interface PlacedFault extends ListedFault {
   readonly hsm: string;
 }
 
+/**
+ * What one HSM holds, against the ledger. All but `held` are numbers of keys that are not as
+ * they should be.
+ */
+export interface HsmCheck {
+  readonly id: string;
+  readonly state: string;
+  /** false: it does not serve, and nothing is known of it */
+  readonly answered: boolean;
+  readonly held: number;
+  readonly missing: number;
+  /** failing every proof: replaced by a repair */
+  readonly damaged: number;
+  /** another proof than the commit names: kept, never served */
+  readonly conflicting: number;
+  /** no entry of the ledger explains them: kept, never served */
+  readonly unknown: number;
+  /** the ledger says that they are to go */
+  readonly toDiscard: number;
+}
+
+export interface ClusterCheck {
+  /** nothing is to be repaired on the HSMs that answered */
+  readonly clean: boolean;
+  readonly live: number;
+  /** attempts that are neither live nor given up */
+  readonly intents: number;
+  /** destroyed, and perhaps not yet everywhere */
+  readonly buried: number;
+  /** live keys on fewer HSMs than the key-availability rule asks for */
+  readonly scarce: number;
+  /** live keys on no HSM that answered */
+  readonly lost: number;
+  readonly hsms: readonly HsmCheck[];
+}
+
 export interface CredentialsDocument {
   readonly admin: { readonly username: string; readonly password: string };
   readonly cryptoUser: { readonly username: string; readonly password: string };
@@ -95,6 +131,7 @@ export const ADMIN_ACTIONS = {
   FaultAdd: z.strictObject({ hsm: z.string().min(1).max(64), rule: z.unknown() }),
   FaultList: empty,
   FaultClear: empty,
+  ClusterCheck: z.strictObject({ repair: z.boolean().default(false) }),
   IssueCertificate: z.strictObject({
     principal: z.string().min(1).max(2048),
     /** how long it is valid */
@@ -123,5 +160,6 @@ export interface AdminResults {
   FaultAdd: { readonly id: number };
   FaultList: { readonly faults: readonly PlacedFault[] };
   FaultClear: Record<string, never>;
+  ClusterCheck: ClusterCheck;
   IssueCertificate: CertificateDocument;
 }

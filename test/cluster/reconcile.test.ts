@@ -12,7 +12,13 @@ const COPIES = {
   unproven: new Uint8Array(0),
 };
 const STATES = ['absent', 'intent', 'live', 'abandoned', 'tombstone'] as const;
-const NOTHING: Differences = { missing: [], discard: [], unknown: [], conflicting: [] };
+const NOTHING: Differences = {
+  missing: [],
+  damaged: [],
+  discard: [],
+  unknown: [],
+  conflicting: [],
+};
 
 const entry = (state: LedgerEntry['state'], proof: Uint8Array | null): LedgerEntry => ({
   state,
@@ -29,7 +35,7 @@ const TABLE: Record<
 > = {
   absent: { none: '', good: 'unknown', other: 'unknown', unproven: 'unknown' },
   intent: { none: '', good: '', other: '', unproven: '' },
-  live: { none: 'missing', good: '', other: 'conflicting', unproven: 'conflicting' },
+  live: { none: 'missing', good: '', other: 'conflicting', unproven: 'damaged' },
   abandoned: { none: '', good: 'discard', other: 'discard', unproven: 'discard' },
   tombstone: { none: '', good: 'discard', other: 'discard', unproven: 'discard' },
 };
