@@ -39,6 +39,10 @@ const ELSEWHERE = new Set([
 /** Those that tell of an HSM that is not as it should be. */
 const REPORTED = new Set(['HsmDeviceError', 'HsmKeyNotFound', 'HsmKeyUnproven']);
 
+/** Ends of a login that say nothing of the password. */
+const isUnjudged = (error: unknown): boolean =>
+  isKeyspanError(error, 'KeyspanConnection') || isKeyspanError(error, 'HsmBusy');
+
 /**
  * One login of one HSM user over all HSMs of a cluster. Work that fails on one HSM is tried on
  * another.
@@ -74,7 +78,8 @@ export class ClusterSession {
     try {
       this.#put(member, await Member.login(channel, { username, password }, deadline));
     } catch (error) {
-      if (!isKeyspanError(error, 'KeyspanConnection')) this.#refused.set(member.id, boot);
+      // one that was not judged may be tried again
+      if (!isUnjudged(error)) this.#refused.set(member.id, boot);
       throw error;
     }
   }

@@ -1,7 +1,7 @@
 import { join } from 'node:path';
 import type { Call } from '../core/call.js';
 import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
-import { KeyspanError } from '../core/errors.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import { newBootId, type ClusterId, type HsmId, type HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
@@ -31,6 +31,13 @@ import { Upkeep } from './upkeep.js';
 
 /** One HSM alone gets so many times longer before the others are not waited for. */
 const SCARCE_FACTOR = 3;
+
+/** What an HSM says to who may not log in. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  'HsmCredentialsRefused',
+  'HsmUserLocked',
+  'HsmUserNotFound',
+]);
 
 export interface RunningClusterOptions {
   readonly home: Home;
@@ -244,11 +251,15 @@ export class RunningCluster implements AsyncDisposable {
     });
   }
 
-  /** A user who is not on this HSM works on the others. */
+  /**
+   * A user who is not on this HSM works on the others. Where the login came to no end the HSM is
+   * started anew: it would count as active and serve nobody.
+   */
   async #seat(session: ClusterSession, member: Member, channel: Channel): Promise<void> {
     try {
       await session.seat(member, channel);
     } catch (error) {
+      if (!isKeyspanError(error) || !REFUSALS.has(error.code)) throw error;
       this.#log.warn({ err: error, hsm: member.id }, 'a user could not be logged in');
     }
   }
