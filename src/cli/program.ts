@@ -46,6 +46,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addCryptography(program, act);
   addHsm(program, act);
   addCluster(program, act);
+  addStore(program, act);
   addFaults(program, act);
   addCertificates(program, act);
   return withShared(program);
@@ -212,6 +213,16 @@ function addCluster(program: Command, act: (run: Run) => Promise<void>): void {
     .action(async (_: unknown, command: Command) => {
       const { checkCluster } = await import('./commands/cluster.js');
       await act(() => checkCluster(command.optsWithGlobals()));
+    });
+}
+
+function addStore(program: Command, act: (run: Run) => Promise<void>): void {
+  const store = withShared(program.command('store')).description('the store of facts');
+  withShared(store.command('adopt'))
+    .description('let a store that is behind its tokens (an old copy) count again')
+    .action(async (_: unknown, command: Command) => {
+      const { adoptStore } = await import('./commands/store.js');
+      await act(() => adoptStore(command.optsWithGlobals()));
     });
 }
 

@@ -51,22 +51,29 @@ export class ClusterVault implements Vault {
   readonly #session: ClusterSession;
   readonly #replicator: Replicator;
   readonly #ledger: KeyLedger;
+  readonly #stampAt: (revision: number) => number;
 
   constructor(options: {
     id: ClusterId;
     session: ClusterSession;
     replicator: Replicator;
     ledger: KeyLedger;
+    /** how far the store has come at a revision, for the records of keys */
+    stampAt: (revision: number) => number;
   }) {
     this.id = options.id;
     this.#session = options.session;
     this.#replicator = options.replicator;
     this.#ledger = options.ledger;
+    this.#stampAt = options.stampAt;
   }
 
   async createKey(_spec: VaultKeySpec, call: Call): Promise<PreparedKey> {
-    const generate = (keyId: HsmKeyId): Promise<HsmResults['generate']> =>
-      this.#session.run('generate', { keyId, kind: 'aes-256', label: 'kms' }, call);
+    const generate = (keyId: HsmKeyId): Promise<HsmResults['generate']> => {
+      // the intent, which stands before any copy does, takes a later revision than the present one
+      const stamp = this.#stampAt(this.#ledger.revision + 1);
+      return this.#session.run('generate', { keyId, kind: 'aes-256', label: 'kms', stamp }, call);
+    };
     try {
       return await this.#replicator.create('kms', generate, call);
     } catch (error) {

@@ -21,6 +21,8 @@ const clusterSchema = z.object({
   founder: z.custom<HsmId>((value) => typeof value === 'string'),
   /** the masking keys exist on a token: from now on they are handed over, never made */
   founded: z.boolean(),
+  /** how often an operator adopted an old copy of the store */
+  adoption: z.int().min(0).default(0),
   /** how many HSMs must hold a key before its making is acknowledged: 2, or 1 (a flag) */
   availability: z.int().min(1).max(2),
   /** the HSM key behind the cluster's certificate */

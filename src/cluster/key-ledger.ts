@@ -55,6 +55,11 @@ export class KeyLedger implements AsyncDisposable {
     return this.#entries.get(this.#key(id))?.value;
   }
 
+  /** the store's revision that this ledger shows */
+  get revision(): number {
+    return this.#entries.revision;
+  }
+
   /** All entries in the order of their ids. */
   *all(): Generator<[HsmKeyId, LedgerEntry]> {
     const prefix = KEYSPACE.ledger(this.#cluster);
@@ -107,6 +112,16 @@ export class KeyLedger implements AsyncDisposable {
       };
       if (await this.#tryCommit(part)) return true;
     }
+  }
+
+  /** Forgets an attempt without a decision: copies of it are then unknown, and kept. */
+  async drop(id: HsmKeyId): Promise<void> {
+    const entry = await this.#store.get(this.#key(id));
+    if (!entry || decode(entry).state !== 'intent') return;
+    await this.#tryCommit({
+      compares: [{ key: entry.key, modRevision: entry.modRevision }],
+      writes: [{ op: 'delete', key: entry.key }],
+    });
   }
 
   /** The part of a commit that ends a key's life. @throws VaultKeyMissing when it does not live */

@@ -49,6 +49,7 @@ export async function createCluster(
     maskingKeyId: newMaskingKeyId(),
     founder: (founder as HsmRecord).id,
     founded: false,
+    adoption: 0,
     availability: hsms.length > 1 ? 2 : 1,
     clusterKey: null,
     certificate: null,

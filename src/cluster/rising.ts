@@ -14,6 +14,7 @@ import { Member } from './member.js';
 import { compare, type Differences } from './reconcile.js';
 import type { Replicator, Step } from './replicator.js';
 import type { Secrets } from './secrets.js';
+import type { StoreAge } from './store-age.js';
 
 const STEP_MS = LIMITS.request_timeout_ms;
 const COPIES_AT_ONCE = 8;
@@ -36,6 +37,7 @@ export interface RisingOptions {
   readonly secrets: Secrets;
   readonly ledger: KeyLedger;
   readonly replicator: Replicator;
+  readonly age: StoreAge;
   readonly members: () => readonly Member[];
   readonly record: () => ClusterRecord;
   readonly changed: (record: ClusterRecord) => void;
@@ -73,6 +75,7 @@ export class Rising {
     const user = { username: USERS.appliance, password };
     member.appliance = await Member.login(channel, user, deadlineIn(STEP_MS));
     await this.#options.step?.('rise.entered');
+    await this.#options.age.compare(member);
     await this.#finishFounding(member, channel);
     await Promise.all([this.catchUp(member), seat()]);
   }
@@ -193,21 +196,29 @@ export class Rising {
    * it; so once the creates that began before have ended, one comparison finds all that is missing.
    */
   async catchUp(member: Member): Promise<ReadonlySet<HsmKeyId>> {
-    const { replicator } = this.#options;
+    const { replicator, age } = this.#options;
     await replicator.settledFor(member.id, deadlineIn(2 * STEP_MS));
     const lacked = replicator.lackedBy(member.id);
     const { held, differences } = await this.examine(member);
-    for (const id of differences.discard) {
+    const { missing, damaged, conflicting, discard } = differences;
+    if (missing.length + damaged.length + discard.length > 0) await age.settled();
+    this.#reportOdd(member, differences);
+    if (age.isBehind) {
+      // an old copy of the store decides nothing
+      replicator.supplied(member.id, lacked);
+      replicator.lacks(member.id, [...missing, ...damaged, ...conflicting]);
+      return held;
+    }
+    for (const id of discard) {
       await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
     }
-    this.#reportOdd(member, differences);
     await this.#options.step?.('catch-up.examined');
-    const wanted = [...differences.missing, ...differences.damaged];
-    const failed = await this.#copyAll(member, wanted, new Set(differences.damaged));
+    const wanted = [...missing, ...damaged];
+    const failed = await this.#copyAll(member, wanted, new Set(damaged));
     this.#count(member, differences, failed.length);
     await this.#options.step?.('catch-up.copied');
     replicator.supplied(member.id, lacked);
-    replicator.lacks(member.id, [...failed, ...differences.conflicting]);
+    replicator.lacks(member.id, [...failed, ...conflicting]);
     for (const id of wanted) held.add(id);
     for (const id of failed) held.delete(id);
     return held;

@@ -27,6 +27,7 @@ import type { Eni } from './network.js';
 import { Replicator } from './replicator.js';
 import { Rising, type Repair } from './rising.js';
 import type { Secrets } from './secrets.js';
+import { StoreAge } from './store-age.js';
 import { Upkeep } from './upkeep.js';
 
 /** One HSM alone gets so many times longer before the others are not waited for. */
@@ -69,7 +70,10 @@ export class RunningCluster implements AsyncDisposable {
   readonly faults: FaultDesk | undefined;
   readonly #sessions: ClusterSession[] = [];
   readonly #upkeep: Upkeep;
+  readonly #age: StoreAge;
   #members: readonly Member[] = [];
+  /** attempts that stood unfinished in the store when it was opened */
+  #left: HsmKeyId[] = [];
   #record: ClusterRecord;
 
   private constructor(
@@ -96,11 +100,13 @@ export class RunningCluster implements AsyncDisposable {
     const common = { id, facts: store, secrets, ledger, members, record, log, step };
     const replicator = new Replicator({ ...common, needed, epoch, repair: report });
     const changed = (now: ClusterRecord): void => void (this.#record = now);
-    const rising = new Rising({ ...common, replicator, changed, repaired });
+    this.#age = new StoreAge({ store: options.store, record, log });
+    const age = this.#age;
+    const rising = new Rising({ ...common, replicator, age, changed, repaired });
     const lease = new Lease(options.store, id);
     this.#replicator = replicator;
     this.#rising = rising;
-    this.#upkeep = new Upkeep({ ...common, replicator, rising, lease, needed });
+    this.#upkeep = new Upkeep({ ...common, replicator, rising, age, lease, needed });
     const adopt: MembershipOptions['adopt'] = (change) => this.#changeMembers(change);
     this.membership = new Membership({ ...common, home, replicator, rising, freeEni, adopt });
     const session = this.#openSession(USERS.kms, parts.kms);
@@ -109,6 +115,7 @@ export class RunningCluster implements AsyncDisposable {
       session,
       replicator: this.#replicator,
       ledger: parts.ledger,
+      stampAt: (revision) => age.stampAt(revision),
     });
   }
 
@@ -123,6 +130,7 @@ export class RunningCluster implements AsyncDisposable {
     const cluster = new RunningCluster(options, { record, facts, ledger, kms });
     cluster.#members = hsms.map((hsm) => cluster.#adopt(new Member(hsm, record.epoch)));
     await cluster.membership.finishRemovals();
+    for (const [key, { state }] of ledger.all()) if (state === 'intent') cluster.#left.push(key);
     return cluster;
   }
 
@@ -146,6 +154,8 @@ export class RunningCluster implements AsyncDisposable {
   async start(): Promise<void> {
     const { home } = this.#options;
     const resting = this.#members.filter(({ supervisor }) => supervisor.intent !== 'run');
+    const starting = this.#members.filter(({ supervisor }) => supervisor.intent === 'run');
+    this.#age.expect(starting.map(({ id }) => id));
     for (const { supervisor } of this.#members) supervisor.start();
     this.#upkeep.start();
     await Promise.all(resting.map(({ id }) => endLeftover(join(home.hsms, id))));
@@ -281,11 +291,38 @@ export class RunningCluster implements AsyncDisposable {
     return this.#upkeep.check(repair);
   }
 
-  /** Gives up the attempts of a daemon that is gone: their askers will never commit them. */
+  /**
+   * The store is older than what a token saw; nothing is repaired or destroyed until it is
+   * adopted.
+   */
+  get isStoreBehind(): boolean {
+    return this.#age.isBehind;
+  }
+
+  /**
+   * The operator takes the store as it is. What it does not know is kept on the tokens as
+   * unknown; attempts that it shows as
+   * unfinished may have been finished in its future, so they are forgotten and not destroyed.
+   */
+  async adoptStore(): Promise<void> {
+    for (const id of this.#left) await this.#ledger.drop(id);
+    this.#left = [];
+    await this.changeRecord((record) => ({ ...record, adoption: record.adoption + 1 }));
+    this.#age.adopted();
+    await this.#upkeep.round();
+  }
+
+  /**
+   * Gives up the attempts of a daemon that is gone: their askers will never commit them. Not
+   * while the store is an old copy, in
+   * which an attempt that was finished long since may still look like one.
+   */
   async abandonLeftIntents(): Promise<void> {
-    for (const [id, { state }] of this.#ledger.all()) {
-      if (state === 'intent') await this.#ledger.abandon(id);
-    }
+    await this.#age.settled();
+    if (this.#age.isBehind) return;
+    for (const id of this.#left) await this.#ledger.abandon(id);
+    this.#left = [];
+    this.#upkeep.sweep();
   }
 
   /**

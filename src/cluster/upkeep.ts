@@ -9,12 +9,14 @@ import type { Lease } from './lease.js';
 import type { Member } from './member.js';
 import type { Replicator } from './replicator.js';
 import type { Rising } from './rising.js';
+import type { StoreAge } from './store-age.js';
 
 export interface UpkeepOptions {
   readonly members: () => readonly Member[];
   readonly ledger: KeyLedger;
   readonly replicator: Replicator;
   readonly rising: Rising;
+  readonly age: StoreAge;
   readonly lease: Lease;
   readonly needed: () => number;
   readonly log: Logger;
@@ -59,13 +61,16 @@ export class Upkeep implements AsyncDisposable {
 
   /** Brings every HSM that serves up to date, and forgets what is buried everywhere. */
   async round(): Promise<void> {
-    const { rising, members, log } = this.#options;
+    const { rising, age, members, log } = this.#options;
     for (const member of members()) {
       if (this.#closing.signal.aborted) return;
       if (!member.channel) continue;
-      await rising.catchUp(member).catch((error: unknown) => {
+      try {
+        await rising.catchUp(member);
+        await age.note(member);
+      } catch (error) {
         log.warn({ err: error, hsm: member.id }, 'bringing up to date failed');
-      });
+      }
     }
     await this.#forget();
   }
@@ -105,8 +110,8 @@ export class Upkeep implements AsyncDisposable {
 
   /** Only when all members can confirm that a key is gone. */
   async #forget(): Promise<void> {
-    const { members, ledger, replicator } = this.#options;
-    if (!members().every((member) => member.isReachable)) return;
+    const { members, ledger, replicator, age } = this.#options;
+    if (age.isBehind || !members().every((member) => member.isReachable)) return;
     for (const [id, { state }] of ledger.all()) {
       if (state === 'abandoned' || state === 'tombstone') await replicator.bury(id);
     }

@@ -39,6 +39,7 @@ export const LIMITS = {
   hsms_per_installation_max: 64,
   join_timeout_ms: 60_000,
   repair_interval_ms: 30_000,
+  store_compare_wait_ms: 3_000,
   // cluster
   attempts_max: 6,
   replicate_concurrent_max: 16,

@@ -112,6 +112,7 @@ export class Daemon implements AsyncDisposable {
     this.#cleanup.push(() => kms[Symbol.asyncDispose]());
     const { startTimeoutMs: timeoutMs } = config;
     await this.#cluster.ready({ timeoutMs, settleMs: SETTLE_MS, signal: this.#ending.signal });
+    await this.#cluster.abandonLeftIntents();
     this.#kms = kms;
     if (this.#cluster.members.some(({ channel }) => channel)) await this.#openDoors(kms);
     this.#state = 'READY';
@@ -156,7 +157,6 @@ export class Daemon implements AsyncDisposable {
     this.#cluster = cluster;
     this.#block = block;
     this.#cleanup.push(() => cluster[Symbol.asyncDispose]());
-    await cluster.abandonLeftIntents();
     const { hsms, hsmsGiven } = this.#config;
     if (hsmsGiven && hsms !== cluster.members.length) {
       this.#log.warn({ hsms: cluster.members.length }, 'the cluster exists and keeps its HSMs');
@@ -269,6 +269,11 @@ export class Daemon implements AsyncDisposable {
         await this.#faults().clear();
         return {};
       },
+      StoreAdopt: async () => {
+        await this.#cluster.adoptStore();
+        this.#events.operatorEvent({ action: 'store adopt' });
+        return await this.status();
+      },
       ClusterCheck: ({ repair }) => this.#cluster.check(repair),
       IssueCertificate: (params) => this.#issueCertificate(params),
     };
@@ -311,6 +316,7 @@ export class Daemon implements AsyncDisposable {
         region: record.region,
         account: record.account,
         keyAvailabilityCheck: record.availability > 1,
+        ...(this.#cluster.isStoreBehind && { storeBehind: true }),
         hsms: hsms.slice(0, members.length),
       },
       endpoints: {

@@ -26,6 +26,7 @@ function newRecord(session: Session, fields: HsmFields<'generate'>, proof: Uint8
     owner: session.username,
     sharedWith: [],
     label: fields.label,
+    ...(fields.stamp !== undefined && { stamp: fields.stamp }),
     usage: { encrypt: fields.kind === 'aes-256', decrypt: fields.kind === 'aes-256' },
     proof,
   };
@@ -246,4 +247,31 @@ export function clusterKey(
   const secret = secretOf(machine, fields.keyId);
   if (!secret) throw new KeyspanError('HsmKeyNotFound');
   return { privateKey: openSecret(machine.masking, secret.blob, fields.keyId) };
+}
+
+/**
+ * The newest state of the store that this token knows of: what was noted, or what the record of
+ * a key says. A store that is
+ * older than that is an old copy.
+ */
+export function storeSeen(
+  machine: Machine,
+  _session: Session,
+  fields: HsmFields<'store-seen'>,
+): HsmResults['store-seen'] {
+  const { facts, keyring } = machine.member;
+  const noted = readStoreFact(facts.get('store'));
+  const { note } = fields;
+  if (note && (note.store !== noted?.store || note.stamp > noted.stamp)) {
+    facts.put('store', encodeCbor([note.store, note.stamp]));
+    return note;
+  }
+  const stamp = Math.max(noted?.stamp ?? 0, keyring.newestStamp());
+  return { store: noted?.store ?? null, stamp };
+}
+
+function readStoreFact(body: Uint8Array | undefined): { store: string; stamp: number } | undefined {
+  if (!body) return undefined;
+  const [store, stamp] = decodeCbor(body, 'HsmBadRecord') as [string, number];
+  return { store, stamp };
 }

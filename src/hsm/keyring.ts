@@ -93,6 +93,13 @@ export class Keyring {
     destroyObject(this.#token, entry.handle);
   }
 
+  /** The highest stamp among the records of keys that are here. */
+  newestStamp(): number {
+    let newest = 0;
+    for (const { record } of this.#entries.values()) newest = Math.max(newest, record.stamp ?? 0);
+    return newest;
+  }
+
   /** Ids in their order, from the first after `after`. */
   page(after: string, limit: number): { ids: HsmKeyId[]; more: boolean } {
     this.#sorted ??= [...this.#entries.keys()].sort();

@@ -94,6 +94,7 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   discard: keys.discard,
   inventory: keys.inventory,
   'cluster-key': keys.clusterKey,
+  'store-seen': keys.storeSeen,
   random: data.random,
   encrypt: data.encrypt,
   decrypt: data.decrypt,

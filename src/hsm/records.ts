@@ -20,6 +20,7 @@ import {
   list,
   object,
   oneOf,
+  optional,
   text,
   tuple,
   type Form,
@@ -48,6 +49,8 @@ const keyRecord = object({
   sharedWith: list(name, { max: LIMITS.hsm_users_max }),
   label: text({ min: 0, max: 127 }),
   usage: object({ encrypt: flag, decrypt: flag }),
+  /** how far the store had come when the key was made */
+  stamp: optional(int({ min: 0 })),
   /** what every true copy proves itself with: 16 bytes */
   proof: bytes({ min: 16, max: 16 }),
 });

@@ -46,6 +46,8 @@ export interface StatusDocument {
     readonly account: string;
     /** false: a create is acknowledged by one HSM (the default of one-HSM clusters) */
     readonly keyAvailabilityCheck: boolean;
+    /** the store is an old copy: nothing is repaired or destroyed until `keyspan store adopt` */
+    readonly storeBehind?: boolean;
     readonly hsms: readonly HsmStatus[];
   };
   readonly endpoints: {
@@ -131,6 +133,7 @@ export const ADMIN_ACTIONS = {
   FaultAdd: z.strictObject({ hsm: z.string().min(1).max(64), rule: z.unknown() }),
   FaultList: empty,
   FaultClear: empty,
+  StoreAdopt: empty,
   ClusterCheck: z.strictObject({ repair: z.boolean().default(false) }),
   IssueCertificate: z.strictObject({
     principal: z.string().min(1).max(2048),
@@ -160,6 +163,7 @@ export interface AdminResults {
   FaultAdd: { readonly id: number };
   FaultList: { readonly faults: readonly PlacedFault[] };
   FaultClear: Record<string, never>;
+  StoreAdopt: StatusDocument;
   ClusterCheck: ClusterCheck;
   IssueCertificate: CertificateDocument;
 }

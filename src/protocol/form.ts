@@ -63,8 +63,9 @@ export function object<M extends Record<string, Form<unknown>>>(members: M): For
     let count = 0;
     for (const [name, form] of forms) {
       const member = given[name];
-      if (member !== undefined) count += 1;
-      read[name] = member === undefined ? absent(name, form) : inside(name, form, member);
+      if (member !== undefined || Object.hasOwn(given, name)) count += 1;
+      const known = member === undefined ? absent(name, form) : inside(name, form, member);
+      if (known !== undefined) read[name] = known;
     }
     if (count !== Object.keys(given).length) throw new FormError('has a member of unknown name');
     return read as ObjectOf<M>;

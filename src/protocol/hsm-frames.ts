@@ -68,6 +68,7 @@ const page = {
   after: text({ min: 0, max: 32 }),
   limit: int({ min: 1, max: LIMITS.hsm_inventory_page_max }),
 };
+const storeSeen = object({ store: text({ max: 128 }), stamp: int({ min: 0 }) });
 const randomLength = int({ min: 1, max: LIMITS.hsm_random_max_bytes });
 
 export const hello = object({
@@ -185,7 +186,13 @@ export const HSM_OPERATIONS = {
   ),
   // keys
   generate: operation(
-    object({ keyId, kind: oneOf('aes-256', 'cluster-key'), label: text({ min: 0, max: 127 }) }),
+    object({
+      keyId,
+      kind: oneOf('aes-256', 'cluster-key'),
+      label: text({ min: 0, max: 127 }),
+      /** how far the store had come: the key's record says it for ever */
+      stamp: optional(int({ min: 0 })),
+    }),
     SYNC,
   ),
   insert: operation(object({ masked }), SYNC, change),
@@ -195,6 +202,8 @@ export const HSM_OPERATIONS = {
   discard: operation(object({ keyId }), AU, change),
   inventory: operation(object(page), AU),
   'cluster-key': operation(object({ keyId }), AU),
+  /** the newest store that this token saw; with `note`, from now on at least that one */
+  'store-seen': operation(object({ note: optional(storeSeen) }), AU),
   // work with keys
   random: operation(object({ length: randomLength }), CU),
   encrypt: operation(object({ keyId, aad, data }), CU),
@@ -276,6 +285,7 @@ export interface HsmResults {
   destroy: Record<string, never>;
   discard: Record<string, never>;
   inventory: { readonly items: readonly InventoryItem[]; readonly more: boolean };
+  'store-seen': { readonly store: string | null; readonly stamp: number };
   'cluster-key': { readonly privateKey: Uint8Array };
   random: { readonly data: Uint8Array };
   encrypt: SealedData;

@@ -53,6 +53,7 @@ const key = (changes: Partial<KeyRecord> = {}): KeyRecord => ({
 /** What each role may ask for: the whole of it, written down a second time. */
 const TABLE: Record<HsmOperation, [HsmPhase | 'any', readonly HsmRole[] | 'anyone', boolean]> = {
   info: ['any', 'anyone', false],
+  'store-seen': ['member', ['appliance-user'], false],
   'fault-add': ['any', 'anyone', false],
   'fault-list': ['any', 'anyone', false],
   'fault-clear': ['any', 'anyone', false],
