@@ -85,6 +85,7 @@ describe('compare', () => {
     }));
     expect(compare(ledger, inventory)).toEqual({
       missing: [missing],
+      damaged: [],
       discard: [gone],
       unknown: [unknown],
       conflicting: [],

@@ -23,7 +23,7 @@ const RIGHT: Record<HsmOperation, Record<string, unknown>> = {
   info: {},
   'fault-add': { rule: fault },
   'fault-list': {},
-  'store-seen': { note: { store: 'id', stamp: 1 } },
+  'store-seen': {},
   'fault-clear': {},
   identity: {},
   found: { maskingKeyId, certificates, root: 'pem', appUser: user, admin: user },
