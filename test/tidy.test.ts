@@ -69,7 +69,8 @@ const PROGRAMS: Readonly<Record<string, string>> = {
   'src/hsm/installer.ts': 'test/hsm/frame-protocol.test.ts',
   'src/hsm/install-worker.ts': 'test/hsm/frame-protocol.test.ts',
   'src/hsm/heartbeat-worker.ts': 'test/hsm/process.test.ts',
-  'src/daemon/': 'test/scripts/readme.test.ts',
+  'src/daemon/': 'test/daemon/daemon.test.ts',
+  'src/front/': 'test/front/websocket.test.ts',
 };
 
 const REMINDERS = /\b(?:FIXME|XXX|TODO)\b/;
