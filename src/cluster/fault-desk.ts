@@ -3,10 +3,30 @@ import { KeyspanError } from '../core/errors.js';
 import { FaultRules, type FaultRule } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import type { PlacedFault } from '../protocol/admin.js';
+import { HSM_OPERATIONS } from '../protocol/hsm-frames.js';
 import type { Member } from './member.js';
 
 /** Where a fault waits: an HSM's id, `next` for the next HSM process that starts, or `daemon`. */
 export type FaultPlace = string;
+
+/** The steps of the daemon's own work at which a fault can strike: just after each was made. */
+export const STEPS = [
+  // a key is made; what is abandoned or destroyed goes from the HSMs
+  'create.intended',
+  'create.made',
+  'create.spread',
+  'bury.discarded',
+  // an HSM comes into service
+  'rise.entered',
+  'catch-up.examined',
+  'catch-up.copied',
+  // an HSM joins or leaves
+  'leave.proved',
+  'member.committed',
+  'member.adopted',
+  'member.erased',
+] as const;
+export type StepName = (typeof STEPS)[number];
 
 /**
  * Faults on demand, for tests of Keyspan and of those who build on it. It exists only in a
@@ -23,21 +43,26 @@ export class FaultDesk {
   }
 
   /**
-   * @throws KeyspanError KeyspanUsage when there is no such HSM, KeyspanConnection when it does
-   * not answer
+   * @throws KeyspanError KeyspanUsage when there is no such HSM or operation,
+   * LimitExceededException, KeyspanConnection when the HSM does not answer
    */
   async add(place: FaultPlace, rule: FaultRule): Promise<number> {
-    if (place === 'daemon') return this.#own.add(rule);
-    if (place !== 'next') return await this.#addTo(place, rule);
-    if (this.#next.length >= LIMITS.faults_max) throw new KeyspanError('LimitExceededException');
-    return this.#next.push(rule);
+    const known = place === 'daemon' ? STEPS : Object.keys(HSM_OPERATIONS);
+    if (rule.operation !== '*' && !(known as readonly string[]).includes(rule.operation)) {
+      const sentence = `${rule.operation} is none of: *, ${known.join(', ')}`;
+      throw new KeyspanError('KeyspanUsage', sentence);
+    }
+    if (place !== 'next' && place !== 'daemon') return await this.#addTo(place, rule);
+    const waiting = place === 'next' ? this.#next.length : this.#own.list().length;
+    if (waiting >= LIMITS.faults_max) throw new KeyspanError('LimitExceededException');
+    return place === 'next' ? this.#next.push(rule) : this.#own.add(rule);
   }
 
   async #addTo(id: string, rule: FaultRule): Promise<number> {
     const member = this.#members().find((one) => one.id === id);
     const channel = member?.channel;
     if (!channel) throw new KeyspanError('KeyspanUsage', `there is no HSM ${id} that serves`);
-    const deadline = deadlineIn(LIMITS.status_timeout_ms);
+    const deadline = deadlineIn(LIMITS.request_timeout_ms);
     return (await channel.request({ operation: 'fault-add', fields: { rule }, deadline })).id;
   }
 
@@ -68,7 +93,7 @@ export class FaultDesk {
   }
 
   /** A step of the daemon's own work was made. */
-  async step(name: string): Promise<void> {
+  async step(name: StepName): Promise<void> {
     const action = this.#own.take(name, 'after') ?? this.#own.take(name, 'before');
     if (action?.do === 'delay') await pause(action.ms);
     if (action?.do === 'error') throw new KeyspanError('KeyspanRefused', `a fault: ${action.ckr}`);
@@ -77,9 +102,10 @@ export class FaultDesk {
   }
 }
 
+/** Of an HSM that does not answer nothing is known, and it may be dying of its fault. */
 async function listOf({ id, channel }: Member): Promise<PlacedFault[]> {
-  if (!channel) return [];
   const deadline = deadlineIn(LIMITS.status_timeout_ms);
-  const { faults } = await channel.request({ operation: 'fault-list', fields: {}, deadline });
+  const answer = channel?.request({ operation: 'fault-list', fields: {}, deadline });
+  const { faults } = (await answer?.catch(() => undefined)) ?? { faults: [] };
   return faults.map((fault) => ({ ...fault, hsm: id }));
 }

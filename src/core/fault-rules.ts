@@ -24,6 +24,7 @@ interface Armed {
   readonly id: number;
   readonly rule: FaultRule;
   seen: number;
+  struck: number;
 }
 
 export interface ListedFault extends FaultRule {
@@ -40,7 +41,7 @@ export class FaultRules {
   add(rule: FaultRule): number {
     const id = this.#nextId;
     this.#nextId += 1;
-    this.#armed.push({ id, rule, seen: 0 });
+    this.#armed.push({ id, rule, seen: 0, struck: 0 });
     return id;
   }
 
@@ -62,9 +63,10 @@ export class FaultRules {
       if (armed.seen >= rule.nth) strikes ??= armed;
     }
     if (!strikes) return undefined;
-    const { rule, seen } = strikes;
-    if (seen >= rule.nth + rule.times - 1)
-      this.#armed = this.#armed.filter((one) => one !== strikes);
+    // one that another rule was before still strikes as often as it should
+    strikes.struck += 1;
+    const { rule, struck } = strikes;
+    if (struck >= rule.times) this.#armed = this.#armed.filter((one) => one !== strikes);
     return rule.action;
   }
 }

@@ -1,9 +1,17 @@
 import type { FaultRule } from '../core/fault-rules.js';
+import { CKR } from '../core/pkcs11.js';
 import { LIMITS } from '../core/limits.js';
 import { FormError, int, object, oneOf, text, type Form } from './form.js';
 
 const delay = object({ do: oneOf('delay'), ms: int({ min: 1, max: LIMITS.fault_delay_max_ms }) });
-const error = object({ do: oneOf('error'), ckr: text({ max: 64, pattern: /^CKR_[A-Z0-9_]+$/ }) });
+const name = text({ max: 64 });
+/** One that PKCS#11 has: a name of nothing would be found out only when the fault strikes. */
+const ckr: Form<string> = (value) => {
+  const known = name(value);
+  if (/^CKR_/.test(known) && Object.hasOwn(CKR, known.slice(4))) return known;
+  throw new FormError('is no return value of PKCS#11');
+};
+const error = object({ do: oneOf('error'), ckr });
 const drop = object({ do: oneOf('drop') });
 const crash = object({ do: oneOf('crash') });
 
