@@ -11,12 +11,43 @@ export interface Examined {
   readonly differences: Differences | undefined;
 }
 
+/** The ledger, and what each HSM showed just before. */
+export interface Look {
+  readonly ledger: ReadonlyMap<HsmKeyId, LedgerEntry>;
+  readonly examined: readonly Examined[];
+}
+
+/**
+ * What two looks have in common: keys on their way between HSMs while one looked are elsewhere
+ * in the other. Pure.
+ */
+export function lasting(before: Look, now: Look): Look {
+  const stays = ([key, { state }]: readonly [HsmKeyId, LedgerEntry]): boolean =>
+    state === 'live' || before.ledger.get(key)?.state === state;
+  const examined = now.examined.map((one) => {
+    const earlier = before.examined.find(({ id }) => id === one.id)?.differences;
+    if (!one.differences || !earlier) return one;
+    const both = (kind: keyof Differences): HsmKeyId[] => {
+      const had = new Set(earlier[kind]);
+      return one.differences?.[kind].filter((key) => had.has(key)) ?? [];
+    };
+    const differences = {
+      missing: both('missing'),
+      damaged: both('damaged'),
+      discard: both('discard'),
+      unknown: both('unknown'),
+      conflicting: both('conflicting'),
+    };
+    // a key that is missing in one look alone is on its way
+    const lacked = new Set(earlier.missing);
+    const onTheirWay = one.differences.missing.filter((key) => !lacked.has(key));
+    return { ...one, held: new Set([...(one.held ?? []), ...onTheirWay]), differences };
+  });
+  return { ledger: new Map([...now.ledger].filter(stays)), examined };
+}
+
 /** Says what is where. Pure. */
-export function summarize(
-  ledger: Iterable<readonly [HsmKeyId, LedgerEntry]>,
-  examined: readonly Examined[],
-  needed: number,
-): ClusterCheck {
+export function summarize({ ledger, examined }: Look, needed: number): ClusterCheck {
   const counts = { live: 0, intents: 0, buried: 0, scarce: 0, lost: 0 };
   for (const [key, { state }] of ledger) {
     if (state === 'intent') counts.intents += 1;

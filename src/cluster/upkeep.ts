@@ -3,7 +3,7 @@ import type { HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { ClusterCheck } from '../protocol/admin.js';
-import { summarize, type Examined } from './check.js';
+import { lasting, summarize, type Examined, type Look } from './check.js';
 import type { KeyLedger } from './key-ledger.js';
 import type { Lease } from './lease.js';
 import type { Member } from './member.js';
@@ -120,9 +120,20 @@ export class Upkeep implements AsyncDisposable {
   /** What is where. @param repair bring every HSM up to date before looking */
   async check(repair: boolean): Promise<ClusterCheck> {
     if (repair) await this.round();
-    const { members, ledger, needed } = this.#options;
+    const { members, needed } = this.#options;
+    const first = await this.#look();
+    const atOnce = summarize(first, Math.min(needed(), members().length));
+    if (atOnce.clean) return atOnce;
+    // copies that are on their way, or going, are not where they belong for a moment
+    await pause(LIMITS.repair_pause_ms, this.#closing.signal);
+    const both = lasting(first, await this.#look());
+    return summarize(both, Math.min(needed(), members().length));
+  }
+
+  async #look(): Promise<Look> {
+    const { members, ledger } = this.#options;
     const examined = await Promise.all(members().map((member) => this.#examine(member)));
-    return summarize(ledger.all(), examined, Math.min(needed(), members().length));
+    return { examined, ledger: new Map(ledger.all()) };
   }
 
   async #examine(member: Member): Promise<Examined> {
