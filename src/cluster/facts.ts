@@ -61,18 +61,21 @@ export class ClusterFacts {
   async changeMembership(change: {
     readonly join?: { readonly record: HsmRecord; readonly secret: CommitPart };
     readonly leave?: HsmId;
+    /** one HSM is left: keys can be on no more than that */
+    readonly alone?: boolean;
   }): Promise<ClusterRecord> {
     const key = KEYSPACE.cluster(this.#id);
     for (let attempt = 0; attempt < LIMITS.commit_attempts_max; attempt += 1) {
       const entry = await this.#store.get(key);
       if (!entry) throw new KeyspanError('StoreCorrupt', `${key} is missing`);
       const before = decodeCluster(entry.value);
-      const { join, leave } = change;
+      const { join, leave, alone } = change;
       const subnets = {
         ...before.subnets,
         ...(join && { [join.record.az]: join.record.subnetId }),
       };
-      const record = { ...before, subnets, epoch: before.epoch + 1 };
+      const availability = alone ? 1 : before.availability;
+      const record = { ...before, subnets, availability, epoch: before.epoch + 1 };
       const cluster: CommitPart = {
         compares: [{ key, modRevision: entry.modRevision }],
         writes: [{ op: 'put', key, value: encodeCluster(record) }],

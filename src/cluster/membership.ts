@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
-import { newEniId, newHsmId, type ClusterId, type HsmId } from '../core/ids.js';
+import { newEniId, newHsmId, type ClusterId, type HsmId, type HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
@@ -17,6 +17,7 @@ import type { Eni } from './network.js';
 import type { Replicator, Step } from './replicator.js';
 import type { Rising } from './rising.js';
 import type { Secrets } from './secrets.js';
+import type { StoreAge } from './store-age.js';
 
 export interface MembershipOptions {
   readonly id: ClusterId;
@@ -26,6 +27,7 @@ export interface MembershipOptions {
   readonly ledger: KeyLedger;
   readonly replicator: Replicator;
   readonly rising: Rising;
+  readonly age: StoreAge;
   readonly members: () => readonly Member[];
   readonly record: () => ClusterRecord;
   /** an ENI that no HSM has */
@@ -36,6 +38,9 @@ export interface MembershipOptions {
   /** only with faults: a step of the work was made */
   readonly step?: Step | undefined;
 }
+
+/** how many HSMs must hold a new key where there are enough of them */
+const AVAILABILITY = 2;
 
 /**
  * Changes of membership, one at a time. Each is one commit that raises the epoch; what an HSM
@@ -58,11 +63,15 @@ export class Membership {
         const sentence = `A cluster has at most ${LIMITS.hsms_per_cluster_max} HSMs.`;
         throw new KeyspanError('KeyspanRefused', sentence);
       }
+      const zone = az ?? emptiestAz(record(), members());
+      if (!isAzOf(record().region, zone)) {
+        const sentence = `${zone} is no availability zone of ${record().region}`;
+        throw new KeyspanError('KeyspanUsage', sentence);
+      }
       this.#giver();
       const eni = await freeEni(
         members().map(({ record: { eniIp: ip, eniPort: port } }) => ({ ip, port })),
       );
-      const zone = az ?? emptiestAz(record(), members());
       const joiner = newHsm({ az: zone, subnetId: record().subnets[zone], eni, eniId: newEniId() });
       await this.#change({ join: joiner });
       return await this.#served(joiner.id);
@@ -73,8 +82,7 @@ export class Membership {
   remove(id: HsmId): Promise<void> {
     return this.#turns.run(async () => {
       const member = this.#find(id);
-      await this.#proveWithout(member);
-      await this.#change({ leave: member });
+      await this.#leave(member, () => this.#change({ leave: member }));
     });
   }
 
@@ -82,8 +90,9 @@ export class Membership {
   replace(id: HsmId): Promise<Member> {
     return this.#turns.run(async () => {
       const member = this.#find(id);
-      await this.#proveWithout(member);
-      return await this.#successor(member);
+      const joiner = successorOf(member);
+      await this.#leave(member, () => this.#change({ join: joiner, leave: member }));
+      return await this.#served(joiner.id);
     });
   }
 
@@ -95,7 +104,9 @@ export class Membership {
     return this.#turns.run(async () => {
       const member = this.#find(id);
       this.#giver(member);
-      return await this.#successor(member);
+      const joiner = successorOf(member);
+      await this.#change({ join: joiner, leave: member });
+      return await this.#served(joiner.id);
     });
   }
 
@@ -105,13 +116,6 @@ export class Membership {
    */
   async finishRemovals(): Promise<void> {
     for (const id of await this.#options.facts.removed()) await this.#erase(id);
-  }
-
-  async #successor(member: Member): Promise<Member> {
-    const { az, subnetId, eniIp: ip, eniPort: port, eniId } = member.record;
-    const joiner = newHsm({ az, subnetId, eni: { ip, port }, eniId });
-    await this.#change({ join: joiner, leave: member });
-    return await this.#served(joiner.id);
   }
 
   #find(id: HsmId): Member {
@@ -129,42 +133,51 @@ export class Membership {
 
   /**
    * From here on no create counts this HSM; what it alone holds is copied, and then everything
-   * is looked at.
+   * is looked at. If it does not come to the change, the HSM is a member like any other again.
    */
-  async #proveWithout(member: Member): Promise<void> {
-    const { replicator, members } = this.#options;
+  async #leave(member: Member, change: () => Promise<void>): Promise<void> {
+    const { replicator, rising, members, step } = this.#options;
     this.#giver(member);
     member.isLeaving = true;
     try {
       await replicator.settled(deadlineIn(2 * LIMITS.request_timeout_ms));
-      const others = members().filter((one) => one !== member && one.channel);
-      await this.#proveAllHeld(others);
-      await this.#options.step?.('leave.proved');
+      await this.#proveAllHeld(members().filter((one) => one !== member));
+      await step?.('leave.proved');
+      await change();
     } catch (error) {
       member.isLeaving = false;
+      // it missed what was made meanwhile
+      if (member.channel && members().includes(member)) await rising.catchUp(member);
       throw error;
     }
   }
 
-  async #proveAllHeld(others: readonly Member[]): Promise<void> {
+  /** Keys that are made from now on are not looked at: this HSM is none of those that count. */
+  async #proveAllHeld(staying: readonly Member[]): Promise<void> {
     const { rising, ledger, record } = this.#options;
-    const needed = Math.min(record().availability, others.length);
-    const holdings = await Promise.all(others.map((other) => rising.catchUp(other)));
-    let short = 0;
-    for (const [key, { state }] of ledger.all()) {
-      if (state !== 'live') continue;
-      const holders = holdings.filter((held) => held.has(key)).length;
-      if (holders < needed || holders === 0) short += 1;
-    }
-    if (short === 0 && others.length > 0) return;
+    await ledger.current();
+    const isLive = (key: HsmKeyId): boolean => ledger.get(key)?.state === 'live';
+    const keys = [...ledger.all()].flatMap(([key]) => (isLive(key) ? key : []));
+    const serving = staying.filter(({ channel }) => channel);
+    const holdings = await Promise.all(serving.map((other) => rising.catchUp(other)));
+    // an HSM that is away may lack what was made since, so it is no reason to ask for less
+    const needed = Math.min(record().availability, staying.length);
+    const isShort = (key: HsmKeyId): boolean =>
+      holdings.filter((held) => held.has(key)).length < needed;
+    const short = keys.filter((key) => isShort(key) && isLive(key)).length;
+    if (short === 0) return;
     const sentence = `The other HSMs do not hold ${short} live keys as often as they must.`;
     throw new KeyspanError('KeyspanRefused', sentence);
   }
 
   async #change(change: { join?: HsmRecord; leave?: Member }): Promise<void> {
-    const { facts, secrets, id, adopt } = this.#options;
+    const { facts, secrets, id, adopt, age, members } = this.#options;
     const { join: joiner, leave } = change;
+    if (age.isBehind) {
+      throw new KeyspanError('KeyspanRefused', 'The store is an old copy: keyspan store adopt');
+    }
     const record = await facts.changeMembership({
+      alone: members().length === 2 && joiner === undefined,
       ...(joiner && { join: { record: joiner, secret: secrets.newPins(id, joiner.id) } }),
       ...(leave && { leave: leave.id }),
     });
@@ -183,6 +196,7 @@ export class Membership {
     const directory = join(this.#options.home.hsms, id);
     await endLeftover(directory);
     await rm(directory, { recursive: true, force: true });
+    await rm(join(this.#options.home.runtime, `${id}.sock`), { force: true });
     await this.#options.step?.('member.erased');
     await this.#options.facts.forgetRemoved(id);
   }
@@ -201,7 +215,17 @@ export class Membership {
       }
       await pause(10);
     }
+    await this.#raiseAvailability();
     return member;
+  }
+
+  /** The key-availability rule is off in a cluster of one HSM only. */
+  async #raiseAvailability(): Promise<void> {
+    const { facts, record, adopt, members } = this.#options;
+    const serving = members().filter(({ channel }) => channel);
+    if (record().availability === AVAILABILITY || serving.length < AVAILABILITY) return;
+    const raise = (now: ClusterRecord): ClusterRecord => ({ ...now, availability: AVAILABILITY });
+    adopt({ record: await facts.changeCluster(raise) });
   }
 }
 
@@ -223,6 +247,16 @@ const newHsm = ({ az, subnetId, eni, eniId }: Place): HsmRecord => ({
   joined: false,
   intent: 'run',
 });
+
+/** A new HSM in the place of one that leaves. */
+function successorOf({
+  record: { az, subnetId, eniIp: ip, eniPort: port, eniId },
+}: Member): HsmRecord {
+  return newHsm({ az, subnetId, eni: { ip, port }, eniId });
+}
+
+const isAzOf = (region: string, az: string): boolean =>
+  az.startsWith(region) && /^[a-f]$/.test(az.slice(region.length));
 
 function emptiestAz(record: ClusterRecord, members: readonly Member[]): string {
   const count = (az: string): number => members.filter((one) => one.record.az === az).length;

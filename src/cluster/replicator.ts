@@ -9,6 +9,7 @@ import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
 import type { PreparedKey } from '../core/vault.js';
 import type { HsmResults } from '../protocol/hsm-frames.js';
+import type { StepName } from './fault-desk.js';
 import type { Intent, KeyLedger } from './key-ledger.js';
 import type { Member } from './member.js';
 
@@ -16,7 +17,7 @@ import type { Member } from './member.js';
 export type Generate = (id: HsmKeyId) => Promise<HsmResults['generate']>;
 
 /** Lets a fault strike between two steps of the daemon's work. */
-export type Step = (name: string) => Promise<void>;
+export type Step = (name: StepName) => Promise<void>;
 
 export interface ReplicatorOptions {
   readonly ledger: KeyLedger;
@@ -53,6 +54,7 @@ export class Replicator {
   readonly #flights = new Map<HsmKeyId, Flight>();
   /** HSMs that may not have a key yet, or failed to take it */
   readonly #lacking = new Map<HsmKeyId, Set<HsmId>>();
+  readonly #givingUp = new Set<HsmKeyId>();
   readonly #queue = new TaskQueue({
     concurrent: LIMITS.replicate_concurrent_max,
     waiting: LIMITS.create_concurrent_max,
@@ -159,9 +161,10 @@ export class Replicator {
       end = resolve;
     });
     const targets = new Set(reachable.map((member) => member.id));
+    const leaving = this.#options.members().filter((member) => member.isLeaving);
     const flight: Flight = { id, targets, copies: [], ended, end };
     this.#flights.set(id, flight);
-    this.#lacking.set(id, new Set(flight.targets));
+    this.#lacking.set(id, new Set([...flight.targets, ...leaving.map((member) => member.id)]));
     return flight;
   }
 
@@ -241,17 +244,23 @@ export class Replicator {
   }
 
   async #giveUp({ id, copies }: Flight): Promise<void> {
-    if (!(await this.#options.ledger.abandon(id))) return;
-    // a copy that arrived after its burial would be one that nothing explains
-    await Promise.allSettled(copies);
+    this.#givingUp.add(id);
+    try {
+      if (!(await this.#options.ledger.abandon(id))) return;
+      // a copy that arrived after its burial would be one that nothing explains
+      await Promise.allSettled(copies);
+    } finally {
+      this.#givingUp.delete(id);
+    }
     await this.bury(id);
   }
 
   /**
    * Destroys the copies of an abandoned or buried key; the entry goes when every member
-   * confirmed.
+   * confirmed. One whose copies are still on their way is left to who gives it up.
    */
   async bury(id: HsmKeyId): Promise<void> {
+    if (this.#givingUp.has(id)) return;
     const members = this.#options.members();
     const deadline = deadlineIn(LIMITS.request_timeout_ms);
     const confirmed = await Promise.allSettled(

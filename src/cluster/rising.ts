@@ -4,6 +4,7 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
+import { TaskQueue } from '../core/queue.js';
 import type { Channel } from '../hsm/channel.js';
 import type { HsmFields, HsmOperation, HsmResults, InventoryItem } from '../protocol/hsm-frames.js';
 import type { ClusterRecord } from './cluster.js';
@@ -54,6 +55,8 @@ export interface RisingOptions {
  */
 export class Rising {
   readonly #options: RisingOptions;
+  /** two repairs of one HSM at once would take from each other what they put there */
+  readonly #turns = new WeakMap<Member, TaskQueue>();
 
   constructor(options: RisingOptions) {
     this.#options = options;
@@ -195,7 +198,16 @@ export class Rising {
    * is reachable new keys are sent to
    * it; so once the creates that began before have ended, one comparison finds all that is missing.
    */
-  async catchUp(member: Member): Promise<ReadonlySet<HsmKeyId>> {
+  catchUp(member: Member): Promise<ReadonlySet<HsmKeyId>> {
+    let turns = this.#turns.get(member);
+    if (!turns) {
+      turns = new TaskQueue({ concurrent: 1, waiting: 64, refusal: 'HsmBusy' });
+      this.#turns.set(member, turns);
+    }
+    return turns.run(() => this.#bringUpToDate(member));
+  }
+
+  async #bringUpToDate(member: Member): Promise<ReadonlySet<HsmKeyId>> {
     const { replicator, age } = this.#options;
     await replicator.settledFor(member.id, deadlineIn(2 * STEP_MS));
     const lacked = replicator.lackedBy(member.id);

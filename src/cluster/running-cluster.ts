@@ -13,7 +13,7 @@ import { endLeftover } from '../hsm/process.js';
 import { Supervisor } from '../hsm/supervisor.js';
 import type { ClusterCheck, HsmState, HsmStatus } from '../protocol/admin.js';
 import type { Store } from '../store/store.js';
-import { FaultDesk } from './fault-desk.js';
+import { FaultDesk, type StepName } from './fault-desk.js';
 import type { ClusterRecord, HsmRecord } from './cluster.js';
 import { ClusterFacts } from './facts.js';
 import { ClusterSession } from './cluster-session.js';
@@ -90,7 +90,7 @@ export class RunningCluster implements AsyncDisposable {
     const report = (member: Member, reason: string): void => this.#upkeep.report(member, reason);
     const faults = options.faults ? new FaultDesk(members) : undefined;
     this.faults = faults;
-    const step = faults && ((name: string): Promise<void> => faults.step(name));
+    const step = faults && ((name: StepName): Promise<void> => faults.step(name));
     const { id } = this;
     const { facts: store, ledger } = parts;
     const { home, secrets, log, repaired, freeEni } = options;
@@ -108,7 +108,7 @@ export class RunningCluster implements AsyncDisposable {
     this.#rising = rising;
     this.#upkeep = new Upkeep({ ...common, replicator, rising, age, lease, needed });
     const adopt: MembershipOptions['adopt'] = (change) => this.#changeMembers(change);
-    this.membership = new Membership({ ...common, home, replicator, rising, freeEni, adopt });
+    this.membership = new Membership({ ...common, home, replicator, rising, age, freeEni, adopt });
     const session = this.#openSession(USERS.kms, parts.kms);
     this.vault = new ClusterVault({
       id,
