@@ -12,6 +12,7 @@ import { place } from './placement.js';
 interface Seat extends Line {
   readonly id: HsmId;
   readonly member: Member;
+  readonly isActive: boolean;
   readonly inflight: number;
 }
 
@@ -96,6 +97,9 @@ export class ClusterSession {
       ...line,
       id: member.id,
       member,
+      get isActive() {
+        return member.channel === line.channel;
+      },
       get inflight() {
         return line.channel.inflight;
       },
@@ -105,7 +109,7 @@ export class ClusterSession {
   }
 
   #serving(): readonly Seat[] {
-    return this.#order.filter(({ member, channel }) => member.channel === channel);
+    return this.#order.filter(({ isActive }) => isActive);
   }
 
   /**
@@ -123,7 +127,7 @@ export class ClusterSession {
     let failure: unknown;
     let avoid = key === undefined ? undefined : this.#options.lacking(key);
     for (let attempt = 0; attempt < LIMITS.attempts_max; attempt += 1) {
-      const seat = place(this.#serving(), call.entry, avoid);
+      const seat = place(this.#order, call.entry, avoid);
       if (!seat) break;
       const begin = monotonic();
       call.vaultAskedAt ??= begin;

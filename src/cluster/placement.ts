@@ -3,6 +3,8 @@ import type { HsmId } from '../core/ids.js';
 /** An HSM that could do a piece of work. */
 export interface Candidate {
   readonly id: HsmId;
+  /** it serves */
+  readonly isActive: boolean;
   /** requests that wait for its answer */
   readonly inflight: number;
 }
@@ -19,7 +21,7 @@ export function place<T extends Candidate>(
 ): T | undefined {
   let best: T | undefined;
   for (const candidate of candidates) {
-    if (avoid?.has(candidate.id) === true) continue;
+    if (!candidate.isActive || avoid?.has(candidate.id) === true) continue;
     if (candidate.id === preferred) return candidate;
     if (!best || candidate.inflight < best.inflight) best = candidate;
   }

@@ -54,6 +54,8 @@ export interface ConnectionOptions extends WebSocketDoorOptions {
   readonly subprotocol: Subprotocol;
 }
 
+type Answer = Readonly<Record<string, unknown>>;
+
 const subscribe = z.strictObject({ Events: z.array(z.enum(TOPICS)).min(1).max(8) });
 const THROTTLED =
   'You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.';
@@ -133,10 +135,7 @@ export class Connection {
     if (full) return this.#fail(request.id, new KeyspanError('ThrottlingException', THROTTLED));
     this.#inflight += 1;
     load.inflight += 1;
-    void this.#answer(request).finally(() => {
-      this.#inflight -= 1;
-      load.inflight -= 1;
-    });
+    void this.#answer(request);
   }
 
   async #answer(request: ClientRequest): Promise<void> {
@@ -154,24 +153,28 @@ export class Connection {
       if (Plaintext instanceof Uint8Array) wipe(Plaintext);
     } catch (error) {
       this.#fail(request.id, error, call.requestId);
+    } finally {
+      this.#inflight -= 1;
+      this.#options.load.inflight -= 1;
     }
   }
 
-  async #perform(request: ClientRequest, call: Call): Promise<Readonly<Record<string, unknown>>> {
+  /** Not async, because each promise on the way of a request is paid 30,000 times a second. */
+  #perform(request: ClientRequest, call: Call): Answer | Promise<Answer> {
     const { action, params, token } = request;
     if (action === 'Subscribe') return this.#subscribe(params);
     if (isFaultAction(action)) {
       const { faults, principal } = this.#options;
-      return await performFault(faults, principal, { action, params });
+      return performFault(faults, principal, { action, params });
     }
     const { kms, idempotency, principal, region, subprotocol } = this.#options;
     const encoding = subprotocol === 'keyspan.v1.cbor' ? 'cbor' : 'json';
     const work = (): Promise<Record<string, unknown>> =>
       kms.perform(action, params, encoding, { principal, region }, call, 'websocket');
-    if (token === undefined || !isMutating(action)) return await work();
+    if (token === undefined || !isMutating(action)) return work();
     // all that makes two requests the same: not the id, which a client may choose anew
     const content = canonical([region, action, params]);
-    return await idempotency.run({ principal: principal.arn, token, request: content }, work);
+    return idempotency.run({ principal: principal.arn, token, request: content }, work);
   }
 
   #subscribe(params: unknown): Record<string, unknown> {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'vitest';
 import type { HsmId } from '../../src/core/ids.js';
-import { place } from '../../src/cluster/placement.js';
+import { place, type Candidate } from '../../src/cluster/placement.js';
 
-const hsm = (name: string, inflight = 0): { id: HsmId; inflight: number } => ({
+const hsm = (name: string, inflight = 0, isActive = true): Candidate => ({
   id: name as HsmId,
+  isActive,
   inflight,
 });
 const [a, b, c] = [hsm('a', 5), hsm('b', 2), hsm('c', 9)];
@@ -24,5 +25,11 @@ describe('place', () => {
     expect(place([a, b, c], undefined, set(a, b))).toBe(c);
     expect(place([a, b, c], a.id, set(a, b, c))).toBeUndefined();
     expect(place([], a.id)).toBeUndefined();
+  });
+
+  test('takes none that does not serve, also not the preferred', () => {
+    const resting = hsm('d', 0, false);
+    expect(place([a, resting, b], resting.id)).toBe(b);
+    expect(place([resting], undefined)).toBeUndefined();
   });
 });
