@@ -30,10 +30,15 @@ async function start(options: FixtureOptions = {}): Promise<DaemonFixture> {
   return fixture;
 }
 
-/** A key, what it sealed, and an alias of it. */
+/** A key on every HSM, what it sealed, and an alias of it. */
 async function fill(daemon: DaemonFixture): Promise<Uint8Array> {
   await using client = await daemon.client();
   const { KeyId } = await client.kms.createKey();
+  // two HSMs acknowledge a key; a third may have it a moment later. Beside it is the cluster's
+  await eventually(
+    async () => ((await daemon.hsms()).every(({ keys }) => keys === 2) ? true : undefined),
+    'the key is on every HSM',
+  );
   await client.kms.createAlias({ name: 'alias/kept', targetKeyId: KeyId });
   const request = { KeyId: 'alias/kept', Plaintext: PLAINTEXT };
   return (await client.kms.encrypt(request)).CiphertextBlob;
