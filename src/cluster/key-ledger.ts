@@ -46,8 +46,16 @@ export class KeyLedger implements AsyncDisposable {
     this.#entries = entries;
   }
 
-  static async open(store: Store, cluster: ClusterId): Promise<KeyLedger> {
-    const entries = await Snapshot.open(store, KEYSPACE.ledger(cluster), decode);
+  /** @param changed hears of keys whose entries changed, once the ledger shows it */
+  static async open(
+    store: Store,
+    cluster: ClusterId,
+    changed?: (ids: readonly HsmKeyId[]) => void,
+  ): Promise<KeyLedger> {
+    const prefix = KEYSPACE.ledger(cluster);
+    const onChange = (keys: readonly string[]): void =>
+      changed?.(keys.map((key) => key.slice(prefix.length)).filter(isHsmKeyId));
+    const entries = await Snapshot.open(store, prefix, decode, { onChange });
     return new KeyLedger(store, cluster, entries);
   }
 

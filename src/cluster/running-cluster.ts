@@ -121,13 +121,15 @@ export class RunningCluster implements AsyncDisposable {
 
   static async open(options: RunningClusterOptions, id: ClusterId): Promise<RunningCluster> {
     const facts = new ClusterFacts(options.store, id);
+    let hear = (_ids: readonly HsmKeyId[]): void => undefined;
     const [record, hsms, ledger, kms] = await Promise.all([
       facts.cluster(),
       facts.hsms(),
-      KeyLedger.open(options.store, id),
+      KeyLedger.open(options.store, id, (ids) => hear(ids)),
       options.secrets.passwordOf(id, USERS.kms),
     ]);
     const cluster = new RunningCluster(options, { record, facts, ledger, kms });
+    hear = (ids) => cluster.#upkeep.changed(ids);
     cluster.#members = hsms.map((hsm) => cluster.#adopt(new Member(hsm, record.epoch)));
     await cluster.membership.finishRemovals();
     for (const [key, { state }] of ledger.all()) if (state === 'intent') cluster.#left.push(key);

@@ -1,5 +1,5 @@
 import { pause } from '../core/deadline.js';
-import type { HsmId } from '../core/ids.js';
+import type { HsmId, HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { ClusterCheck } from '../protocol/admin.js';
@@ -94,6 +94,18 @@ export class Upkeep implements AsyncDisposable {
         if (this.#again.delete(member.id)) this.report(member, 'reported again');
       });
     this.#repairs.set(member.id, repair);
+  }
+
+  /** Entries of the ledger changed: a key that was destroyed goes from the tokens at once. */
+  changed(ids: readonly HsmKeyId[]): void {
+    const { ledger, replicator, age, log } = this.#options;
+    if (age.isBehind || this.#closing.signal.aborted) return;
+    for (const id of ids) {
+      if (ledger.get(id)?.state !== 'tombstone') continue;
+      replicator.bury(id).catch((error: unknown) => {
+        log.warn({ err: error, key: id }, 'a destroyed key is not gone from every token yet');
+      });
+    }
   }
 
   /** When an HSM came up, others may get from it what they lack. */
