@@ -1,6 +1,7 @@
-import { Decoder, Encoder } from 'cbor-x';
+import { Encoder } from 'cbor-x';
 import { formatBase64 } from '../core/bytes.js';
 import { FormError, int, object, optional, orElse, text, type FormOf } from './form.js';
+import { decodePlainCbor } from './plain-cbor.js';
 
 const requestNumber = int({ min: 0 });
 const requestName = text({ max: 64 });
@@ -59,7 +60,6 @@ export interface ClientEvent {
 export type ServerMessage = ClientResult | ClientError | ClientEvent;
 
 const cborEncoder = new Encoder({ useRecords: false, tagUint8Array: false });
-const cborDecoder = new Decoder({ useRecords: false, mapsAsObjects: true });
 
 /** In JSON a blob is standard base64, as on the AWS wire. */
 function blobsToBase64(_name: string, value: unknown): unknown {
@@ -88,6 +88,6 @@ export function encodeMessage(subprotocol: Subprotocol, message: object): Uint8A
  * well-formed
  */
 export function decodeMessage(subprotocol: Subprotocol, data: Uint8Array): unknown {
-  if (subprotocol === 'keyspan.v1.cbor') return cborDecoder.decode(data);
+  if (subprotocol === 'keyspan.v1.cbor') return decodePlainCbor(data);
   return JSON.parse(Buffer.from(data.buffer, data.byteOffset, data.length).toString('utf8'));
 }

@@ -1,9 +1,9 @@
-import { Decoder, Encoder } from 'cbor-x';
+import { Encoder } from 'cbor-x';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
+import { decodePlainCbor } from './plain-cbor.js';
 
 const encoder = new Encoder({ useRecords: false, tagUint8Array: false });
-const decoder = new Decoder({ useRecords: false, mapsAsObjects: true });
 
 const PREFIX_BYTES = 4;
 
@@ -25,7 +25,7 @@ export const encodeCbor = (item: unknown): Buffer => Buffer.from(encoder.encode(
 /** @throws KeyspanError with `code` when the bytes are not one CBOR item */
 export function decodeCbor(bytes: Uint8Array, code: 'HsmBadFrame' | 'HsmBadRecord'): unknown {
   try {
-    return decoder.decode(bytes) as unknown;
+    return decodePlainCbor(bytes);
   } catch (cause) {
     throw new KeyspanError(code, 'the bytes are not well-formed CBOR', { cause });
   }
