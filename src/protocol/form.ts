@@ -59,17 +59,26 @@ export function object<M extends Record<string, Form<unknown>>>(members: M): For
   return (value) => {
     if (typeof value !== 'object' || value === null) throw new FormError('is not an object');
     const given = value as Record<string, unknown>;
-    const read: Record<string, unknown> = {};
+    let read = given;
     let count = 0;
     for (const [name, form] of forms) {
       const member = given[name];
       if (member !== undefined || Object.hasOwn(given, name)) count += 1;
       const known = member === undefined ? absent(name, form) : inside(name, form, member);
-      if (known !== undefined) read[name] = known;
+      if (known === member) continue;
+      // most members are what they were: only a changed one costs a copy
+      if (read === given) read = { ...given };
+      read[name] = known;
     }
-    if (count !== Object.keys(given).length) throw new FormError('has a member of unknown name');
+    if (count !== countOf(given)) throw new FormError('has a member of unknown name');
     return read as ObjectOf<M>;
   };
+}
+
+function countOf(given: object): number {
+  let count = 0;
+  for (const name in given) if (Object.hasOwn(given, name)) count += 1;
+  return count;
 }
 
 function absent(name: string, form: Form<unknown>): unknown {
