@@ -14,7 +14,7 @@ import { destroyObject } from '../token/objects.js';
 import { findIdentity, makeIdentity, signAsIdentity } from '../token/signature.js';
 import type { Session } from './authority.js';
 import type { Machine } from './machine.js';
-import { openSecret, sealSecret } from './masking.js';
+import { openSecret, sealSecret, witnessMasking } from './masking.js';
 import { decodeUsers, encodeUsers, type UserRecord } from './records.js';
 import { newUser } from './user-operations.js';
 
@@ -31,6 +31,7 @@ export function identity(machine: Machine): HsmResults['identity'] {
 
 function settle(machine: Machine, root: string, certificates: readonly string[]): void {
   const { facts } = machine.member;
+  facts.put('masking', witnessMasking(machine.masking));
   facts.put('root', Buffer.from(root));
   facts.put('certificates', encodeCbor(certificates));
   facts.put('member', encodeCbor(machine.identity.hsm));

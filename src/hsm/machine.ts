@@ -9,7 +9,7 @@ import type { Token } from '../token/token.js';
 import type { Session } from './authority.js';
 import { DataShelf } from './data-shelf.js';
 import { Keyring } from './keyring.js';
-import type { MaskingContext } from './masking.js';
+import { verifyMasking, type MaskingContext } from './masking.js';
 import { Passwords } from './passwords.js';
 import { decodeUserRecord, encodeUserRecord, type UserRecord } from './records.js';
 
@@ -98,6 +98,8 @@ export class Machine {
     const masking = findMaskingKeys(this.token);
     if (!masking) return false;
     this.become(masking);
+    const witness = this.member.facts.get('masking');
+    if (witness) verifyMasking(this.masking, witness);
     return this.member.facts.get('member') !== undefined;
   }
 

@@ -2,9 +2,12 @@ import { equalConstantTime } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId } from '../core/ids.js';
 import { gcmDecrypt, gcmEncrypt } from '../token/cipher.js';
+import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
 import { cmac } from '../token/mac.js';
 import type { MaskingKeys } from '../token/masking-keys.js';
+import { destroyObject } from '../token/objects.js';
 import type { Token } from '../token/token.js';
+import { generateSessionKey, unwraps, wrapKey } from '../token/wrapping.js';
 import {
   decodeKeyRecord,
   decodeMaskedBody,
@@ -70,4 +73,45 @@ export function openSecret(context: MaskingContext, sealed: Uint8Array, name: st
   const iv = sealed.subarray(0, IV_BYTES);
   const aad = Buffer.from(name, 'utf8');
   return gcmDecrypt(context.token, context.masking.seal, iv, aad, sealed.subarray(IV_BYTES));
+}
+
+const WITNESS = Buffer.from('keyspan masking v1');
+
+/** What these masking keys, and no others, have made: kept to know them by. */
+export function witnessMasking(context: MaskingContext): Buffer {
+  const { token, masking } = context;
+  const key = generateSessionKey(token);
+  try {
+    const wrapped = wrapKey(token, masking.wrap, key);
+    const sealed = sealSecret(context, WITNESS, masking.id);
+    return encodeCbor([wrapped, sealed, cmac(token, masking.auth, WITNESS)]);
+  } finally {
+    destroyObject(token, key);
+  }
+}
+
+/**
+ * A file of a masking key may be damaged and still load as a key. What such an HSM masks nobody can
+ * open, and it opens nothing that others mask: it must not serve.
+ * @param witness what `witnessMasking` made
+ * @throws KeyspanError HsmDeviceError
+ */
+export function verifyMasking(context: MaskingContext, witness: Uint8Array): void {
+  const { token, masking } = context;
+  const parts = decodeCbor(witness, 'HsmBadRecord') as [Uint8Array, Uint8Array, Uint8Array];
+  const [wrapped, sealed, mac] = parts;
+  const right =
+    equalConstantTime(cmac(token, masking.auth, WITNESS), mac) &&
+    unwraps(token, masking.wrap, wrapped) &&
+    seals(context, sealed);
+  if (!right)
+    throw new KeyspanError('HsmDeviceError', 'the masking keys on this token are damaged');
+}
+
+function seals(context: MaskingContext, sealed: Uint8Array): boolean {
+  try {
+    return WITNESS.equals(openSecret(context, sealed, context.masking.id));
+  } catch {
+    return false;
+  }
 }

@@ -6,7 +6,7 @@ import { CKA, CKK, CKM, CKO } from '../core/pkcs11.js';
 import { attempt } from './ckr.js';
 import type { Template } from './cryptoki.js';
 import { AES_KEY_GEN, RSA_KEY_PAIR_GEN, RSA_OAEP_SHA1 } from './mechanism.js';
-import { findObjects, OWN_KEY_PREFIX, readAttributes } from './objects.js';
+import { findObjects, OWN_KEY_PREFIX, readAttributes, readIfWhole } from './objects.js';
 import { allowedMechanisms, ofAes256 } from './template.js';
 import type { Handle, Token } from './token.js';
 
@@ -195,7 +195,7 @@ function maskTemplate(role: Role, id: MaskingKeyId): Template {
     { type: CKA.TRUSTED, value: role === 'wrap' },
     { type: CKA.ALLOWED_MECHANISMS, value: MECHANISMS[role] },
     { type: CKA.LABEL, value: `mask-${role}` },
-    { type: CKA.ID, value: Buffer.from(`${OWN_KEY_PREFIX}mask-${role}:${id}`) },
+    { type: CKA.ID, value: Buffer.from(nameOf(role, id)) },
     ...uses,
   ];
 }
@@ -245,25 +245,35 @@ function destroyPartialSets(token: Token): void {
   }
 }
 
+/**
+ * Searched by what stands in clear: a search by a private attribute fails as a whole when one
+ * object of the token is damaged. Users' keys are all to be wrapped by trusted keys alone.
+ */
 function foundSets(token: Token): Map<MaskingKeyId, Partial<Trio>> {
   const sets = new Map<MaskingKeyId, Partial<Trio>>();
-  for (const role of ROLES) {
-    const prefix = `${OWN_KEY_PREFIX}mask-${role}:`;
-    const template = [
-      { type: CKA.CLASS, value: CKO.SECRET_KEY },
-      { type: CKA.TOKEN, value: true },
-      { type: CKA.LABEL, value: `mask-${role}` },
-    ];
-    for (const handle of findObjects(token, template)) {
-      const id = readAttributes(token, handle, [CKA.ID])[0]?.toString('latin1') ?? '';
-      // a user's key may carry the same label, but never this id
-      if (!id.startsWith(prefix)) continue;
-      const maskingKeyId = id.slice(prefix.length);
-      if (!isMaskingKeyId(maskingKeyId)) continue;
-      sets.set(maskingKeyId, { ...sets.get(maskingKeyId), [role]: handle });
-    }
+  const template = [
+    { type: CKA.CLASS, value: CKO.SECRET_KEY },
+    { type: CKA.TOKEN, value: true },
+    { type: CKA.WRAP_WITH_TRUSTED, value: false },
+  ];
+  for (const handle of findObjects(token, template)) {
+    const [id] = readIfWhole(token, handle, [CKA.ID]) ?? [];
+    // a user's key may carry the same label, but never this id
+    const named = parseMaskName(id?.toString('latin1') ?? '');
+    if (named) sets.set(named.id, { ...sets.get(named.id), [named.role]: handle });
   }
   return sets;
+}
+
+const nameOf = (role: Role, id: string): string => `${OWN_KEY_PREFIX}mask-${role}:${id}`;
+
+function parseMaskName(name: string): { role: Role; id: MaskingKeyId } | undefined {
+  for (const role of ROLES) {
+    const prefix = nameOf(role, '');
+    const id = name.slice(prefix.length);
+    if (name.startsWith(prefix) && isMaskingKeyId(id)) return { role, id };
+  }
+  return undefined;
 }
 
 /** The pair of `maskTemplate`: what was made is what is used. */

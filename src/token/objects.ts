@@ -1,5 +1,5 @@
 import { asBuffer } from '../core/bytes.js';
-import { KeyspanError } from '../core/errors.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { CKA, CKO } from '../core/pkcs11.js';
 import { attempt } from './ckr.js';
@@ -64,8 +64,26 @@ export function readAttributes(token: Token, handle: Handle, types: readonly num
 }
 
 /**
+ * As `readAttributes`; undefined where the token cannot give them: one damaged file must not keep
+ * the others from being read.
+ */
+export function readIfWhole(
+  token: Token,
+  handle: Handle,
+  types: readonly number[],
+): Buffer[] | undefined {
+  try {
+    return readAttributes(token, handle, types);
+  } catch (error) {
+    if (isKeyspanError(error, 'HsmDeviceError')) return undefined;
+    throw error;
+  }
+}
+
+/**
  * All secret and private keys of users on the token: not the HSM's own, not session objects. Every
- * key on a token is sensitive, so one search finds both classes. About 75 µs for each.
+ * key on a token is sensitive, so one search finds both classes. About 75 µs for each. One that
+ * cannot be read has no record and no label.
  */
 export function listKeys(token: Token): ListedKey[] {
   const own = Buffer.from(OWN_KEY_PREFIX);
@@ -75,8 +93,9 @@ export function listKeys(token: Token): ListedKey[] {
   ];
   const listed: ListedKey[] = [];
   for (const handle of findObjects(token, template)) {
-    const [recordBytes, label] = readAttributes(token, handle, [CKA.ID, CKA.LABEL]);
-    if (!recordBytes || !label || recordBytes.subarray(0, own.length).equals(own)) continue;
+    const read = readIfWhole(token, handle, [CKA.ID, CKA.LABEL]);
+    const [recordBytes = Buffer.alloc(0), label = Buffer.alloc(0)] = read ?? [];
+    if (recordBytes.subarray(0, own.length).equals(own)) continue;
     listed.push({ handle, recordBytes, label: label.toString('utf8') });
   }
   return listed;
@@ -98,19 +117,20 @@ export function createData(
   );
 }
 
-/** The token's data objects of one application. */
+/**
+ * The token's data objects of one application that can be read. The application is compared here:
+ * a search by a private attribute fails as a whole when one object of the token is damaged.
+ */
 export function listData(token: Token, application: string): ListedData[] {
   const template = [
     { type: CKA.CLASS, value: CKO.DATA },
     { type: CKA.TOKEN, value: true },
-    { type: CKA.APPLICATION, value: application },
   ];
-  return findObjects(token, template).map((handle) => {
-    const [label = '', value = Buffer.alloc(0)] = readAttributes(token, handle, [
-      CKA.LABEL,
-      CKA.VALUE,
-    ]);
-    return { handle, label: label.toString('utf8'), value };
+  return findObjects(token, template).flatMap((handle) => {
+    const [owner] = readIfWhole(token, handle, [CKA.APPLICATION]) ?? [];
+    if (owner?.toString('utf8') !== application) return [];
+    const [label, value] = readIfWhole(token, handle, [CKA.LABEL, CKA.VALUE]) ?? [];
+    return label && value ? [{ handle, label: label.toString('utf8'), value }] : [];
   });
 }
 

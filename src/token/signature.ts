@@ -4,7 +4,7 @@ import { KeyspanError } from '../core/errors.js';
 import { CKA, CKK, CKO } from '../core/pkcs11.js';
 import { attempt } from './ckr.js';
 import { EC_KEY_PAIR_GEN, ECDSA } from './mechanism.js';
-import { findObjects, OWN_KEY_PREFIX, readAttributes } from './objects.js';
+import { findObjects, OWN_KEY_PREFIX, readAttributes, readIfWhole } from './objects.js';
 import type { Handle, Token } from './token.js';
 
 /** The key that an HSM is known by: it never leaves the token. */
@@ -73,11 +73,10 @@ export function findIdentity(token: Token): Identity | undefined {
     { type: CKA.CLASS, value: CKO.PRIVATE_KEY },
     { type: CKA.KEY_TYPE, value: CKK.EC },
     { type: CKA.TOKEN, value: true },
-    { type: CKA.LABEL, value: LABEL },
   ];
   const found: Identity[] = [];
   for (const handle of findObjects(token, template)) {
-    const [id] = readAttributes(token, handle, [CKA.ID]);
+    const [id] = readIfWhole(token, handle, [CKA.ID]) ?? [];
     if (!id?.subarray(0, ID_PREFIX.length).equals(ID_PREFIX)) continue;
     found.push({ handle, publicKey: id.subarray(ID_PREFIX.length) });
   }

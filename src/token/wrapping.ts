@@ -45,14 +45,7 @@ export function unwrapToToken(
   if (recordBytes.length === 0 || recordBytes.length > LIMITS.hsm_record_max_bytes) {
     throw new KeyspanError('HsmBadFrame', "the length of the key's record is out of range");
   }
-  const unwrap = (key: StoredKey): Handle =>
-    token.cryptoki.C_UnwrapKey(
-      token.anchor,
-      AES_KWP,
-      asBuffer(unwrapping),
-      asBuffer(blob),
-      storedAesKey(key),
-    );
+  const unwrap = (key: StoredKey): Handle => unwrapAs(token, unwrapping, blob, key);
   try {
     return unwrap({ place: 'token', recordBytes, label });
   } catch (error) {
@@ -60,6 +53,21 @@ export function unwrapToToken(
     if (!isKeyspanError(failure, 'HsmDeviceError') || opens(token, unwrap)) throw failure;
     throw new KeyspanError('HsmDataInvalid', undefined, { cause: failure });
   }
+}
+
+/** Whether `unwrapping` is the key that wrapped the blob. Nothing is put on the token. */
+export function unwraps(token: Token, unwrapping: Handle, blob: Uint8Array): boolean {
+  return opens(token, (key) => unwrapAs(token, unwrapping, blob, key));
+}
+
+function unwrapAs(token: Token, unwrapping: Handle, blob: Uint8Array, key: StoredKey): Handle {
+  return token.cryptoki.C_UnwrapKey(
+    token.anchor,
+    AES_KWP,
+    asBuffer(unwrapping),
+    asBuffer(blob),
+    storedAesKey(key),
+  );
 }
 
 /**

@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { newMaskingKeyId } from '../../src/core/ids.js';
 import { CKA } from '../../src/core/pkcs11.js';
+import { findMaskingKeys, foundMaskingKeys } from '../../src/token/masking-keys.js';
 import { proveKey } from '../../src/token/mac.js';
 import { AES_KEY_GEN, EC_KEY_PAIR_GEN } from '../../src/token/mechanism.js';
 import {
@@ -11,9 +13,10 @@ import {
   listKeys,
   readAttributes,
 } from '../../src/token/objects.js';
-import { makeIdentity } from '../../src/token/signature.js';
+import { findIdentity, makeIdentity } from '../../src/token/signature.js';
 import { ofAes256, storedAesKey } from '../../src/token/template.js';
 import type { Handle } from '../../src/token/token.js';
+import { objectFiles, spoilPadding } from '../support/object-files.js';
 import { TokenFixture } from '../support/token-fixture.js';
 
 let fixture: TokenFixture;
@@ -22,9 +25,9 @@ beforeAll(() => {
 });
 afterAll(() => fixture[Symbol.dispose]());
 
-const makeKey = (recordBytes: Buffer, label: string): Handle =>
-  fixture.token.cryptoki.C_GenerateKey(
-    fixture.token.anchor,
+const makeKey = (recordBytes: Buffer, label: string, token = fixture.token): Handle =>
+  token.cryptoki.C_GenerateKey(
+    token.anchor,
     AES_KEY_GEN,
     ofAes256(storedAesKey({ place: 'token', recordBytes, label })),
   );
@@ -119,4 +122,31 @@ test('more objects than one batch are all found', () => {
     fixture.token.cryptoki.C_GenerateKey(fixture.token.anchor, AES_KEY_GEN, ofAes256(template));
   }
   expect(findObjects(fixture.token, [{ type: CKA.TOKEN, value: false }])).toHaveLength(4100);
+});
+
+test('one damaged file keeps no other object from being read', () => {
+  const { token, directory, pins } = fixture;
+  const made = (make: () => void): string => {
+    const before = new Set(objectFiles(directory));
+    make();
+    return objectFiles(directory).find((path) => !before.has(path)) ?? '';
+  };
+  const application = 'keyspan-damage';
+  foundMaskingKeys(token, pins, newMaskingKeyId());
+  const identity = findIdentity(token)?.publicKey;
+  const before = listKeys(token).length;
+  const key = made(() => makeKey(Buffer.from([1]), 'damaged'));
+  makeKey(Buffer.from([2]), 'whole');
+  const data = made(() => createData(token, { application, label: 'd', value: Buffer.from('d') }));
+  createData(token, { application, label: 'whole', value: Buffer.from('w') });
+  token[Symbol.dispose]();
+  for (const path of [key, data]) spoilPadding(path);
+  expect(fixture.reopen()).toEqual([]);
+  const keys = listKeys(fixture.token);
+  expect(keys).toHaveLength(before + 2);
+  expect(keys.filter(({ recordBytes }) => recordBytes.length === 0)).toHaveLength(1);
+  expect(keys.find(({ label }) => label === 'whole')?.recordBytes).toEqual(Buffer.from([2]));
+  expect(listData(fixture.token, application).map(({ label }) => label)).toEqual(['whole']);
+  expect(findMaskingKeys(fixture.token)).toBeDefined();
+  expect(findIdentity(fixture.token)?.publicKey).toEqual(identity);
 });
