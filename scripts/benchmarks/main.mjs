@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeyspanClient } from '../../dist/client/client.js';
+import { soak } from './soak.mjs';
 
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const BARE = new URL('./bare.mjs', import.meta.url).pathname;
@@ -133,13 +134,19 @@ const BENCHMARKS = {
   },
 };
 
+/** Takes minutes: only when it is named. */
+const LONG = {
+  soak: () => soak({ root: home, connect, status: () => JSON.parse(cli('status', '--json')) }),
+};
+const ALL = { ...BENCHMARKS, ...LONG };
+
 const words = process.argv.slice(2);
 const json = words.includes('--json');
 const names = words.filter((word) => !word.startsWith('--'));
-const unknown = names.filter((name) => !(name in BENCHMARKS));
+const unknown = names.filter((name) => !(name in ALL));
 if (unknown.length > 0) {
   process.stderr.write(
-    `There is no benchmark ${unknown.join(', ')}: ${Object.keys(BENCHMARKS).join(', ')}.\n`,
+    `There is no benchmark ${unknown.join(', ')}: ${Object.keys(ALL).join(', ')}.\n`,
   );
   process.exit(252);
 }
@@ -152,8 +159,11 @@ const text = ({ name, unit, value, reference, ratio, above }) =>
 try {
   cli('up', '--detach');
   for (const name of names.length > 0 ? names : Object.keys(BENCHMARKS)) {
-    const figure = await BENCHMARKS[name]();
-    process.stdout.write(`${json ? JSON.stringify(figure) : text(figure)}\n`);
+    const figure = await ALL[name]();
+    process.stdout.write(
+      `${json ? JSON.stringify(figure) : (figure.lines?.join('\n') ?? text(figure))}\n`,
+    );
+    if (figure.problems?.length > 0) process.exitCode = 1;
   }
 } finally {
   cli('down', '--delete');
