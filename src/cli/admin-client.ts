@@ -85,7 +85,9 @@ function explain(
     return new KeyspanError('KeyspanDeadlineExceeded', message, { cause });
   }
   const code = (cause as { code?: unknown }).code;
-  if (typeof code !== 'string' || !('syscall' in (cause as object))) {
+  // a daemon that dies before it answered: Node's client says this without a system call
+  const isCut = code === 'ECONNRESET';
+  if (typeof code !== 'string' || !(isCut || 'syscall' in (cause as object))) {
     if (!(cause instanceof SyntaxError)) return cause;
     return new KeyspanError('KeyspanConnection', 'the daemon answered no JSON', { cause });
   }
