@@ -6,6 +6,7 @@ import { createCluster } from '../../src/cluster/lifecycle.js';
 import { freeEni } from '../../src/cluster/network.js';
 import { RunningCluster } from '../../src/cluster/running-cluster.js';
 import { Secrets } from '../../src/cluster/secrets.js';
+import type { Home } from '../../src/core/home.js';
 import { silentLog } from '../../src/core/log.js';
 import { readConfig } from '../../src/daemon/config.js';
 import { addressesOf, ensureAuthorities, prepareHome } from '../../src/daemon/installation.js';
@@ -16,12 +17,12 @@ import { InstallationKey, Sealer } from '../../src/store/sealed.js';
 export class ClusterFixture implements AsyncDisposable {
   readonly store: MemoryStore;
   readonly cluster: RunningCluster;
-  readonly #paths: readonly string[];
+  readonly home: Home;
 
-  private constructor(store: MemoryStore, cluster: RunningCluster, paths: readonly string[]) {
+  private constructor(store: MemoryStore, cluster: RunningCluster, home: Home) {
     this.store = store;
     this.cluster = cluster;
-    this.#paths = paths;
+    this.home = home;
   }
 
   static async start(hsms: number): Promise<ClusterFixture> {
@@ -47,7 +48,7 @@ export class ClusterFixture implements AsyncDisposable {
       },
       id,
     );
-    const fixture = new ClusterFixture(store, cluster, [root, home.runtime]);
+    const fixture = new ClusterFixture(store, cluster, home);
     try {
       await cluster.start();
       const { signal } = new AbortController();
@@ -62,6 +63,8 @@ export class ClusterFixture implements AsyncDisposable {
   async [Symbol.asyncDispose](): Promise<void> {
     await this.cluster[Symbol.asyncDispose]();
     await this.store[Symbol.asyncDispose]();
-    for (const path of this.#paths) rmSync(path, { recursive: true, force: true });
+    for (const path of [this.home.root, this.home.runtime]) {
+      rmSync(path, { recursive: true, force: true });
+    }
   }
 }
