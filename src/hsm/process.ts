@@ -45,7 +45,13 @@ export class HsmProcess {
     this.#events = events;
     mkdirSync(launch.directory, { recursive: true, mode: 0o700 });
     this.#child = takeProcess();
-    this.#remember();
+    try {
+      this.#remember();
+    } catch (error) {
+      // its token would not be known to be in use
+      this.#child.once('error', () => undefined).kill('SIGKILL');
+      throw error;
+    }
     this.#exit = new Promise((resolve) => this.#child.once('exit', () => resolve()));
     this.#child.once('error', () => this.#ended());
     this.#child.once('exit', () => this.#ended());
@@ -91,7 +97,11 @@ export class HsmProcess {
 
   #ended(): void {
     clearInterval(this.#watch);
-    rmSync(join(this.#directory, PID_FILE), { force: true });
+    try {
+      rmSync(join(this.#directory, PID_FILE), { force: true });
+    } catch {
+      // a directory that became read-only: the start time tells that it is nobody's
+    }
     this.#events.exited();
   }
 

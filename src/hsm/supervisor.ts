@@ -192,6 +192,7 @@ export class Supervisor {
       this.#process = child;
       this.#starts += 1;
     } catch (error) {
+      this.#reason = error instanceof Error ? error.message : 'unknown';
       this.#log.error({ err: error }, 'the HSM cannot be started');
       this.#happen({ type: 'exited' });
     }

@@ -129,7 +129,8 @@ export class FaultScene implements AsyncDisposable {
    */
   async survive(name: string, hsm: HsmStatus, fault: () => Promise<void>): Promise<void> {
     const { daemon } = this;
-    const other = (await daemon.hsms()).find(({ id }) => id !== hsm.id);
+    const others = (await daemon.hsms()).filter(({ id }) => id !== hsm.id);
+    const other = others.find(({ state }) => state === 'ACTIVE');
     const endpoints = [await daemon.endpoint(other?.id ?? '')];
     const [strict, anywhere] = await Promise.all([
       daemon.client({ endpoints }),

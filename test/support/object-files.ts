@@ -26,9 +26,11 @@ export function objectFiles(directory: string): string[] {
     .map((name) => join(folder, name));
 }
 
-/** The CKO number of an object. */
-export const classOf = (path: string): number =>
-  Number(readFileSync(path).readBigUInt64BE(CLASS_OFFSET));
+/** The CKO number of an object; undefined while its file is being written. */
+export function classOf(path: string): number | undefined {
+  const file = readFileSync(path);
+  return file.length < CLASS_OFFSET + WORD ? undefined : Number(file.readBigUInt64BE(CLASS_OFFSET));
+}
 
 /** Turns bits over, at a part of the file's length. */
 export function flip(path: string, part: number): void {
