@@ -233,14 +233,14 @@ function addFaults(program: Command, act: (run: Run) => Promise<void>): void {
   withShared(fault.command('add'))
     .description('let an operation of an HSM be late, fail, hang or kill it')
     .requiredOption('--hsm <id>', 'hsm-…, next (the next that starts) or daemon')
-    .option('--operation <name>', 'an operation of the frame protocol', '*')
-    .option(
-      '--when <when>',
-      "before the work, or after the token's work, before the reply",
-      'before',
+    .option('--operation <name>', 'an operation of the HSM, or a step of the daemon', '*')
+    .addOption(
+      new Option('--when <when>', "before the work, or after the token's work, before the reply")
+        .choices(['before', 'after'])
+        .default('before'),
     )
-    .option('--nth <n>', 'begin with the n-th match', integer(1, Number.MAX_SAFE_INTEGER), 1)
-    .option('--times <n>', 'strike this often', integer(1, Number.MAX_SAFE_INTEGER), 1)
+    .option('--nth <n>', 'begin with the n-th match', integer(1, 999_999_999), 1)
+    .option('--times <n>', 'strike this often', integer(1, 999_999_999), 1)
     .option('--delay <ms>', 'wait', integer(1, LIMITS.fault_delay_max_ms))
     .option('--error <ckr>', 'fail as the token would, for example CKR_DEVICE_ERROR')
     .option('--drop', 'never answer')

@@ -26,7 +26,8 @@ test.each(['--version', '-V'])('%s', async (flag) => {
 test('--help names every verb', async () => {
   const { code, stdout } = await keyspan(['--help']);
   expect(code).toBe(0);
-  const verbs = 'up down status credentials env call encrypt decrypt hsm top logs cert';
+  const verbs =
+    'up down status credentials env call encrypt decrypt hsm cluster fault top logs cert';
   for (const verb of verbs.split(' '))
     expect(stdout.toString()).toMatch(new RegExp(`^ +${verb} `, 'm'));
 });
@@ -53,6 +54,16 @@ describe('wrong use is 252', () => {
     [['encrypt', 'x', '--key', 'k', '--context', 'a=1', '--context', 'a=2']],
     [['hsm']],
     [['hsm', 'kill']],
+    [['hsm', 'remove']],
+    [['hsm', 'wipe']],
+    [['cluster']],
+    [['fault']],
+    [['fault', 'add', '--crash']],
+    [['fault', 'add', '--hsm', 'next']],
+    [['fault', 'add', '--hsm', 'next', '--crash', '--drop']],
+    [['fault', 'add', '--hsm', 'next', '--crash', '--when', 'during']],
+    [['fault', 'add', '--hsm', 'next', '--crash', '--nth', '0']],
+    [['fault', 'add', '--hsm', 'next', '--delay', '600001']],
     [['cert', 'issue']],
     [['cert', 'issue', '--principal', 'a', '--days', '0']],
     [['status', '--nonsense']],
@@ -70,6 +81,13 @@ describe('where nothing runs', () => {
   test.each([
     [['hsm', 'list']],
     [['hsm', 'kill', 'hsm-aaaaaaaaaaa']],
+    [['hsm', 'add']],
+    [['hsm', 'remove', 'hsm-aaaaaaaaaaa']],
+    [['hsm', 'replace', 'hsm-aaaaaaaaaaa']],
+    [['cluster', 'check']],
+    [['fault', 'add', '--hsm', 'next', '--crash']],
+    [['fault', 'list']],
+    [['fault', 'clear']],
     [['credentials']],
     [['env']],
     [['logs']],

@@ -102,6 +102,20 @@ describe('changes', () => {
     expect([first, second]).toContainEqual(now);
   });
 
+  test('of membership raise the epoch, and say when one HSM is left', async () => {
+    const { availability, epoch } = await facts.cluster();
+    const [first, second] = await facts.hsms();
+    const left = await facts.changeMembership({ leave: first?.id ?? expect.unreachable() });
+    expect(left).toMatchObject({ availability, epoch: epoch + 1 });
+    expect(await facts.removed()).toEqual([first?.id]);
+    const leave = second?.id ?? expect.unreachable();
+    const alone = await facts.changeMembership({ leave, alone: true });
+    expect(alone).toMatchObject({ availability: 1, epoch: epoch + 2 });
+    expect(await facts.cluster()).toEqual(alone);
+    await facts.forgetRemoved(leave);
+    expect(await facts.removed()).toEqual([first?.id]);
+  });
+
   test('many writers count every one', async () => {
     const raise = (): Promise<unknown> =>
       facts.changeCluster((record) => ({ ...record, epoch: record.epoch + 1 }));

@@ -2,7 +2,7 @@ import { findHome } from '../../core/home.js';
 import { LIMITS } from '../../core/limits.js';
 import type { ClusterCheck } from '../../protocol/admin.js';
 import { callAdmin } from '../admin-client.js';
-import { EXIT, print, printJson } from '../output.js';
+import { EXIT, print, printJson, table } from '../output.js';
 import type { SharedOptions } from '../shared-options.js';
 
 /** What is where. It exits with 1 when something is to be repaired. */
@@ -31,17 +31,9 @@ function checkText(check: ClusterCheck): string {
     ];
     return [hsm.id, hsm.state, ...counts.map((count) => (hsm.answered ? String(count) : '?'))];
   });
-  const widths = COLUMNS.map((name, at) =>
-    Math.max(name.length, ...rows.map((row) => row[at]?.length ?? 0)),
-  );
-  const line = (cells: readonly string[]): string =>
-    cells
-      .map((cell, at) => cell.padEnd(widths[at] ?? 0))
-      .join('  ')
-      .trimEnd();
   const { live, intents, buried, scarce, lost, clean } = check;
   return [
-    ...[COLUMNS, ...rows].map(line),
+    table(COLUMNS, rows),
     '',
     `${live} live keys, ${scarce} on too few HSMs, ${lost} on none that answered`,
     `${intents} attempts in the making, ${buried} destroyed and not yet forgotten`,
