@@ -147,7 +147,7 @@ test('a copy that the ledger does not know is kept and reported, and not served'
   await clean();
 });
 
-test('an HSM that lost a copy while it serves is brought up to date when that is seen', async () => {
+test('an HSM that lost a copy while it serves gets it again when that is seen', async () => {
   const key = await makeKey();
   const on = member(1);
   await on.ask('discard', { keyId: key }, deadlineIn(30_000));
@@ -187,7 +187,7 @@ test('what is destroyed is gone from every HSM, and forgotten', async () => {
   await expectCode(fixture.cluster.vault.encrypt(key, input, call()), 'VaultKeyMissing');
 });
 
-test('what is destroyed while an HSM is away goes when it is back, and is remembered till then', async () => {
+test('what is destroyed while an HSM is away is remembered until it is back', async () => {
   const key = await makeKey();
   await fixture.cluster.want(member(0).id, 'stop');
   await eventually(async () => (member(0).channel ? undefined : true), 'it is away');

@@ -49,7 +49,7 @@ describe('a rule', () => {
   });
 });
 
-test('of two for one operation the first strikes, and the other still as often as it should', () => {
+test('of two for one operation the first strikes, and the other as often as it should', () => {
   const faults = new FaultRules();
   faults.add(rule({ action: { do: 'drop' } }));
   faults.add(rule({ times: 2, action: { do: 'crash' } }));
