@@ -8,6 +8,7 @@ import { CKO } from '../../src/core/pkcs11.js';
 import type { HsmStatus } from '../../src/protocol/admin.js';
 import { eventually, signal, type DaemonFixture } from '../support/daemon-fixture.js';
 import { FaultScene, PLAINTEXT } from '../support/fault-scene.js';
+import { readOnly, smallDisk, type SmallDisk } from '../support/full-disk.js';
 import {
   classOf,
   exchangeValue,
@@ -53,7 +54,7 @@ beforeAll(async () => {
   for (let count = 0; count < KEYS; count += 1) await scene.keep(client);
 });
 afterAll(async () => {
-    (await import('node:fs')).writeFileSync('/tmp/ex/daemon.log', daemon.log());
+  (await import('node:fs')).writeFileSync('/tmp/ex/daemon.log', daemon.log());
   await scene?.[Symbol.asyncDispose]();
 });
 
@@ -142,5 +143,50 @@ test('an HSM with a damaged file of its own serves rightly or not at all', async
   rmSync(backup, { recursive: true });
   // without its token, its masking keys or its users it must not serve
   expect(refusals).toBeGreaterThan(2);
+  await scene.allIsWell();
+});
+
+test('the directory of one HSM becomes read-only', async () => {
+  const hsm = await scene.hsm(1);
+  await scene.survive('directory read-only', hsm, async () => {
+    {
+      using way = readOnly(directoryOf(hsm));
+      process.stdout.write(`read-only by ${way.how}\n`);
+      await pause(1_000);
+      // it serves what it has, until it ends
+      expect((await scene.hsm(1)).state).toBe('ACTIVE');
+      signal((await scene.hsm(1)).pid, 'SIGKILL');
+      await scene.noticed(hsm);
+      await eventually(async () => (await scene.hsm(1)).reason, 'it says why it cannot start');
+    }
+    await callAdmin(daemon.home, 'HsmStart', { id: hsm.id });
+    await daemon.hsm(hsm.id);
+  });
+  await scene.allIsWell();
+});
+
+test('the disk of one HSM is full', async () => {
+  const hsm = await scene.hsm(2);
+  const disks: SmallDisk[] = [];
+  await scene.whileStopped(hsm, () => disks.push(smallDisk(directoryOf(hsm), 32 << 10)));
+  const [disk = expect.unreachable()] = disks;
+  process.stdout.write(`a full disk by ${disk.how}\n`);
+  try {
+    const { pid } = await daemon.hsm(hsm.id);
+    await scene.survive('disk full', hsm, async () => {
+      disk.fill(pid ?? 0);
+      await pause(1_500);
+      signal(pid, 'SIGKILL');
+      await scene.noticed(hsm);
+      await pause(500);
+      disk.free(pid ?? 0);
+      await callAdmin(daemon.home, 'HsmStart', { id: hsm.id });
+      await daemon.hsm(hsm.id);
+    });
+    await scene.allIsWell();
+  } finally {
+    await scene.whileStopped(hsm, () => disk[Symbol.dispose]());
+  }
+  await daemon.hsm(hsm.id);
   await scene.allIsWell();
 });

@@ -72,7 +72,7 @@ const turn = (file: Buffer, at: number): void => {
 /** Makes every encrypted attribute one that does not decrypt, and leaves the file's form whole. */
 export function spoilPadding(path: string): void {
   const file = readFileSync(path);
-  for (const { kind, at, length } of [...attributes(file)]) {
+  for (const { kind, at, length } of attributes(file)) {
     const isEncrypted = kind === BYTES_KIND && length >= 2 * BLOCK_BYTES;
     // CBC: what is turned over in one block is turned over in the next one's plaintext
     if (isEncrypted) turn(file, at + length - 1 - BLOCK_BYTES);
