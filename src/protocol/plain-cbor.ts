@@ -10,13 +10,16 @@ const INDEFINITE = 31;
 const BREAK = 0xff;
 /** A map whose names need not be text: what an encoder makes of a JavaScript Map. */
 const MAP_TAG = 259;
+/** Integers beyond 64 bits, in bytes of which so few are no trouble: a request of wrong type. */
+const BIG_INTEGER_TAGS: ReadonlySet<number> = new Set([2, 3]);
+const BIG_INTEGER_MAX_BYTES = 23;
 const PROTO = Buffer.from('__proto__');
 
 /**
  * Reads one CBOR item (RFC 8949) of a peer who is not trusted. The decoder alone is not for that:
  * it acts on tags, and some of them let a short message take minutes (big integers, whose digits
- * it adds one by one; shared values, which it reads again at each level). None of our messages has
- * tags, so they are refused before it sees them.
+ * it adds one by one; shared values, which it reads again at each level). Our messages need none, so
+ * they are refused before it sees them, but for maps and integers that are not long.
  * @throws Error when the bytes are not one plain item
  */
 export function decodePlainCbor(bytes: Uint8Array): unknown {
@@ -91,7 +94,11 @@ class Scan {
 
   #tagged(tag: number, depth: number): void {
     const next = this.#bytes[this.at] ?? 0;
-    if (tag !== MAP_TAG || next >> 5 !== MAJOR.map) throw new Error(`the tag ${tag} is not plain`);
+    const isMap = tag === MAP_TAG && next >> 5 === MAJOR.map;
+    const isShort = next >> 5 === MAJOR.bytes && (next & 31) <= BIG_INTEGER_MAX_BYTES;
+    if (!isMap && !(isShort && BIG_INTEGER_TAGS.has(tag))) {
+      throw new Error(`the tag ${tag} is not plain`);
+    }
     this.item(depth);
   }
 }

@@ -102,8 +102,15 @@ interface Sent {
   readonly id?: string;
 }
 
-/** One message, at least a little wrong. */
+/** One message, at least a little wrong, and not over the bound: that would end the connection. */
 function mutant(dice: Dice, subprotocol: Subprotocol, count: number, corpus: Corpus): Sent {
+  for (;;) {
+    const sent = anyMutant(dice, subprotocol, count, corpus);
+    if (Buffer.byteLength(sent.data) <= LIMITS.request_size_max_bytes) return sent;
+  }
+}
+
+function anyMutant(dice: Dice, subprotocol: Subprotocol, count: number, corpus: Corpus): Sent {
   const action = dice.weighed(ACTIONS);
   const params = rightParams(dice, action, corpus);
   const id = `fuzz-${count}`;

@@ -11,6 +11,7 @@ describe('what is plain', () => {
     ['ä'.repeat(70_000)],
     [{ a: { b: [[{ c: Buffer.alloc(300, 7) }]] }, '': 1 }],
     [18_446_744_073_709_551_615n],
+    [[2n ** 70n, -(2n ** 70n)]],
     [new Map([['a', 'x']])],
     [Array.from({ length: 300 }, (_, i) => ({ [`name${i}`]: i }))],
   ])('comes back as it was', (value) => {
@@ -41,6 +42,7 @@ describe('what is not plain is refused before it costs anything', () => {
 
   test.each([
     ['a big integer', bigInteger],
+    ['a big integer of 24 bytes', Buffer.concat([hex('c2 58 18'), Buffer.alloc(24, 1)])],
     ['shared values', shared],
     ['a regular expression', hex('d81b 82 66 526567457870 61 61')],
     ['a record', hex('d9 dfff 83 19 e000 81 61 61 01')],
