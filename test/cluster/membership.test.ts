@@ -167,26 +167,41 @@ test('an HSM leaves under load, with its directory and its process', async () =>
 });
 
 describe('another HSM on the same ENI', () => {
-  test.each(['HsmReplace', 'HsmWipe'] as const)('%s, under load', async (action) => {
+  // two must be left for a new key
+  beforeAll(() => ask('HsmAdd'));
+
+  /** The client of that ENI alone comes back, and the new HSM serves it. */
+  async function takesOver(change: (old: HsmStatus) => Promise<HsmStatus>): Promise<void> {
     const old = await scene.hsm(1);
     const endpoint = await scene.daemon.endpoint(old.id);
     await using onlyThere = await scene.daemon.client({ endpoints: [endpoint] });
     const { KeyId } = scene.kept[0] ?? expect.unreachable();
     expect(await onlyThere.call('DescribeKey', { KeyId })).toBeDefined();
-    let fresh: HsmStatus | undefined;
-    await scene.survive(action, old, async () => {
-      fresh = await ask(action, { id: old.id });
-    });
+    const fresh = await change(old);
     expect(fresh).toMatchObject({ state: 'ACTIVE', az: old.az, eniIp: old.eniIp });
-    expect(fresh?.id).not.toBe(old.id);
-    expect(await scene.daemon.endpoint(fresh?.id ?? '')).toBe(endpoint);
+    expect(fresh.id).not.toBe(old.id);
+    expect(await scene.daemon.endpoint(fresh.id)).toBe(endpoint);
     const Plaintext = Buffer.from('again');
     const answer = await eventually(
       async () => await onlyThere.call('Encrypt', { KeyId, Plaintext }).catch(() => undefined),
       'the client of that ENI is served again',
     );
-    expect(answer.hsm).toBe(fresh?.id);
+    expect(answer.hsm).toBe(fresh.id);
     expect(existsSync(directory(old.id))).toBe(false);
     await isWhole(scene);
+  }
+
+  test('when one is replaced', async () => {
+    await takesOver(({ id }) => ask('HsmReplace', { id }));
+  });
+
+  test('when one is wiped under load', async () => {
+    await takesOver(async (old) => {
+      let fresh: HsmStatus | undefined;
+      await scene.survive('hsm wipe', old, async () => {
+        fresh = await ask('HsmWipe', { id: old.id });
+      });
+      return fresh ?? expect.unreachable();
+    });
   });
 });
