@@ -22,6 +22,8 @@ export const LIMITS = {
   hsm_data_max_bytes: 16_384,
   hsm_random_max_bytes: 1_024,
   hsm_token_sessions_max: 64,
+  token_disk_reserve_bytes: 1 << 20,
+  token_disk_reserve_files: 64,
   hsm_inventory_page_max: 2_000,
   request_id_max_chars: 64,
   // supervision of HSM processes

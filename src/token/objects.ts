@@ -112,8 +112,8 @@ export function createData(
   if (data.value.length === 0 || data.value.length > LIMITS.frame_size_max_bytes) {
     throw new KeyspanError('HsmBadFrame', 'the length of the data is out of range');
   }
-  return attempt('C_CreateObject', () =>
-    token.cryptoki.C_CreateObject(token.anchor, storedData(data)),
+  return token.write(() =>
+    attempt('C_CreateObject', () => token.cryptoki.C_CreateObject(token.anchor, storedData(data))),
   );
 }
 

@@ -13,6 +13,7 @@ import {
 import { basename, join, resolve } from 'node:path';
 import { packageFile } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
 import { CKR } from '../core/pkcs11.js';
 import { tornReason } from './object-file.js';
 
@@ -123,6 +124,28 @@ export function prepareTokenDirectory(directory: string, module: string = DEFAUL
     { mode: 0o600 },
   );
   renameSync(fresh, join(root, file));
+}
+
+/** What statfs(2) says of a disk. */
+export interface DiskSpace {
+  readonly bavail: number;
+  readonly bsize: number;
+  /** 0 where the file system does not count files */
+  readonly files: number;
+  readonly ffree: number;
+}
+
+/**
+ * Whether an object that was just written is sure to be whole. SoftHSM rewrites an object's file
+ * many times and looks at the first write alone: on a full disk it answers CKR_OK, the object works
+ * from memory, and its file is cut off.
+ */
+export function hasRoom({ bavail, bsize, files, ffree }: DiskSpace): boolean {
+  const isCounted = files > 0;
+  return (
+    bavail * bsize >= LIMITS.token_disk_reserve_bytes &&
+    (!isCounted || ffree >= LIMITS.token_disk_reserve_files)
+  );
 }
 
 /** How many tokens a token's directory holds, loadable or not. */

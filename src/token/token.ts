@@ -1,3 +1,4 @@
+import { statfsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { assert } from '../core/assert.js';
 import { asBuffer } from '../core/bytes.js';
@@ -8,7 +9,7 @@ import { attempt, ckrOf, tokenError } from './ckr.js';
 import { loadCryptoki, type Cryptoki, type Handle } from './cryptoki.js';
 import { GCM_IV_BYTES } from './mechanism.js';
 import { SessionPool } from './session-pool.js';
-import { countTokens, type ModuleProfile } from './softhsm.js';
+import { countTokens, hasRoom, type ModuleProfile } from './softhsm.js';
 
 export type { Handle } from './cryptoki.js';
 
@@ -186,6 +187,27 @@ export class Token implements Disposable {
     const start = this.#ivNext;
     this.#ivNext = start + GCM_IV_BYTES;
     return this.#ivBlock.subarray(start, this.#ivNext);
+  }
+
+  /**
+   * Writes an object to the token. It is looked at before and after that there is room on the disk.
+   * @throws KeyspanError HsmDeviceError when there is too little to be sure that the object is whole
+   */
+  write(make: () => Handle): Handle {
+    this.#needRoom();
+    const made = make();
+    try {
+      this.#needRoom();
+    } catch (error) {
+      this.destroy(made);
+      throw error;
+    }
+    return made;
+  }
+
+  #needRoom(): void {
+    if (hasRoom(statfsSync(this.#directory))) return;
+    throw new KeyspanError('HsmDeviceError', 'the disk of the token is full');
   }
 
   /** Destroys an object of the token or of a session. */

@@ -47,7 +47,7 @@ export function unwrapToToken(
   }
   const unwrap = (key: StoredKey): Handle => unwrapAs(token, unwrapping, blob, key);
   try {
-    return unwrap({ place: 'token', recordBytes, label });
+    return token.write(() => unwrap({ place: 'token', recordBytes, label }));
   } catch (error) {
     const failure = tokenError(error, 'C_UnwrapKey');
     if (!isKeyspanError(failure, 'HsmDeviceError') || opens(token, unwrap)) throw failure;

@@ -21,6 +21,7 @@ import {
   loadModuleProfile,
   prepareTokenDirectory,
   sweepTornFiles,
+  hasRoom,
 } from '../../src/token/softhsm.js';
 import { ofAes256, storedAesKey } from '../../src/token/template.js';
 import { TokenFixture } from '../support/token-fixture.js';
@@ -183,4 +184,12 @@ describe('torn files', () => {
     expect(fixture.reopen()).toEqual([name]);
     expect(listData(fixture.token, 'large')).toEqual([]);
   });
+});
+
+test('a disk has room while it has more than a reserve of bytes and, if it counts them, files', () => {
+  const disk = { bavail: 256, bsize: 4096, files: 1000, ffree: 64 };
+  expect(hasRoom(disk)).toBe(true);
+  expect(hasRoom({ ...disk, bavail: 255 })).toBe(false);
+  expect(hasRoom({ ...disk, ffree: 63 })).toBe(false);
+  expect(hasRoom({ ...disk, files: 0, ffree: 0 })).toBe(true);
 });
