@@ -52,6 +52,11 @@ export class DaemonFixture implements AsyncDisposable {
     return new DaemonFixture(findHome(root));
   }
 
+  /** Another daemon for a home that exists; whoever made the home disposes of it. */
+  static on(home: Home): DaemonFixture {
+    return new DaemonFixture(home);
+  }
+
   static async start(options: FixtureOptions = {}): Promise<DaemonFixture> {
     const fixture = DaemonFixture.prepare();
     try {
