@@ -15,22 +15,30 @@ export async function rotateKeyOnDemand(
   kms: KmsParts,
   request: KmsRequest<'RotateKeyOnDemand'>,
 ): Promise<Answer> {
-  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
-  authorizeKey(kms, request, key);
-  requireState(key, 'use');
-  requireRotatable(key);
-  const onDemandRotations = key.onDemandRotations + 1;
+  const key = findRotatable(kms, request);
   await addMaterial(kms, request, key, (material) => {
-    const value = encodeKey({ ...key, currentMaterial: material.id, onDemandRotations });
+    // the key may have changed while its material was made, which takes far longer than other
+    // changes do: against many of them a rotation that began with the old facts never comes through
+    const now = findRotatable(kms, request);
+    const onDemandRotations = now.onDemandRotations + 1;
+    const value = encodeKey({ ...now, currentMaterial: material.id, onDemandRotations });
     return {
       rotation: { date: civilSeconds(kms.clock), type: 'ON_DEMAND' },
       part: {
-        compares: [{ key: key.path, modRevision: key.modRevision }],
-        writes: [{ op: 'put', key: key.path, value }],
+        compares: [{ key: now.path, modRevision: now.modRevision }],
+        writes: [{ op: 'put', key: now.path, value }],
       },
     };
   });
   return { KeyId: key.arn };
+}
+
+function findRotatable(kms: KmsParts, request: KmsRequest<'RotateKeyOnDemand'>): KeyFact {
+  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  authorizeKey(kms, request, key);
+  requireState(key, 'use');
+  requireRotatable(key);
+  return key;
 }
 
 function requireRotatable(key: KeyFact): void {

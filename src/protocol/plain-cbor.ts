@@ -18,7 +18,8 @@ const PROTO = Buffer.from('__proto__');
 /**
  * Reads one CBOR item (RFC 8949) of a peer who is not trusted. The decoder alone is not for that:
  * it acts on tags, and some of them let a short message take minutes (big integers, whose digits
- * it adds one by one; shared values, which it reads again at each level). Our messages need none, so
+ * it adds one by one; shared values, which it reads again at each level). Our messages need
+ * none, so
  * they are refused before it sees them, but for maps and integers that are not long.
  * @throws Error when the bytes are not one plain item
  */

@@ -191,7 +191,8 @@ export class Token implements Disposable {
 
   /**
    * Writes an object to the token. It is looked at before and after that there is room on the disk.
-   * @throws KeyspanError HsmDeviceError when there is too little to be sure that the object is whole
+   * @throws KeyspanError HsmDeviceError when there is too little to be sure that the object is
+   * whole
    */
   write(make: () => Handle): Handle {
     this.#needRoom();

@@ -62,6 +62,28 @@ describe('RotateKeyOnDemand', () => {
     );
   });
 
+  test('comes through while the key changes again and again', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId } = await at.createKey();
+    at.vault.whileCreating = async () => {
+      await at.call('DisableKey', { KeyId });
+      await at.call('EnableKey', { KeyId });
+    };
+    await at.call('RotateKeyOnDemand', { KeyId });
+    expect((await at.call('ListKeyRotations', { KeyId })).Rotations).toHaveLength(1);
+    expect(at.vault.states()).toEqual(['live', 'live']);
+  });
+
+  test('is refused for a key that was disabled meanwhile, and leaves no material', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId, Arn } = await at.createKey();
+    at.vault.whileCreating = async () => void (await at.call('DisableKey', { KeyId }));
+    expect(await at.refused('RotateKeyOnDemand', { KeyId })).toBe(
+      `DisabledException: ${Arn} is disabled.`,
+    );
+    expect(at.vault.states()).toEqual(['live', 'abandoned']);
+  });
+
   test('of several at once each makes its own material, and none is lost', async () => {
     await using at = await KmsFixture.open();
     const { KeyId } = await at.createKey();

@@ -3,7 +3,7 @@ import { KeyspanError } from '../../core/errors.js';
 import { findHome } from '../../core/home.js';
 import { connectToCluster } from '../cluster-client.js';
 import { EXIT, note, printJson } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 /** One operation; blobs are base64 in both directions, as in the AWS CLI. */
 export async function call(

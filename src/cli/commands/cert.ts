@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { findHome } from '../../core/home.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 /** Makes a client certificate; without `out` it is printed, key first. */
 export async function issueCertificate(

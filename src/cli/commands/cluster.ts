@@ -3,7 +3,7 @@ import { LIMITS } from '../../core/limits.js';
 import type { ClusterCheck } from '../../protocol/admin.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson, table } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 /** What is where. It exits with 1 when something is to be repaired. */
 export async function checkCluster(

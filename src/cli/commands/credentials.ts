@@ -1,7 +1,7 @@
 import { findHome } from '../../core/home.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson, table } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 /** Shows all that the daemon gives; what exists depends on which interfaces are there. */
 export async function credentials(options: SharedOptions): Promise<number> {

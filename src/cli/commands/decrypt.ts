@@ -4,7 +4,7 @@ import { connectToCluster } from '../cluster-client.js';
 import { openInput, writeOutput } from '../file-stream.js';
 import { EXIT, printJson } from '../output.js';
 import { withProgress } from '../progress.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 export interface DecryptOptions extends SharedOptions {
   readonly file: string;

@@ -9,7 +9,7 @@ import { callAdmin, findStatus } from '../admin-client.js';
 import { awaitEnd } from '../daemon-process.js';
 import { EXIT, note, print, printJson } from '../output.js';
 import { confirm } from '../prompt.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 export interface DownOptions extends SharedOptions {
   readonly delete?: boolean;

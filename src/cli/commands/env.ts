@@ -2,7 +2,7 @@ import { findHome, type Home } from '../../core/home.js';
 import type { StatusDocument } from '../../protocol/admin.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 export async function env(options: SharedOptions & { readonly github?: boolean }): Promise<number> {
   const home = findHome(options.home);

@@ -3,7 +3,7 @@ import { KeyspanError } from '../../core/errors.js';
 import { findHome } from '../../core/home.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 export interface FaultOptions extends SharedOptions {
   readonly hsm: string;

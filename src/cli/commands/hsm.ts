@@ -3,7 +3,7 @@ import { LIMITS } from '../../core/limits.js';
 import type { AdminAction } from '../../protocol/admin.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 import { hsmTable } from '../status-text.js';
 
 const ACTIONS = {

@@ -5,7 +5,7 @@ import { pause } from '../../core/deadline.js';
 import { KeyspanError } from '../../core/errors.js';
 import { findHome, type Home } from '../../core/home.js';
 import { EXIT, print } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 
 const POLL_MS = 200;
 const READ_BYTES = 64 * 1024;

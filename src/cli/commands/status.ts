@@ -1,7 +1,7 @@
 import { findHome } from '../../core/home.js';
 import { findStatus } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 import { statusText } from '../status-text.js';
 
 export async function status(options: SharedOptions): Promise<number> {

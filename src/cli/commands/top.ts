@@ -5,7 +5,7 @@ import { callAdmin, fetchMetrics } from '../admin-client.js';
 import { readMetrics } from '../metrics-text.js';
 import { EXIT, print } from '../output.js';
 import { Screen } from '../screen.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 import { frameOf, frameText, type Frame, type Observation } from '../top-frame.js';
 
 const INTERVAL_MS = 1_000;

@@ -7,7 +7,7 @@ import type { StatusDocument } from '../../protocol/admin.js';
 import { findStatus } from '../admin-client.js';
 import { endDaemon, startDaemon, type DaemonOptions } from '../daemon-process.js';
 import { describeError, EXIT, note, print, printJson } from '../output.js';
-import type { SharedOptions } from '../shared-options.js';
+import type { SharedOptions } from '../global-options.js';
 import { statusText } from '../status-text.js';
 
 const LOG_LINES = 20;
