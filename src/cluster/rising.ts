@@ -212,13 +212,13 @@ export class Rising {
     await replicator.settledFor(member.id, deadlineIn(2 * STEP_MS));
     const lacked = replicator.lackedBy(member.id);
     const { held, differences } = await this.examine(member);
-    const { missing, damaged, conflicting, discard } = differences;
+    const { missing, damaged, conflicting, unknown, discard } = differences;
     if (missing.length + damaged.length + discard.length > 0) await age.settled();
     this.#reportOdd(member, differences);
     if (age.isBehind) {
       // an old copy of the store decides nothing
       replicator.supplied(member.id, lacked);
-      replicator.lacks(member.id, [...missing, ...damaged, ...conflicting]);
+      replicator.lacks(member.id, [...missing, ...damaged, ...conflicting, ...unknown]);
       return held;
     }
     for (const id of discard) {
@@ -230,7 +230,7 @@ export class Rising {
     this.#count(member, differences, failed.length);
     await this.#options.step?.('catch-up.copied');
     replicator.supplied(member.id, lacked);
-    replicator.lacks(member.id, [...failed, ...conflicting]);
+    replicator.lacks(member.id, [...failed, ...conflicting, ...unknown]);
     for (const id of wanted) held.add(id);
     for (const id of failed) held.delete(id);
     return held;

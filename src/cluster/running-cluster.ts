@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import type { Call } from '../core/call.js';
-import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
+import { deadlineIn, hasPassed, pause, within } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import { newBootId, type ClusterId, type HsmId, type HsmKeyId } from '../core/ids.js';
@@ -309,7 +309,8 @@ export class RunningCluster implements AsyncDisposable {
   async adoptStore(): Promise<void> {
     for (const id of this.#left) await this.#ledger.drop(id);
     this.#left = [];
-    await this.changeRecord((record) => ({ ...record, adoption: record.adoption + 1 }));
+    const adoption = this.#age.nextAdoption();
+    await this.changeRecord((record) => ({ ...record, adoption }));
     this.#age.adopted();
     await this.#upkeep.round();
   }
@@ -397,7 +398,16 @@ export class RunningCluster implements AsyncDisposable {
     return await Promise.all(this.#members.map((member) => statusOf(member)));
   }
 
+  /** What was changed since the last round is told to the tokens, if they are there to hear it. */
+  async #noteAge(): Promise<void> {
+    const reachable = this.#members.filter((member) => member.isReachable);
+    const notes = Promise.allSettled(reachable.map((member) => this.#age.note(member)));
+    const deadline = deadlineIn(LIMITS.status_timeout_ms);
+    await within(notes, deadline, 'notes of the store').catch(() => undefined);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.#noteAge();
     // repairs end with the channels that they use
     const upkeep = this.#upkeep[Symbol.asyncDispose]();
     await Promise.all(this.#members.map(({ supervisor }) => supervisor[Symbol.asyncDispose]()));

@@ -24,6 +24,8 @@ export class StoreAge {
   /** HSMs that start with the daemon and were not asked yet */
   #awaited = new Set<HsmId>();
   #isBehind = false;
+  /** the highest stamp that a token told of */
+  #newest = 0;
 
   constructor(options: { store: Store; record: () => ClusterRecord; log: Logger }) {
     this.#store = options.store;
@@ -55,6 +57,7 @@ export class StoreAge {
   async compare(member: Member): Promise<void> {
     const deadline = deadlineIn(LIMITS.request_timeout_ms);
     const seen = await member.ask('store-seen', {}, deadline);
+    this.#newest = Math.max(this.#newest, seen.stamp);
     const foreign = seen.store !== null && seen.store !== this.#store.id;
     if (foreign || seen.stamp > (await this.#now())) {
       this.#isBehind = true;
@@ -79,6 +82,15 @@ export class StoreAge {
     if (this.#isBehind) return;
     const note = { store: this.#store.id, stamp: await this.#now() };
     await member.ask('store-seen', { note }, deadlineIn(LIMITS.request_timeout_ms));
+  }
+
+  /**
+   * The number of an adoption after which this store is ahead of every token that was asked: a
+   * store may be replaced by an old copy more than once, and the tokens remember each adoption.
+   */
+  nextAdoption(): number {
+    const seen = Math.floor(this.#newest / ADOPTION_WEIGHT);
+    return Math.max(this.#record().adoption, seen) + 1;
   }
 
   /** The operator says that this store is the one that counts. */

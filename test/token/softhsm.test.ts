@@ -186,7 +186,7 @@ describe('torn files', () => {
   });
 });
 
-test('a disk has room while it has more than a reserve of bytes and, if it counts them, files', () => {
+test('a disk has room while more than a reserve of bytes and files is left', () => {
   const disk = { bavail: 256, bsize: 4096, files: 1000, ffree: 64 };
   expect(hasRoom(disk)).toBe(true);
   expect(hasRoom({ ...disk, bavail: 255 })).toBe(false);
