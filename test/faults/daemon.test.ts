@@ -48,15 +48,14 @@ async function useFresh(): Promise<void> {
   }
 }
 
+const listed = (pids: readonly number[]): string => [...pids].sort((a, b) => a - b).join(', ');
+
 /** No process but those of the HSMs. */
 async function noOrphan(): Promise<void> {
-  const pids = (await daemon.allActive()).map(({ pid }) => pid ?? 0).sort();
+  const pids = listed((await daemon.allActive()).map(({ pid }) => pid ?? 0));
   await eventually(
-    async () => {
-      const left = daemon.processes().sort();
-      return JSON.stringify(left) === JSON.stringify(pids) ? true : undefined;
-    },
-    `no process but ${pids.join(', ')}`,
+    async () => (listed(daemon.processes()) === pids ? true : undefined),
+    `no process but ${pids}`,
   );
 }
 
@@ -130,11 +129,11 @@ describe('the daemon is killed under load', () => {
 
 test('a second daemon on the home is refused, and the first goes on', async () => {
   const second = DaemonFixture.on(daemon.home);
-  const pids = daemon.processes().sort();
+  const pids = listed(daemon.processes());
   await expect(second.up()).rejects.toMatchObject({ code: 'StoreInUse' });
   await expect(second.up()).rejects.toThrow(/keyspan down/);
   await eventually(
-    async () => (daemon.processes().sort().join() === pids.join() ? true : undefined),
+    async () => (listed(daemon.processes()) === pids ? true : undefined),
     'no process of the second one is left',
   );
   await scene.allIsWell();

@@ -195,6 +195,11 @@ export class FaultScene implements AsyncDisposable {
       const { clean, intents } = await this.repaired();
       return clean && intents === 0 ? true : undefined;
     }, 'a clean check after the repair');
+    await this.opensEverywhere(kept);
+  }
+
+  /** Each ACTIVE HSM itself opens what every acknowledged key has to open. */
+  async opensEverywhere(kept: readonly Kept[] = this.kept): Promise<void> {
     const active = (await this.daemon.hsms()).filter(({ state }) => state === 'ACTIVE');
     expect(active.length).toBeGreaterThan(0);
     for (const { id } of active) expect(await this.#closedTo(id, kept)).toEqual([]);
