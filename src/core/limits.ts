@@ -5,6 +5,7 @@
 export const LIMITS = {
   // HSM frames
   frame_size_max_bytes: 1 << 20,
+  epoch_max: 2 ** 31,
   frame_hello_timeout_ms: 2_000,
   channel_inflight_max: 4_096,
   hsm_connections_max: 256,

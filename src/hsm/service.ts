@@ -206,11 +206,15 @@ function isRequest(frame: unknown): frame is Request {
     (frame.length === 6 || (frame.length === 7 && isRequestId(frame[6]))) &&
     Number.isInteger(frame[0]) &&
     typeof frame[1] === 'number' &&
-    Number.isInteger(frame[2]) &&
+    isEpoch(frame[2]) &&
     typeof frame[3] === 'string' &&
     Number.isInteger(frame[4])
   );
 }
+
+/** An HSM keeps the newest epoch for ever: no frame may take it beyond what a cluster can reach. */
+const isEpoch = (value: unknown): boolean =>
+  Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LIMITS.epoch_max;
 
 const isRequestId = (value: unknown): boolean =>
   typeof value === 'string' && value.length > 0 && value.length <= LIMITS.request_id_max_chars;

@@ -47,6 +47,13 @@ describe('the service', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
   });
 
+  test.each([-1, 1.5, 2 ** 31 + 1, 1e308])('epoch %d is no epoch', async (epoch) => {
+    const client = (await FrameClient.connect(path)).greet();
+    client.ask('info', {}, { epoch }).catch(() => undefined);
+    await client.closed;
+    expect(fixture.machine.epoch).toBeLessThanOrEqual(LIMITS.epoch_max);
+  });
+
   test('answers each request, those over the bound with HsmBusy', async () => {
     const client = (await FrameClient.connect(path)).greet();
     const asked = Array.from({ length: 3 * INFLIGHT }, () => client.ask('login', nobody));
