@@ -4,6 +4,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeyspanClient } from '../../dist/client/client.js';
+import { failover } from './failover.mjs';
 import { soak } from './soak.mjs';
 
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
@@ -134,6 +135,8 @@ const BENCHMARKS = {
   },
 };
 
+BENCHMARKS.failover = () => failover({ root: home, connect, newKey });
+
 /** Takes minutes: only when it is named. */
 const LONG = {
   soak: () => soak({ root: home, connect, status: () => JSON.parse(cli('status', '--json')) }),
@@ -151,19 +154,21 @@ if (unknown.length > 0) {
   process.exit(252);
 }
 
-const text = ({ name, unit, value, reference, ratio, above }) =>
+const text = ({ name, unit, value, reference, ratio, above, undisturbed, failed }) =>
   `${name.padEnd(10)} ${value.toFixed(2).padStart(10)} ${unit.padEnd(12)} ` +
   `reference ${reference.toFixed(3).padStart(10)}   ratio ${ratio.toFixed(3)}` +
-  (above === undefined ? '' : `   above ${above.toFixed(3)} ms`);
+  (above === undefined ? '' : `   above ${above.toFixed(3)} ms`) +
+  (failed === undefined ? '' : `   undisturbed ${undisturbed.toFixed(0)} ms, ${failed} failed`);
 
 try {
   cli('up', '--detach');
   for (const name of names.length > 0 ? names : Object.keys(BENCHMARKS)) {
-    const figure = await ALL[name]();
-    process.stdout.write(
-      `${json ? JSON.stringify(figure) : (figure.lines?.join('\n') ?? text(figure))}\n`,
-    );
-    if (figure.problems?.length > 0) process.exitCode = 1;
+    for (const figure of [await ALL[name]()].flat()) {
+      process.stdout.write(
+        `${json ? JSON.stringify(figure) : (figure.lines?.join('\n') ?? text(figure))}\n`,
+      );
+      if (figure.problems?.length > 0) process.exitCode = 1;
+    }
   }
 } finally {
   cli('down', '--delete');
