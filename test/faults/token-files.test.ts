@@ -4,6 +4,7 @@ import { basename, dirname, join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { callAdmin } from '../../src/cli/admin-client.js';
 import { pause } from '../../src/core/deadline.js';
+import { LIMITS } from '../../src/core/limits.js';
 import { CKO } from '../../src/core/pkcs11.js';
 import type { HsmStatus } from '../../src/protocol/admin.js';
 import { eventually, signal, type DaemonFixture } from '../support/daemon-fixture.js';
@@ -15,6 +16,7 @@ import {
   flip,
   objectFiles,
   spoilPadding,
+  tokenFolder,
   truncate,
 } from '../support/object-files.js';
 
@@ -143,6 +145,20 @@ test('an HSM with a damaged file of its own serves rightly or not at all', async
   rmSync(backup, { recursive: true });
   // without its token, its masking keys or its users it must not serve
   expect(refusals).toBeGreaterThan(2);
+  await scene.allIsWell();
+});
+
+test('an HSM whose token does not load is wiped, and a new one takes its place', async () => {
+  const hsm = await scene.hsm(0);
+  await scene.survive('a token that does not load, and hsm wipe', hsm, async () => {
+    await scene.whileStopped(hsm, () =>
+      truncate(join(tokenFolder(directoryOf(hsm)), 'token.object'), 0.5),
+    );
+    expect((await settled(hsm)).state).not.toBe('ACTIVE');
+    await callAdmin(daemon.home, 'HsmWipe', { id: hsm.id }, LIMITS.join_timeout_ms);
+  });
+  const fresh = (await daemon.allActive()).find(({ eniIp }) => eniIp === hsm.eniIp);
+  expect(fresh?.id).not.toBe(hsm.id);
   await scene.allIsWell();
 });
 
