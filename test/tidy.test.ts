@@ -195,7 +195,7 @@ describe('the checks', () => {
     expect(wordViolations(files, { banned: /: any/, inComments: false })).toHaveLength(1);
     // put together here, so that this file names no such place itself
     const roots = ['work', 'root', 'home'].map((name) => `/${name}/x`);
-    const places = ['see ../' + 'shared/x', ...roots.map((path) => `at ${path}`)];
+    const places = [`see ${['..', 'shared', 'x'].join('/')}`, ...roots.map((path) => `at ${path}`)];
     for (const text of places) expect(PLACES.test(text)).toBe(true);
     for (const text of ['workspace/root', 'a/home/x', '/tmp/work'])
       expect(PLACES.test(text)).toBe(false);
