@@ -98,12 +98,14 @@ function diskOf(directory: string): SmallDisk {
 /** Where mounting is not allowed: RLIMIT_FSIZE, which needs no rights over one's own processes. */
 const BOUNDED: SmallDisk = {
   how: 'RLIMIT_FSIZE',
-  fill: (pid) => bound(pid, '0'),
-  free: (pid) => bound(pid, 'unlimited'),
+  fill: (pid) => {
+    if (!bound(pid, '0')) throw new Error('no way to fill a disk: mount and prlimit are forbidden');
+  },
+  // a process that has ended took its bound along
+  free: (pid) => void bound(pid, 'unlimited'),
   [Symbol.dispose]: () => undefined,
 };
 
-function bound(pid: number, bytes: string): void {
-  const set = run('prlimit', '--pid', String(pid), `--fsize=${bytes}:unlimited`);
-  if (!set) throw new Error('no way to fill a disk: neither mount nor prlimit is allowed');
+function bound(pid: number, bytes: string): boolean {
+  return run('prlimit', '--pid', String(pid), `--fsize=${bytes}:unlimited`);
 }
