@@ -27,7 +27,7 @@ async function connect(entry) {
   const status = JSON.parse(cli('status', '--json'));
   const endpoints = status.endpoints.websocket;
   return await KeyspanClient.connect({
-    endpoints: entry === undefined ? endpoints : [endpoints[entry]],
+    endpoints: entry === undefined ? endpoints : [entry].flat().map((at) => endpoints[at]),
     ca: readFileSync(join(home, 'public', 'customerCA.crt'), 'utf8'),
     certificate: readFileSync(join(home, 'public', 'root.crt'), 'utf8'),
     privateKey: readFileSync(join(home, 'secrets', 'root.key'), 'utf8'),
