@@ -94,7 +94,7 @@ test('an adopted store is ahead of what was seen, also after a restart', async (
   expect(token.stamp).toBe(age.stampAt(0));
 });
 
-test('a store that is replaced by an old copy again is behind, and can be adopted again', async () => {
+test('an old copy put in its place again is behind again, and can be adopted', async () => {
   Object.assign(token, { store: store.id, stamp: age.stampAt(1_000) });
   await age.compare(member());
   adopt();
