@@ -8,6 +8,7 @@ import { FaultScene, PLAINTEXT } from '../support/fault-scene.js';
 /** How often the daemon is killed: more where there is time. */
 const ROUNDS = Number(process.env['FAULT_ROUNDS'] ?? 20);
 const LOAD_MS_MAX = 300;
+const KEYS = 5;
 
 let scene: FaultScene;
 let daemon: DaemonFixture;
@@ -15,7 +16,7 @@ let daemon: DaemonFixture;
 const fresh: string[] = [];
 
 beforeAll(async () => {
-  scene = await FaultScene.start(5);
+  scene = await FaultScene.start(KEYS);
   ({ daemon } = scene);
 });
 afterAll(async () => {
@@ -90,7 +91,8 @@ describe('the daemon is killed under load', () => {
       await scene.allIsWell(scene.kept.slice(seen));
       seen = scene.kept.length;
     }
-    expect(scene.kept.length).toBeGreaterThan(ROUNDS);
+    // the load made keys beside those of the beginning
+    expect(scene.kept.length).toBeGreaterThan(KEYS);
     await scene.allIsWell();
   });
 

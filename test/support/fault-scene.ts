@@ -17,6 +17,9 @@ export const PLAINTEXT = Buffer.from('what must not be lost');
 /** the deadline of the client that may not try again */
 const STRICT_TIMEOUT_MS = 3_000;
 
+/** lines of the daemon's log that are shown when a request failed */
+const LOG_LINES = 40;
+
 /** Encrypts, decrypts and makes keys without a pause until told to end; notes every failure. */
 export class SteadyLoad {
   readonly failures: unknown[] = [];
@@ -151,7 +154,7 @@ export class FaultScene implements AsyncDisposable {
     }
     this.#note(name, loads);
     for (const load of loads) {
-      expect(load.failures).toEqual([]);
+      expect(load.failures, this.#lastWords()).toEqual([]);
       expect(load.requests).toBeGreaterThan(20);
     }
   }
@@ -162,6 +165,12 @@ export class FaultScene implements AsyncDisposable {
     this.#longest.push(
       `${name}: ${byAnother} ms through another ENI, ${byItsOwn} ms through its own of ${requests}`,
     );
+  }
+
+  /** The end of the daemon's log: what it was busy with when a request failed. */
+  #lastWords(): string {
+    const lines = this.daemon.log().trimEnd().split('\n');
+    return `no request fails; the log ends with\n${lines.slice(-LOG_LINES).join('\n')}\n`;
   }
 
   /** Waits until the daemon noticed that an HSM is not what it was. */
