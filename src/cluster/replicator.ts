@@ -1,13 +1,14 @@
 import { equalConstantTime } from '../core/bytes.js';
 import type { Call } from '../core/call.js';
 import type { CommitPart } from '../core/commit.js';
-import { deadlineIn, within, type Deadline } from '../core/deadline.js';
+import { deadlineIn, hasPassed, pause, within, type Deadline } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { newHsmKeyId, type HsmId, type HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
 import type { PreparedKey } from '../core/vault.js';
+import { channelLost } from '../hsm/channel.js';
 import type { HsmResults } from '../protocol/hsm-frames.js';
 import type { StepName } from './fault-desk.js';
 import type { Intent, KeyLedger } from './key-ledger.js';
@@ -32,12 +33,15 @@ export interface ReplicatorOptions {
   readonly step?: Step | undefined;
 }
 
+/** How one HSM's copy ended. `lost`: the HSM went, and said nothing against it. */
+type Copy = 'held' | 'lost' | 'refused';
+
 /** A key between its making and the commit that makes it live, or gives it up. */
 interface Flight {
   readonly id: HsmKeyId;
   readonly targets: ReadonlySet<HsmId>;
   /** copies on their way to the HSMs */
-  readonly copies: Promise<boolean>[];
+  readonly copies: Promise<Copy>[];
   /** settled by the commit or the abandonment */
   readonly ended: Promise<void>;
   end(): void;
@@ -117,41 +121,68 @@ export class Replicator {
   }
 
   /**
+   * An attempt that lost HSMs on its way is made once more, under another id: those that are left
+   * may be enough.
    * @throws VaultNotDurable when too few HSMs are there or took the key; what `generate` throws
    */
   create(purpose: string, generate: Generate, call: Call): Promise<PreparedKey> {
     return this.#queue.run(async () => {
-      const { ledger, needed, epoch } = this.#options;
-      const active = this.#staying().filter((member) => member.channel);
-      if (active.length < needed()) throw this.#tooFew(active.length);
-      const id = newHsmKeyId();
-      const making = generate(id);
-      // a rejection must not be unhandled while the intent is being written
-      making.catch(() => undefined);
-      const intent = await ledger.intend(id, { epoch: epoch(), purpose });
-      const flight = this.#begin(id);
+      await this.#enough(call);
       try {
-        await this.#options.step?.('create.intended');
-        const made = await making;
-        await this.#options.step?.('create.made');
-        await this.#spread(flight, made, call);
-        await this.#options.step?.('create.spread');
-        return this.#prepared(flight, intent, made.proof);
+        return await this.#attempt(purpose, generate, call);
       } catch (error) {
-        this.#abandon(flight);
-        throw error;
+        if (!wasLost(error) || hasPassed(call.deadline)) throw error;
+        this.#options.log.warn({ err: error, requestId: call.requestId }, 'a create begins anew');
       }
+      await this.#enough(call);
+      return await this.#attempt(purpose, generate, call);
     });
+  }
+
+  /** Waits a moment for HSMs that are to serve and have not failed to: one that was killed, say. */
+  async #enough(call: Call): Promise<void> {
+    const until = Math.min(call.deadline, deadlineIn(LIMITS.create_wait_ms));
+    for (;;) {
+      const staying = this.#staying();
+      const active = staying.filter((member) => member.channel).length;
+      const needed = this.#options.needed();
+      if (active >= needed) return;
+      const hopeful = staying.filter(({ supervisor }) => supervisor.isHopeful).length;
+      if (hopeful < needed || hasPassed(until)) throw this.#tooFew(active);
+      await pause(20);
+    }
+  }
+
+  async #attempt(purpose: string, generate: Generate, call: Call): Promise<PreparedKey> {
+    const { ledger, epoch } = this.#options;
+    const id = newHsmKeyId();
+    const making = generate(id);
+    // a rejection must not be unhandled while the intent is being written
+    making.catch(() => undefined);
+    const intent = await ledger.intend(id, { epoch: epoch(), purpose });
+    const flight = this.#begin(id);
+    try {
+      await this.#options.step?.('create.intended');
+      const made = await making;
+      await this.#options.step?.('create.made');
+      await this.#spread(flight, made, call);
+      await this.#options.step?.('create.spread');
+      return this.#prepared(flight, intent, made.proof);
+    } catch (error) {
+      this.#abandon(flight);
+      throw error;
+    }
   }
 
   #staying(): Member[] {
     return this.#options.members().filter((member) => !member.isLeaving);
   }
 
-  #tooFew(count: number): KeyspanError {
+  #tooFew(count: number, cause?: unknown): KeyspanError {
     const needed = this.#options.needed();
     const message = `the key must be on ${needed} HSMs, and ${count} are active`;
-    return new KeyspanError(count === 0 ? 'VaultUnavailable' : 'VaultNotDurable', message);
+    const code = count === 0 ? 'VaultUnavailable' : 'VaultNotDurable';
+    return new KeyspanError(code, message, { cause });
   }
 
   #begin(id: HsmKeyId): Flight {
@@ -175,20 +206,24 @@ export class Replicator {
   async #spread(flight: Flight, made: HsmResults['generate'], call: Call): Promise<void> {
     const targets = this.#options.members().filter((member) => flight.targets.has(member.id));
     let holding = 0;
+    let lost = 0;
     let open = targets.length;
     await new Promise<void>((resolve, reject) => {
-      const settle = (holds: boolean): void => {
+      const settle = (copy: Copy): void => {
         open -= 1;
-        if (holds) holding += 1;
-        if (holding >= this.#options.needed()) resolve();
-        else if (open === 0) reject(this.#tooFew(holding));
+        if (copy === 'held') holding += 1;
+        if (copy === 'lost') lost += 1;
+        const needed = this.#options.needed();
+        if (holding >= needed) resolve();
+        else if (open > 0) return;
+        else reject(this.#tooFew(holding, holding + lost < needed ? undefined : channelLost()));
       };
       for (const member of targets) {
         const copy = this.#insert(flight, member, made, call);
         flight.copies.push(copy);
         copy
-          .then((holds) => settle(holds && member.channel !== undefined))
-          .catch(() => settle(false));
+          .then((how) => settle(how === 'held' && !member.channel ? 'lost' : how))
+          .catch(() => settle('refused'));
       }
       if (targets.length === 0) reject(this.#tooFew(0));
     });
@@ -199,18 +234,18 @@ export class Replicator {
     member: Member,
     made: HsmResults['generate'],
     { deadline, requestId }: Call,
-  ): Promise<boolean> {
+  ): Promise<Copy> {
     try {
       const answer = await member.ask('insert', { masked: made.masked }, deadline, requestId);
       if (!equalConstantTime(answer.proof, made.proof)) throw new KeyspanError('HsmKeyUnproven');
       this.#holds(flight.id, member.id);
-      return true;
+      return 'held';
     } catch (error) {
       this.#options.log.warn({ err: error, hsm: member.id, key: flight.id }, 'a copy failed');
       // an HSM that died is brought up to date when it comes back; one that lives must be told
       const gone = isKeyspanError(error, 'KeyspanConnection');
       if (!gone) void flight.ended.then(() => this.#options.repair(member, 'a copy failed'));
-      return false;
+      return gone ? 'lost' : 'refused';
     }
   }
 
@@ -273,3 +308,8 @@ export class Replicator {
     }
   }
 }
+
+/** Whether HSMs that went are all that stood in the way. */
+const wasLost = (error: unknown): boolean =>
+  isKeyspanError(error, 'KeyspanConnection') ||
+  (isKeyspanError(error) && isKeyspanError(error.cause, 'KeyspanConnection'));

@@ -47,6 +47,7 @@ export const LIMITS = {
   attempts_max: 6,
   replicate_concurrent_max: 16,
   create_concurrent_max: 256,
+  create_wait_ms: 5_000,
   repair_pause_ms: 250,
   status_timeout_ms: 500,
   // doors

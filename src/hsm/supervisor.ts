@@ -94,6 +94,11 @@ export class Supervisor {
     return this.#requested + (this.#channel?.requested ?? 0);
   }
 
+  /** It is to serve, and has not failed to since it last did. */
+  get isHopeful(): boolean {
+    return this.#life.intent === 'run' && this.#life.failures === 0;
+  }
+
   /** attempts in a row that did not lead to service */
   get failures(): number {
     return this.#life.failures;
