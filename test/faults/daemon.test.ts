@@ -7,7 +7,9 @@ import { FaultScene, PLAINTEXT } from '../support/fault-scene.js';
 
 /** How often the daemon is killed: more where there is time. */
 const ROUNDS = Number(process.env['FAULT_ROUNDS'] ?? 20);
-const LOAD_MS_MAX = 300;
+/** a kill comes after so many acknowledgements at most, and some time after the last */
+const ACKNOWLEDGED_MAX = 12;
+const AFTER_MS_MAX = 40;
 const KEYS = 5;
 
 let scene: FaultScene;
@@ -73,13 +75,20 @@ async function inOrder(): Promise<void> {
   expect(check.live).toBe(held);
 }
 
+/** Some keys later, and at any point of the making of the next: also on a slow machine. */
+async function anInstant(): Promise<void> {
+  const enough = fresh.length + Math.floor(Math.random() * (ACKNOWLEDGED_MAX + 1));
+  await eventually(async () => (fresh.length >= enough ? true : undefined), `${enough} keys`);
+  await pause(Math.random() * AFTER_MS_MAX);
+}
+
 describe('the daemon is killed under load', () => {
   test(`${ROUNDS} times, at any instant`, { timeout: 20_000 + ROUNDS * 10_000 }, async () => {
     let seen = 0;
     for (let round = 0; round < ROUNDS; round += 1) {
       const clients = await Promise.all([0, 1].map(() => daemon.client()));
       const workers = clients.flatMap((client) => [work(client), work(client), work(client)]);
-      await pause(Math.random() * LOAD_MS_MAX);
+      await anInstant();
       await daemon.kill();
       await Promise.all(clients.map((client) => client.close()));
       await Promise.all(workers);
