@@ -123,6 +123,9 @@ class Connection {
     if (!isRequest(frame)) throw new KeyspanError('HsmBadFrame', 'the frame is not a request');
     const [id, timeoutMs, epoch, operation, session, fields, requestId] = frame;
     const asked: Asked = { id, operation, requestId, begin: requestId ? monotonic() : 0 };
+    if (!isEpoch(epoch)) {
+      return this.#fail(asked, new KeyspanError('HsmBadFrame', 'the epoch is out of range'));
+    }
     if (timeoutMs <= 0) return this.#fail(asked, new KeyspanError('HsmDeadlineExceeded'));
     if (this.#running.size >= LIMITS.channel_inflight_max) {
       return this.#fail(asked, new KeyspanError('HsmBusy'));
@@ -206,15 +209,14 @@ function isRequest(frame: unknown): frame is Request {
     (frame.length === 6 || (frame.length === 7 && isRequestId(frame[6]))) &&
     Number.isInteger(frame[0]) &&
     typeof frame[1] === 'number' &&
-    isEpoch(frame[2]) &&
+    Number.isInteger(frame[2]) &&
     typeof frame[3] === 'string' &&
     Number.isInteger(frame[4])
   );
 }
 
 /** An HSM keeps the newest epoch for ever: no frame may take it beyond what a cluster can reach. */
-const isEpoch = (value: unknown): boolean =>
-  Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LIMITS.epoch_max;
+const isEpoch = (value: number): boolean => value >= 0 && value <= LIMITS.epoch_max;
 
 const isRequestId = (value: unknown): boolean =>
   typeof value === 'string' && value.length > 0 && value.length <= LIMITS.request_id_max_chars;

@@ -47,9 +47,10 @@ describe('the service', () => {
     expect(statSync(path).mode & 0o777).toBe(0o600);
   });
 
-  test.each([-1, 1.5, 2 ** 31 + 1, 1e308])('epoch %d is no epoch', async (epoch) => {
+  test.each([-1, 2 ** 31 + 1, 1e308])('epoch %d is no epoch', async (epoch) => {
     const client = (await FrameClient.connect(path)).greet();
-    client.ask('info', {}, { epoch }).catch(() => undefined);
+    await expect(client.ask('info', {}, { epoch })).rejects.toMatchObject({ code: 'HsmBadFrame' });
+    client.end();
     await client.closed;
     expect(fixture.machine.epoch).toBeLessThanOrEqual(LIMITS.epoch_max);
   });
