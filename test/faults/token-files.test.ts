@@ -56,7 +56,6 @@ beforeAll(async () => {
   for (let count = 0; count < KEYS; count += 1) await scene.keep(client);
 });
 afterAll(async () => {
-  (await import('node:fs')).writeFileSync('/tmp/ex/daemon.log', daemon.log());
   await scene?.[Symbol.asyncDispose]();
 });
 
