@@ -91,7 +91,8 @@ test('a request through an ENI is served by the HSM of that ENI', async () => {
 
 test('many requests in flight are answered each with its own answer, in any order', async () => {
   await using socket = await daemon.socket({ url });
-  const slow = socket.call('CreateKey');
+  // each token writes one new key after the other, so these take long together
+  const slow = Array.from({ length: 24 }, () => socket.call('CreateKey'));
   const texts = Array.from({ length: 300 }, (_, index) => `text ${index}`);
   const answers = texts.map(async (text) => {
     const { result } = await socket.call('Encrypt', { KeyId: keyId, Plaintext: base64(text) });
@@ -99,10 +100,10 @@ test('many requests in flight are answered each with its own answer, in any orde
     return Buffer.from(opened.result?.['Plaintext'] as string, 'base64').toString();
   });
   expect(await Promise.all(answers)).toEqual(texts);
-  expect((await slow).result).toHaveProperty('KeyMetadata');
-  // the create was asked for first, and some of the rest was answered before it
-  const order = socket.received.map(({ result }) => Object.keys(result ?? {})[0]);
-  expect(order.indexOf('KeyMetadata')).toBeGreaterThan(0);
+  for (const create of slow) expect((await create).result).toHaveProperty('KeyMetadata');
+  // the creates were asked for first, and some of the rest was answered before the last of them
+  const isCreate = socket.received.map(({ result }) => 'KeyMetadata' in (result ?? {}));
+  expect(isCreate.indexOf(false)).toBeLessThan(isCreate.lastIndexOf(true));
 });
 
 describe('bad requests get their own error and leave the connection as it is', () => {
