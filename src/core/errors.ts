@@ -22,7 +22,6 @@ export const ERRORS = {
   DryRunOperationException: 'the request would have succeeded, but the DryRun option is set',
   IncorrectKeyException: 'the ciphertext was made under another KMS key',
   InvalidAliasNameException: 'the alias name is not valid',
-  InvalidArnException: 'the ARN is not valid here',
   InvalidCiphertextException:
     'the ciphertext is foreign, damaged, or bound to another encryption context',
   InvalidKeyUsageException: 'the KMS key is not made for this operation',

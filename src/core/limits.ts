@@ -39,7 +39,6 @@ export const LIMITS = {
   restart_backoff_first_ms: 100,
   restart_backoff_max_ms: 10_000,
   hsms_per_cluster_max: 28,
-  hsms_per_installation_max: 64,
   join_timeout_ms: 60_000,
   repair_interval_ms: 30_000,
   store_compare_wait_ms: 3_000,
