@@ -38,12 +38,12 @@ const wall = (ours: string, packages = ''): Wall => ({
 /** ARCHITECTURE, section 4. */
 const WALLS: Readonly<Record<string, Wall>> = {
   core: wall('', 'zod pino'),
-  protocol: wall('core', 'zod cbor-x'),
-  store: wall('core', 'better-sqlite3 cbor-x'),
+  protocol: wall('core', 'zod'),
+  store: wall('core', 'better-sqlite3'),
   iam: wall('core'),
   audit: wall('core', 'prom-client'),
   token: wall('core', 'graphene-pk11 pkcs11js'),
-  hsm: wall('core protocol audit', 'cbor-x zod'),
+  hsm: wall('core protocol audit', 'zod'),
   cluster: wall('core protocol store hsm audit', '@peculiar/x509 reflect-metadata zod'),
   kms: wall('core protocol store iam audit', 'zod'),
   front: wall('core protocol iam kms cluster audit', 'ws zod'),

@@ -1,5 +1,6 @@
 import { chmod, mkdir, open, rename, type FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pause } from '../core/deadline.js';
 import { LIMITS } from '../core/limits.js';
 
 /** One line of the audit file. */
@@ -20,8 +21,8 @@ export interface AuditLogOptions {
 const NEWLINE = 0x0a;
 
 /**
- * A bounded file of JSON lines. Writing never blocks and never fails: lines wait in memory for the
- * next turn of the event loop and leave it in one write. When the disk is full, lines are dropped
+ * A bounded file of JSON lines. Writing never blocks and never fails: lines wait in memory for a
+ * few milliseconds and leave it in one write. When the disk is full, lines are dropped
  * and a later line tells how many.
  */
 export class AuditLog implements AsyncDisposable {
@@ -39,6 +40,7 @@ export class AuditLog implements AsyncDisposable {
   #droppedTotal = 0;
   #lastTime = '';
   #closed = false;
+  readonly #closing = new AbortController();
   #flushing: Promise<void> | undefined;
 
   private constructor(directory: string, options: AuditLogOptions) {
@@ -80,13 +82,17 @@ export class AuditLog implements AsyncDisposable {
   /** Writes what waits, then closes the file. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#closed = true;
+    this.#closing.abort();
     await this.#flushing;
     await this.#closeFile();
   }
 
   async #flush(): Promise<void> {
-    await new Promise((resolve) => setImmediate(resolve));
-    while (this.#lines.length > 0) await this.#writeWaiting();
+    while (this.#lines.length > 0) {
+      // a thread does the writing: to call it for each line would cost more than the line
+      await pause(LIMITS.audit_flush_ms, this.#closing.signal);
+      await this.#writeWaiting();
+    }
     this.#flushing = undefined;
   }
 

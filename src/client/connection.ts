@@ -1,10 +1,10 @@
 import type { Duplex } from 'node:stream';
 import type { PeerCertificate } from 'node:tls';
 import { WebSocket, type ClientOptions, type RawData } from 'ws';
-import { Cork } from '../core/cork.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { decodeMessage, type Subprotocol } from '../protocol/client-frames.js';
+import { MessageWriter } from '../protocol/message-writer.js';
 import { checkHsmIdentity } from './server-identity.js';
 import { readServiceError, ServiceError } from './service-error.js';
 
@@ -29,7 +29,6 @@ export interface ConnectionOwner {
 
 /** Beats a peer may miss; a beat is a third of the silence bound. */
 const BEATS_MISSED_MAX = 3;
-const SEND_OPTIONS = { compress: false } as const;
 /** TLS's words for "not you" and "not to be trusted"; another attempt would end alike. */
 const TLS_REFUSAL = /^(?:ERR_SSL_|ERR_TLS_CERT|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/;
 
@@ -49,20 +48,22 @@ export class Connection {
   readonly #subprotocol: Subprotocol;
   readonly #owner: ConnectionOwner;
   readonly #beat: NodeJS.Timeout;
-  /** over the TLS stream below */
-  readonly #cork: Cork | undefined;
+  readonly #writer: MessageWriter;
   #ended = false;
   #heard = true;
   #missed = 0;
 
   private constructor(
     socket: WebSocket,
-    stream: Duplex | undefined,
+    stream: Duplex,
     setup: { endpoint: string; options: ConnectionOptions; owner: ConnectionOwner },
   ) {
     this.endpoint = setup.endpoint;
     this.#socket = socket;
-    this.#cork = stream && new Cork(stream);
+    this.#writer = new MessageWriter('client', (bytes) => {
+      // after a close frame nothing may follow
+      if (socket.readyState === WebSocket.OPEN) stream.write(bytes);
+    });
     this.#subprotocol = setup.options.subprotocol;
     this.#owner = setup.owner;
     this.#beat = setInterval(() => this.#check(), setup.options.silenceMs / BEATS_MISSED_MAX);
@@ -90,6 +91,7 @@ export class Connection {
     let stream: Duplex | undefined;
     socket.once('upgrade', (response) => (stream = response.socket));
     await opened(socket, endpoint);
+    if (!stream) throw connectionLost(endpoint, undefined, 'was not upgraded');
     return new Connection(socket, stream, { endpoint, options, owner });
   }
 
@@ -97,8 +99,8 @@ export class Connection {
    * Sends one message; the messages of one turn of the event loop leave together.
    */
   send(message: Uint8Array | string): void {
-    this.#cork?.hold();
-    this.#socket.send(message, SEND_OPTIONS);
+    const isText = typeof message === 'string';
+    this.#writer.push(isText ? message : { bytes: message, length: message.length });
   }
 
   /** Ends the connection in good order, or within `graceMs` in any. */
@@ -106,6 +108,7 @@ export class Connection {
     this.#ended = true;
     clearInterval(this.#beat);
     if (this.#socket.readyState === WebSocket.CLOSED) return;
+    this.#writer.flush();
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => this.#socket.terminate(), graceMs);
       this.#socket.once('close', () => {

@@ -88,12 +88,20 @@ export class ClusterVault implements Vault {
 
   async encrypt(key: HsmKeyId, input: EncryptInput, call: Call): Promise<Sealed> {
     const fields = { keyId: key, aad: input.aad, data: input.plaintext };
-    return sealed(await this.#run('encrypt', fields, call, key));
+    try {
+      return sealed(await this.#session.run('encrypt', fields, call, key));
+    } catch (error) {
+      throw asVaultError(error);
+    }
   }
 
   async decrypt(key: HsmKeyId, input: DecryptInput, call: Call): Promise<Uint8Array> {
     const fields = { keyId: key, iv: input.iv, aad: input.aad, data: joined(input) };
-    return (await this.#run('decrypt', fields, call, key)).data;
+    try {
+      return (await this.#session.run('decrypt', fields, call, key)).data;
+    } catch (error) {
+      throw asVaultError(error);
+    }
   }
 
   async reencrypt(from: OpenStep, to: SealStep, call: Call): Promise<Sealed> {

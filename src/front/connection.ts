@@ -4,7 +4,6 @@ import { z } from 'zod';
 import type { Events } from '../audit/events.js';
 import { wipe } from '../core/bytes.js';
 import type { Call } from '../core/call.js';
-import { Cork } from '../core/cork.js';
 import { deadlineIn, pause } from '../core/deadline.js';
 import { KeyspanError, type ErrorCode } from '../core/errors.js';
 import { newRequestId, type HsmId } from '../core/ids.js';
@@ -15,13 +14,14 @@ import type { Kms } from '../kms/kms.js';
 import {
   clientRequest,
   decodeMessage,
-  encodeMessage,
+  encodeForFrame,
   type ClientRequest,
   type ServerMessage,
   type Subprotocol,
 } from '../protocol/client-frames.js';
 import { accept } from '../protocol/form.js';
 import { isMutating } from '../protocol/kms.js';
+import { MessageWriter } from '../protocol/message-writer.js';
 import { TOPICS, type Broadcast, type Listener } from './broadcast.js';
 import { isFaultAction, performFault, type FaultControl } from './fault-actions.js';
 import type { Idempotency } from './idempotency.js';
@@ -67,7 +67,7 @@ export class Connection {
   readonly hsm: HsmId;
   readonly #options: ConnectionOptions;
   readonly #listener: Listener;
-  readonly #cork: Cork;
+  readonly #writer: MessageWriter;
   #inflight = 0;
   #alive = true;
   #leaving = false;
@@ -75,9 +75,12 @@ export class Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.hsm = options.hsm;
-    this.#cork = new Cork(options.socket);
+    const { webSocket, socket } = options;
+    this.#writer = new MessageWriter('server', (bytes) => {
+      // after a close frame nothing may follow
+      if (webSocket.readyState === webSocket.OPEN) socket.write(bytes);
+    });
     this.#listener = (event) => this.#send(event);
-    const { webSocket } = options;
     webSocket.on('message', (data) => this.#receive(data));
     webSocket.on('pong', () => {
       this.#alive = true;
@@ -104,7 +107,7 @@ export class Connection {
     const { webSocket } = this.#options;
     const until = deadlineIn(LIMITS.close_grace_ms);
     while (this.#inflight > 0 && until > deadlineIn(0)) await pause(5);
-    this.#cork.release();
+    this.#writer.flush();
     webSocket.close(SERVICE_RESTART, 'this HSM leaves');
     await pause(50);
     if (webSocket.readyState !== webSocket.CLOSED) webSocket.terminate();
@@ -195,14 +198,11 @@ export class Connection {
     this.#send({ id, error: { code, message } });
   }
 
-  /** All that is sent in one turn of the event loop leaves in one TLS record where it fits. */
   #send(message: ServerMessage): void {
     const { webSocket, subprotocol } = this.#options;
     if (webSocket.readyState !== webSocket.OPEN) return;
     if (webSocket.bufferedAmount > LIMITS.send_buffer_max_bytes) return webSocket.terminate();
-    this.#cork.hold();
-    const data = encodeMessage(subprotocol, message);
-    webSocket.send(data, { binary: typeof data !== 'string', compress: false });
+    this.#writer.push(encodeForFrame(subprotocol, message));
   }
 }
 

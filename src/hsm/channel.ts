@@ -123,7 +123,8 @@ export class Channel {
         return reject(new KeyspanError('HsmBusy'));
       }
       const { operation, fields, deadline, session = 0, epoch = 0 } = request;
-      const timeoutMs = remainingMs(deadline);
+      // whole milliseconds are shorter on the wire
+      const timeoutMs = Math.ceil(remainingMs(deadline));
       if (timeoutMs <= 0) return reject(new KeyspanError('HsmDeadlineExceeded'));
       const id = this.#nextId;
       this.#nextId += 1;

@@ -1,19 +1,25 @@
 import { spawn, type ChildProcess } from 'node:child_process';
-import { entryPath } from '../core/entry.js';
+import { ENGINE_FLAGS, entryPath } from '../core/entry.js';
 
 /**
  * HSM processes that wait to be told who they are. Starting Node and loading the code takes most of
  * an HSM's start; the daemon has it done on the other core while it loads its own.
  */
 const waiting: ChildProcess[] = [];
+/**
+ * The module makes and frees dozens of small objects for each operation: the allocator is to keep
+ * them at hand, and not to sort them whenever something large is freed. Other C libraries than
+ * glibc do not read this.
+ */
+const ALLOCATOR = 'glibc.malloc.mxfast=0:glibc.malloc.tcache_count=200';
 const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_PKCS11_MODULE'];
 
 function start(): ChildProcess {
   const env = Object.fromEntries(FORWARDED.map((name) => [name, process.env[name]]));
-  return spawn(process.execPath, [entryPath(import.meta.url, './main.js')], {
+  return spawn(process.execPath, [...ENGINE_FLAGS, entryPath(import.meta.url, './main.js')], {
     // standard input carries the launch line, 3 the heartbeats
     stdio: ['pipe', 'pipe', 'inherit', 'pipe'],
-    env,
+    env: { ...env, GLIBC_TUNABLES: ALLOCATOR },
     cwd: '/',
   });
 }

@@ -54,7 +54,16 @@ export function encodeHeader(keyId: KmsKeyId, materialId: MaterialId): Uint8Arra
 export function formatCiphertext(header: Uint8Array, sealed: Sealed): Uint8Array {
   assert(sealed.iv.length === CIPHERTEXT.iv_bytes, 'an IV of 12 bytes');
   assert(sealed.tag.length === CIPHERTEXT.tag_bytes, 'a tag of 16 bytes');
-  return Buffer.concat([header, sealed.iv, sealed.ciphertext, sealed.tag]);
+  assert(header.length === CIPHERTEXT.header_bytes, 'a header of 53 bytes');
+  const { iv, ciphertext, tag } = sealed;
+  const { header_bytes, iv_bytes, tag_bytes } = CIPHERTEXT;
+  const textAt = header_bytes + iv_bytes;
+  const blob = Buffer.allocUnsafe(textAt + ciphertext.length + tag_bytes);
+  blob.set(header, 0);
+  blob.set(iv, header_bytes);
+  blob.set(ciphertext, textAt);
+  blob.set(tag, textAt + ciphertext.length);
+  return blob;
 }
 
 /** Takes a blob apart; `undefined` when it is not one of ours. Nothing is authentic yet. */

@@ -1,11 +1,11 @@
 import type { DataKey } from '../core/vault.js';
 import type { KmsParams } from '../protocol/kms.js';
 import { authorizeKey } from './authorize.js';
-import { authenticatedData, formatCiphertext } from './ciphertext.js';
+import { formatCiphertext } from './ciphertext.js';
 import { dryRun, requireEncryptionKey } from './encrypt.js';
 import { findKey } from './key-lookup.js';
 import { invalid, unsupported } from './key-spec.js';
-import { currentMaterial, vaultOf } from './materials.js';
+import { authenticatedBy, currentMaterial, vaultOf } from './materials.js';
 import type { KeyFact, MaterialFact } from './records.js';
 import type { Answer, KmsParts, KmsRequest } from './request.js';
 
@@ -52,7 +52,7 @@ async function makeDataKey(
   authorizeKey(kms, request, key, { alias, encryptionContext, encryptionAlgorithm });
   requireEncryptionKey(key, request.action, encryptionAlgorithm);
   const material = currentMaterial(kms, key);
-  const aad = authenticatedData(material.header, encryptionContext);
+  const aad = authenticatedBy(material, encryptionContext);
   if (params.DryRun) throw dryRun();
   const input = { length, aad, withPlaintext };
   const made = await vaultOf(kms, material).dataKey(material.hsmKey, input, call);

@@ -5,7 +5,6 @@ import type { EncryptionAlgorithm } from '../protocol/kms.js';
 import { missingMember, validationError } from '../protocol/kms-shapes.js';
 import { authorizeKey } from './authorize.js';
 import {
-  authenticatedData,
   formatCiphertext,
   parseCiphertext,
   type EncryptionContext,
@@ -14,7 +13,7 @@ import {
 import { requireState, requireUsage } from './key.js';
 import { findKey, type FoundKey } from './key-lookup.js';
 import { invalid, requireAlgorithm, unsupported } from './key-spec.js';
-import { currentMaterial, vaultOf } from './materials.js';
+import { authenticatedBy, currentMaterial, vaultOf } from './materials.js';
 import type { KeyFact, MaterialFact } from './records.js';
 import type { Answer, KmsParts, KmsRequest } from './request.js';
 import { invalidCiphertext } from './vault-errors.js';
@@ -29,7 +28,7 @@ export async function encrypt(kms: KmsParts, request: KmsRequest<'Encrypt'>): Pr
     authorizeKey(kms, request, key, { alias, encryptionContext, encryptionAlgorithm });
     requireEncryptionKey(key, 'Encrypt', encryptionAlgorithm);
     const material = currentMaterial(kms, key);
-    const aad = authenticatedData(material.header, encryptionContext);
+    const aad = authenticatedBy(material, encryptionContext);
     if (params.DryRun) throw dryRun();
     const input = { plaintext: params.Plaintext, aad };
     const sealed = await vaultOf(kms, material).encrypt(material.hsmKey, input, call);
@@ -103,7 +102,7 @@ export async function reEncrypt(kms: KmsParts, request: KmsRequest<'ReEncrypt'>)
   requireEncryptionKey(from, 'ReEncrypt', fromAlgorithm);
   requireEncryptionKey(to, 'ReEncrypt', toAlgorithm);
   const material = currentMaterial(kms, to);
-  const aad = authenticatedData(material.header, params.DestinationEncryptionContext);
+  const aad = authenticatedBy(material, params.DestinationEncryptionContext);
   if (source.ignored) throw dryRun();
   const opened = openStep(kms, source, params.SourceEncryptionContext);
   const sealed = await moveSealed(kms, request, opened, { material, aad });
@@ -216,7 +215,8 @@ function openStep(
   }
   const material = kms.facts.material(key, ciphertext.materialId);
   if (!material) throw invalidCiphertext();
-  const aad = authenticatedData(ciphertext.header, context);
+  // the header that was read is the material's: it names the same key and material
+  const aad = authenticatedBy(material, context);
   const { iv, tag } = ciphertext;
   const input = { iv, ciphertext: ciphertext.ciphertext, tag, aad };
   return { material, vault: vaultOf(kms, material), step: { key: material.hsmKey, input } };

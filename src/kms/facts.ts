@@ -21,9 +21,15 @@ export interface PageRequest {
   readonly limit: number;
 }
 
+interface KeyPlace {
+  readonly account: string;
+  readonly region: string;
+  readonly path: string;
+}
+
 /** Ways to facts that the store's order does not offer. It may know more than there is. */
 class FactIndex {
-  readonly #accountOfKey = new Map<KmsKeyId, string>();
+  readonly #places = new Map<KmsKeyId, KeyPlace>();
   readonly #keysByPlace = new Map<string, Set<string>>();
   readonly #aliasesByKey = new Map<string, Set<string>>();
   readonly #facts = new Map<string, KeyFact | AliasFact>();
@@ -33,7 +39,7 @@ class FactIndex {
     this.remove(path);
     this.#facts.set(path, fact);
     if (fact.kind === 'key') {
-      this.#accountOfKey.set(fact.id, fact.account);
+      this.#places.set(fact.id, { account: fact.account, region: fact.region, path });
       addTo(this.#keysByPlace, placeOf(fact), path);
     } else {
       addTo(this.#aliasesByKey, fact.targetPath, path);
@@ -51,9 +57,9 @@ class FactIndex {
     }
   }
 
-  /** An id belongs to one account for ever, also when its key is gone. */
-  accountOfKey(id: KmsKeyId): string | undefined {
-    return this.#accountOfKey.get(id);
+  /** Where a key of this id stands or stood: an id belongs to one account for ever. */
+  place(id: KmsKeyId): KeyPlace | undefined {
+    return this.#places.get(id);
   }
 
   keyCount(account: string, region: string): number {
@@ -115,7 +121,10 @@ export class Facts implements AsyncDisposable {
   }
 
   key(account: string, region: string, id: KmsKeyId): KeyFact | undefined {
-    return this.#fact(KEYSPACE.kmsKey(account, region, id), 'key');
+    const place = this.#index.place(id);
+    // a path that is put together anew costs more than the rest of a lookup: its text is hashed
+    const isHere = place?.account === account && place.region === region;
+    return this.#fact(isHere ? place.path : KEYSPACE.kmsKey(account, region, id), 'key');
   }
 
   alias(account: string, region: string, name: string): AliasFact | undefined {
@@ -127,7 +136,10 @@ export class Facts implements AsyncDisposable {
   }
 
   material(key: KeyFact, id: MaterialId): MaterialFact | undefined {
-    return this.#fact(KEYSPACE.kmsMaterial(key.account, key.region, key.id, id), 'material');
+    const isCurrent = id === key.currentMaterial;
+    const { account, region } = key;
+    const path = isCurrent ? key.materialPath : KEYSPACE.kmsMaterial(account, region, key.id, id);
+    return this.#fact(path, 'material');
   }
 
   /** All materials of a key, the oldest first. */
@@ -161,7 +173,7 @@ export class Facts implements AsyncDisposable {
 
   /** The account whose key has this id, for ciphertexts: they name no account. */
   accountOfKey(id: KmsKeyId): string | undefined {
-    return this.#index.accountOfKey(id);
+    return this.#index.place(id)?.account;
   }
 
   keyCount(account: string, region: string): number {

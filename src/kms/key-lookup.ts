@@ -1,6 +1,6 @@
 import { aliasArn, isAccount, keyArn, parseArn } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
-import { isKmsKeyId } from '../core/ids.js';
+import { isKmsKeyId, type KmsKeyId } from '../core/ids.js';
 import type { Facts } from './facts.js';
 import type { KeyFact } from './records.js';
 import type { KmsCaller } from './request.js';
@@ -16,8 +16,12 @@ export interface FoundKey {
  * @throws NotFoundException in AWS's words
  */
 export function findKey(facts: Facts, caller: KmsCaller, given: string): FoundKey {
-  if (isKmsKeyId(given)) return { key: keyOf(facts, caller.principal.account, caller, given) };
-  if (given.startsWith('alias/')) return aliased(facts, caller.principal.account, caller, given);
+  const { account: own } = caller.principal;
+  // most requests name a key that is there by its id: nothing else need be looked at
+  const key = facts.key(own, caller.region, given as KmsKeyId);
+  if (key) return { key };
+  if (isKmsKeyId(given)) return { key: keyOf(facts, own, caller, given) };
+  if (given.startsWith('alias/')) return aliased(facts, own, caller, given);
   const { account, resource } = splitArn(caller, given);
   if (resource.startsWith('alias/')) return aliased(facts, account, caller, resource);
   return { key: keyOf(facts, account, caller, resource.slice('key/'.length)) };

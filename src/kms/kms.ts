@@ -60,7 +60,7 @@ interface Line {
   readonly door: string;
   readonly begin: number;
   /** set when the request's form was found good */
-  request?: KmsRequest;
+  request: KmsRequest | undefined;
 }
 
 /**
@@ -101,10 +101,18 @@ export class Kms implements AsyncDisposable {
     call: Call,
     door: string,
   ): Promise<Answer> {
-    const line: Line = { action, caller, call, door, begin: this.#parts.clock.monotonic() };
+    const begin = this.#parts.clock.monotonic();
+    const line: Line = { action, caller, call, door, begin, request: undefined };
     try {
       const parsed = parseKmsRequest(action, params, encoding);
-      const request: KmsRequest = { ...parsed, caller, call };
+      const { action: known, params: members } = parsed;
+      const request: KmsRequest = {
+        action: known,
+        params: members,
+        caller,
+        call,
+        resource: undefined,
+      };
       line.request = request;
       const answer = await (isMutating(action) ? this.#change(request) : this.#run(request));
       this.#audit(line);

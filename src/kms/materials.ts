@@ -3,6 +3,7 @@ import { joinParts, type CommitPart } from '../core/commit.js';
 import { newMaterialId } from '../core/ids.js';
 import type { Vault } from '../core/vault.js';
 import { KEYSPACE } from '../store/keyspace.js';
+import { authenticatedData, type EncryptionContext } from './ciphertext.js';
 import {
   civilSeconds,
   encodeMaterial,
@@ -18,6 +19,15 @@ export function currentMaterial(kms: KmsParts, key: KeyFact): MaterialFact {
   const material = kms.facts.material(key, key.currentMaterial);
   assert(material, 'a key and its current material were committed together');
   return material;
+}
+
+/** What GCM authenticates under a material beside the plaintext. @throws ValidationException */
+export function authenticatedBy(
+  material: MaterialFact,
+  context: EncryptionContext | undefined,
+): Uint8Array {
+  if (!context || context.size === 0) return material.aad;
+  return authenticatedData(material.header, context);
 }
 
 export const vaultOf = (kms: KmsParts, material: MaterialFact): Vault =>

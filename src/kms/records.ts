@@ -9,7 +9,7 @@ import { KEY_SPECS, KEY_USAGES, ORIGINS } from '../protocol/kms.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Entry } from '../store/store.js';
 import { decodeValue, encodeValue } from '../store/value.js';
-import { encodeHeader } from './ciphertext.js';
+import { authenticatedData, encodeHeader } from './ciphertext.js';
 
 /**
  * The facts of KMS as they stand in the store, one form for each kind, and what a snapshot holds
@@ -79,6 +79,8 @@ export interface KeyFact extends KeyRecord {
   /** where it stands in the store, and the revision that a change compares with */
   readonly path: string;
   readonly modRevision: number;
+  /** where its current material stands in the store */
+  readonly materialPath: string;
   readonly document: PolicyDocument;
 }
 
@@ -86,6 +88,8 @@ export interface MaterialFact extends MaterialRecord {
   readonly kind: 'material';
   /** what every ciphertext under this material begins with */
   readonly header: Uint8Array;
+  /** what GCM authenticates where there is no encryption context */
+  readonly aad: Uint8Array;
 }
 
 export interface AliasFact extends AliasRecord {
@@ -135,6 +139,7 @@ function decodeKey(entry: Entry): KeyFact {
     arn: keyArn(key.region, key.account, key.id),
     path,
     modRevision: entry.modRevision,
+    materialPath: KEYSPACE.kmsMaterial(key.account, key.region, key.id, key.currentMaterial),
     document: cachedPolicy(key.policy, 'key'),
   };
 }
@@ -142,5 +147,6 @@ function decodeKey(entry: Entry): KeyFact {
 function decodeMaterial(entry: Entry): MaterialFact {
   const { v: _, ...material } = decodeValue(entry.value, materialRecord);
   assert(entry.key.endsWith(`/${material.key}/${material.id}`), 'a material stands at its key');
-  return { ...material, kind: 'material', header: encodeHeader(material.key, material.id) };
+  const header = encodeHeader(material.key, material.id);
+  return { ...material, kind: 'material', header, aad: authenticatedData(header) };
 }

@@ -25,7 +25,7 @@ export interface KmsRequest<A extends KmsAction = KmsAction> {
   readonly caller: KmsCaller;
   readonly call: Call;
   /** the ARN that the audit line names, set as soon as it is known */
-  resource?: string;
+  resource: string | undefined;
 }
 
 /** Members with AWS's names; blobs are bytes, timestamps seconds since 1970. */

@@ -1,7 +1,7 @@
-import { Encoder } from 'cbor-x';
 import { formatBase64 } from '../core/bytes.js';
+import { CborWriter, decodeCborItem, encodeCborItem } from '../core/cbor.js';
+import type { Message } from './message-writer.js';
 import { FormError, int, object, optional, orElse, text, type FormOf } from './form.js';
-import { decodePlainCbor } from './plain-cbor.js';
 
 const requestNumber = int({ min: 0 });
 const requestName = text({ max: 64 });
@@ -59,8 +59,6 @@ export interface ClientEvent {
 
 export type ServerMessage = ClientResult | ClientError | ClientEvent;
 
-const cborEncoder = new Encoder({ useRecords: false, tagUint8Array: false });
-
 /** In JSON a blob is standard base64, as on the AWS wire. */
 function blobsToBase64(_name: string, value: unknown): unknown {
   if (value instanceof Uint8Array) return formatBase64(value);
@@ -78,8 +76,17 @@ function isBufferJson(value: unknown): value is { type: 'Buffer'; data: number[]
   );
 }
 
+const writer = new CborWriter();
+
+/** Encodes a message that is put into a frame before the next one is encoded. */
+export function encodeForFrame(subprotocol: Subprotocol, message: object): Message {
+  if (subprotocol === 'keyspan.v1.json') return JSON.stringify(message, blobsToBase64);
+  const length = writer.write(message);
+  return { bytes: writer.bytes, length };
+}
+
 export function encodeMessage(subprotocol: Subprotocol, message: object): Uint8Array | string {
-  if (subprotocol === 'keyspan.v1.cbor') return cborEncoder.encode(message);
+  if (subprotocol === 'keyspan.v1.cbor') return encodeCborItem(message);
   return JSON.stringify(message, blobsToBase64);
 }
 
@@ -88,6 +95,6 @@ export function encodeMessage(subprotocol: Subprotocol, message: object): Uint8A
  * well-formed
  */
 export function decodeMessage(subprotocol: Subprotocol, data: Uint8Array): unknown {
-  if (subprotocol === 'keyspan.v1.cbor') return decodePlainCbor(data);
+  if (subprotocol === 'keyspan.v1.cbor') return decodeCborItem(data);
   return JSON.parse(Buffer.from(data.buffer, data.byteOffset, data.length).toString('utf8'));
 }

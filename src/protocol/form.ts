@@ -55,35 +55,49 @@ type ObjectOf<M> = {
 
 /** An object with these members and no others. */
 export function object<M extends Record<string, Form<unknown>>>(members: M): Form<ObjectOf<M>> {
-  const forms = Object.entries(members);
+  const forms = Object.entries(members).map(([name, form]) => memberForm(name, form));
   return (value) => {
     if (typeof value !== 'object' || value === null) throw new FormError('is not an object');
     const given = value as Record<string, unknown>;
     let read = given;
     let count = 0;
-    for (const [name, form] of forms) {
+    for (const one of forms) {
+      const { name } = one;
       const member = given[name];
       if (member !== undefined || Object.hasOwn(given, name)) count += 1;
-      const known = member === undefined ? absent(name, form) : inside(name, form, member);
+      const known = member === undefined ? absent(one) : inside(name, one.form, member);
       if (known === member) continue;
       // most members are what they were: only a changed one costs a copy
       if (read === given) read = { ...given };
       read[name] = known;
     }
-    if (count !== countOf(given)) throw new FormError('has a member of unknown name');
+    if (count !== countMembers(given)) throw new FormError('has a member of unknown name');
     return read as ObjectOf<M>;
   };
 }
 
-function countOf(given: object): number {
+/** A member's form, with what its absence means worked out once. */
+interface MemberForm {
+  readonly name: string;
+  readonly form: Form<unknown>;
+  readonly mayLack: boolean;
+  readonly fallback: unknown;
+}
+
+function memberForm(name: string, form: Form<unknown>): MemberForm {
+  const fallback = 'fallback' in form ? form.fallback : undefined;
+  return { name, form, mayLack: 'optional' in form || 'fallback' in form, fallback };
+}
+
+/** How many members of its own an object has. */
+export function countMembers(given: object): number {
   let count = 0;
   for (const name in given) if (Object.hasOwn(given, name)) count += 1;
   return count;
 }
 
-function absent(name: string, form: Form<unknown>): unknown {
-  if ('optional' in form) return undefined;
-  if ('fallback' in form) return form.fallback;
+function absent({ name, mayLack, fallback }: MemberForm): unknown {
+  if (mayLack) return fallback;
   throw new FormError('is missing', [name]);
 }
 

@@ -1,31 +1,41 @@
-import { Encoder } from 'cbor-x';
+import { Batch } from '../core/batch.js';
+import { CborWriter, decodeCborItem, encodeCborItem } from '../core/cbor.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
-import { decodePlainCbor } from './plain-cbor.js';
 
-const encoder = new Encoder({ useRecords: false, tagUint8Array: false });
+const writer = new CborWriter();
 
 const PREFIX_BYTES = 4;
 
+/** @returns the length of the body, which stands in the writer's memory */
+function writeBody(item: unknown): number {
+  const length = writer.write(item);
+  if (length > LIMITS.frame_size_max_bytes) {
+    throw new KeyspanError('HsmBadFrame', `a frame of ${length} bytes is over the bound`);
+  }
+  return length;
+}
+
+function putFrame(target: Buffer, at: number, length: number): void {
+  target.writeUInt32BE(length, at);
+  writer.bytes.copy(target, at + PREFIX_BYTES, 0, length);
+}
+
 /** A frame: its length as four big-endian bytes, then one CBOR item (RFC 8949). */
 export function encodeFrame(item: unknown): Buffer {
-  const body = encoder.encode(item);
-  if (body.length > LIMITS.frame_size_max_bytes) {
-    throw new KeyspanError('HsmBadFrame', `a frame of ${body.length} bytes is over the bound`);
-  }
-  const frame = Buffer.allocUnsafe(PREFIX_BYTES + body.length);
-  frame.writeUInt32BE(body.length, 0);
-  body.copy(frame, PREFIX_BYTES);
+  const length = writeBody(item);
+  const frame = Buffer.allocUnsafe(PREFIX_BYTES + length);
+  putFrame(frame, 0, length);
   return frame;
 }
 
 /** CBOR without the prefix: for what is stored or wrapped rather than sent. */
-export const encodeCbor = (item: unknown): Buffer => Buffer.from(encoder.encode(item));
+export const encodeCbor = encodeCborItem;
 
 /** @throws KeyspanError with `code` when the bytes are not one CBOR item */
 export function decodeCbor(bytes: Uint8Array, code: 'HsmBadFrame' | 'HsmBadRecord'): unknown {
   try {
-    return decodePlainCbor(bytes);
+    return decodeCborItem(bytes);
   } catch (cause) {
     throw new KeyspanError(code, 'the bytes are not well-formed CBOR', { cause });
   }
@@ -58,29 +68,22 @@ export class FrameReader {
   }
 }
 
-/**
- * Collects the frames of one turn of the event loop and writes them with one system call: with
- * many requests in flight,
- * system calls are most of a request's cost.
- */
+/** Writes the frames of one turn of the event loop together. */
 export class FrameWriter {
-  readonly #write: (bytes: Buffer) => void;
-  #frames: Buffer[] = [];
+  readonly #batch: Batch;
 
   constructor(write: (bytes: Buffer) => void) {
-    this.#write = write;
+    this.#batch = new Batch(write, LIMITS.batch_frames_max);
   }
 
   push(item: unknown): void {
-    this.#frames.push(encodeFrame(item));
-    if (this.#frames.length === LIMITS.batch_frames_max) this.flush();
-    else if (this.#frames.length === 1) setImmediate(() => this.flush());
+    const length = writeBody(item);
+    const at = this.#batch.begin(PREFIX_BYTES + length);
+    putFrame(this.#batch.slab, at, length);
+    this.#batch.end();
   }
 
   flush(): void {
-    if (this.#frames.length === 0) return;
-    const frames = this.#frames;
-    this.#frames = [];
-    this.#write(frames.length === 1 ? (frames[0] as Buffer) : Buffer.concat(frames));
+    this.#batch.flush();
   }
 }

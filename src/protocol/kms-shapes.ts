@@ -1,5 +1,6 @@
 import { parseBase64 } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
+import { countMembers } from './form.js';
 
 /**
  * The small language in which the members of KMS requests are described, and the parser that
@@ -159,10 +160,35 @@ export function planOf(members: Members): Plan {
   const plan = Object.entries(members).map(([name, shape]) => ({
     name,
     path: name.charAt(0).toLowerCase() + name.slice(1),
-    shape,
+    shape: uniform(shape),
   }));
   plans.set(members, plan);
   return plan;
+}
+
+/**
+ * The same shape with every member that a shape can have: code that meets objects of one form
+ * alone is several times as fast, and each request is parsed.
+ */
+function uniform<S extends Member>(shape: S): S {
+  const all: {
+    readonly [name in keyof StringShape | keyof ListShape | keyof StructureShape]?: unknown;
+  } = shape;
+  const { kind, min, max, pattern: form, values, secret, of, members } = all;
+  const { required: isRequired } = shape;
+  const item = of && uniform(of as Shape);
+  const made = {
+    kind,
+    required: isRequired,
+    min,
+    max,
+    pattern: form,
+    values,
+    secret,
+    of: item,
+    members,
+  };
+  return made as unknown as S;
 }
 
 interface Parsing {
@@ -211,14 +237,24 @@ function readMembers(
     throw wrongType(source, 'Structure');
   }
   const given = source as Record<string, unknown>;
-  const result: Record<string, unknown> = {};
+  const read: unknown[] = [];
+  let same = 0;
   for (const { name, path, shape } of plan) {
     const value = given[name];
-    if (value === undefined || value === null) {
-      if (shape.required) addProblem(parsing, missingMember(prefix + path));
-    } else {
-      result[name] = readValue(shape, value, prefix + path, parsing);
-    }
+    const isThere = value !== undefined && value !== null;
+    const member = isThere ? readValue(shape, value, prefix + path, parsing) : undefined;
+    read.push(member);
+    if (isThere && member === value) same += 1;
+    else if (shape.required && !isThere) addProblem(parsing, missingMember(prefix + path));
+  }
+  // most requests are as they should be: one that was read from the wire need not be built again
+  return same === countMembers(given) ? given : membersOf(plan, read);
+}
+
+function membersOf(plan: Plan, read: readonly unknown[]): Record<string, unknown> {
+  const result: Record<string, unknown> = {};
+  for (const [at, { name }] of plan.entries()) {
+    if (read[at] !== undefined) result[name] = read[at];
   }
   return result;
 }

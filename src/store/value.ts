@@ -1,8 +1,5 @@
-import { Decoder, Encoder } from 'cbor-x';
+import { decodeCborItem, encodeCborItem } from '../core/cbor.js';
 import { KeyspanError } from '../core/errors.js';
-
-const encoder = new Encoder({ useRecords: false, tagUint8Array: false });
-const decoder = new Decoder({ useRecords: false, mapsAsObjects: true });
 
 /** What checks and types a decoded value; a zod schema is one. */
 export interface Schema<T> {
@@ -11,7 +8,7 @@ export interface Schema<T> {
 
 /** A CBOR map (RFC 8949) whose first member, `v`, is the version of its form. */
 export function encodeValue(version: number, members: object): Uint8Array {
-  return encoder.encode({ v: version, ...members });
+  return encodeCborItem({ v: version, ...members });
 }
 
 /**
@@ -21,7 +18,7 @@ export function encodeValue(version: number, members: object): Uint8Array {
  */
 export function decodeValue<T>(bytes: Uint8Array, schema: Schema<T>): T {
   try {
-    return schema.parse(decoder.decode(bytes));
+    return schema.parse(decodeCborItem(bytes));
   } catch (cause) {
     throw new KeyspanError('StoreCorrupt', 'A stored value cannot be read.', { cause });
   }

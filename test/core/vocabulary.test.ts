@@ -2,7 +2,6 @@ import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
 import { assert, unreachable } from '../../src/core/assert.js';
 import { joinParts } from '../../src/core/commit.js';
-import { Cork } from '../../src/core/cork.js';
 import { entryPath, packageFile } from '../../src/core/entry.js';
 import { ERRORS, isErrorCode, isKeyspanError, KeyspanError } from '../../src/core/errors.js';
 import { findHome } from '../../src/core/home.js';
@@ -77,18 +76,6 @@ test('programs are the compiled ones, also for callers that are not', () => {
   expect(entryPath('file:///p/src/a/b.ts', './c.js')).toBe('/p/dist/a/c.js');
   expect(entryPath('file:///p/dist/a/b.js', '../d/c.js')).toBe('/p/dist/d/c.js');
   expect(packageFile('package.json')).toBe(join(process.cwd(), 'package.json'));
-});
-
-test('what is sent in one turn is held and then written', async () => {
-  const calls: string[] = [];
-  const cork = new Cork({ cork: () => calls.push('cork'), uncork: () => calls.push('uncork') });
-  cork.hold();
-  cork.hold();
-  expect(calls).toEqual(['cork']);
-  await new Promise((resolve) => setImmediate(resolve));
-  expect(calls).toEqual(['cork', 'uncork']);
-  cork.release();
-  expect(calls).toEqual(['cork', 'uncork']);
 });
 
 test('a silent log is silent', () => expect(silentLog().isLevelEnabled('fatal')).toBe(false));
