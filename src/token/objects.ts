@@ -112,9 +112,10 @@ export function createData(
   if (data.value.length === 0 || data.value.length > LIMITS.frame_size_max_bytes) {
     throw new KeyspanError('HsmBadFrame', 'the length of the data is out of range');
   }
-  return token.write(() =>
-    attempt('C_CreateObject', () => token.cryptoki.C_CreateObject(token.anchor, storedData(data))),
+  const made = attempt('C_CreateObject', () =>
+    token.cryptoki.C_CreateObject(token.anchor, storedData(data)),
   );
+  return moveToToken(token, made);
 }
 
 /**
@@ -145,6 +146,23 @@ export function copyToSession(token: Token, handle: Handle): Handle {
       { type: CKA.TOKEN, value: false },
     ]),
   );
+}
+
+/**
+ * Puts an object of memory on the token, with the same attributes. About 0.7 ms: SoftHSM writes the
+ * file of a copy in one piece, and that of an object that is made there anew with each of its
+ * attributes, which takes ten times as long.
+ */
+export function moveToToken(token: Token, handle: Handle): Handle {
+  const { cryptoki, anchor } = token;
+  const template = [{ type: CKA.TOKEN, value: true }];
+  try {
+    return token.write(() =>
+      attempt('C_CopyObject', () => cryptoki.C_CopyObject(anchor, asBuffer(handle), template)),
+    );
+  } finally {
+    token.destroy(handle);
+  }
 }
 
 /** Destroys an object, on the token or in memory. */

@@ -47,7 +47,7 @@ export function ofAes256(template: Template): Template {
   return [...template, { type: CKA.VALUE_LEN, value: AES_256_BYTES }];
 }
 
-/** A private data object on the token. */
+/** A private data object in memory; a copy of it goes to the token. */
 export function storedData(data: {
   application: string;
   label: string;
@@ -55,7 +55,7 @@ export function storedData(data: {
 }): Template {
   return [
     { type: CKA.CLASS, value: CKO.DATA },
-    { type: CKA.TOKEN, value: true },
+    { type: CKA.TOKEN, value: false },
     { type: CKA.PRIVATE, value: true },
     { type: CKA.APPLICATION, value: data.application },
     { type: CKA.LABEL, value: data.label },

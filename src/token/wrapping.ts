@@ -2,6 +2,7 @@ import { asBuffer } from '../core/bytes.js';
 import { isKeyspanError, KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { attempt, tokenError } from './ckr.js';
+import { moveToToken } from './objects.js';
 import { AES_KEY_GEN, AES_KWP } from './mechanism.js';
 import { ofAes256, storedAesKey, type StoredKey } from './template.js';
 import type { Handle, Token } from './token.js';
@@ -30,8 +31,7 @@ export function wrapKey(token: Token, wrapping: Handle, key: Handle): Buffer {
 }
 
 /**
- * Unwraps an AES key to a private object of the token. It costs milliseconds, since SoftHSM writes
- * the object's file many times.
+ * Unwraps an AES key to a private object of the token.
  * @param recordBytes the key's first record, 1 to LIMITS.hsm_record_max_bytes
  * @throws KeyspanError HsmDataInvalid when the blob was not wrapped by `unwrapping` or was changed
  */
@@ -45,40 +45,38 @@ export function unwrapToToken(
   if (recordBytes.length === 0 || recordBytes.length > LIMITS.hsm_record_max_bytes) {
     throw new KeyspanError('HsmBadFrame', "the length of the key's record is out of range");
   }
-  const unwrap = (key: StoredKey): Handle => unwrapAs(token, unwrapping, blob, key);
-  try {
-    return token.write(() => unwrap({ place: 'token', recordBytes, label }));
-  } catch (error) {
-    const failure = tokenError(error, 'C_UnwrapKey');
-    if (!isKeyspanError(failure, 'HsmDeviceError') || opens(token, unwrap)) throw failure;
-    throw new KeyspanError('HsmDataInvalid', undefined, { cause: failure });
-  }
+  return moveToToken(token, unwrapInMemory(token, unwrapping, blob, { recordBytes, label }));
 }
 
 /** Whether `unwrapping` is the key that wrapped the blob. Nothing is put on the token. */
 export function unwraps(token: Token, unwrapping: Handle, blob: Uint8Array): boolean {
-  return opens(token, (key) => unwrapAs(token, unwrapping, blob, key));
-}
-
-function unwrapAs(token: Token, unwrapping: Handle, blob: Uint8Array, key: StoredKey): Handle {
-  return token.cryptoki.C_UnwrapKey(
-    token.anchor,
-    AES_KWP,
-    asBuffer(unwrapping),
-    asBuffer(blob),
-    storedAesKey(key),
-  );
-}
-
-/**
- * Whether the blob unwraps in memory. SoftHSM answers CKR_GENERAL_ERROR to a bad blob as well as to
- * a full disk; this tells them apart.
- */
-function opens(token: Token, unwrap: (key: StoredKey) => Handle): boolean {
   try {
-    token.destroy(unwrap({ place: 'session' }));
+    token.destroy(unwrapInMemory(token, unwrapping, blob, {}));
     return true;
   } catch {
     return false;
+  }
+}
+
+/** @throws KeyspanError HsmDataInvalid: in memory nothing else stands in the way of a good blob */
+function unwrapInMemory(
+  token: Token,
+  unwrapping: Handle,
+  blob: Uint8Array,
+  named: Pick<StoredKey, 'recordBytes' | 'label'>,
+): Handle {
+  try {
+    return token.cryptoki.C_UnwrapKey(
+      token.anchor,
+      AES_KWP,
+      asBuffer(unwrapping),
+      asBuffer(blob),
+      storedAesKey({ place: 'session', ...named }),
+    );
+  } catch (error) {
+    const failure = tokenError(error, 'C_UnwrapKey');
+    // SoftHSM's word for a blob that does not open is that of a general failure
+    if (!isKeyspanError(failure, 'HsmDeviceError')) throw failure;
+    throw new KeyspanError('HsmDataInvalid', undefined, { cause: failure });
   }
 }

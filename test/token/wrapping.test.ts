@@ -1,10 +1,13 @@
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { newMaskingKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
+import { CKA } from '../../src/core/pkcs11.js';
 import { gcmDecrypt, gcmEncrypt } from '../../src/token/cipher.js';
 import { proveKey } from '../../src/token/mac.js';
 import { foundMaskingKeys } from '../../src/token/masking-keys.js';
-import { listKeys } from '../../src/token/objects.js';
+import { AES_KEY_GEN } from '../../src/token/mechanism.js';
+import { listKeys, readAttributes } from '../../src/token/objects.js';
+import { ofAes256, storedAesKey } from '../../src/token/template.js';
 import type { Handle } from '../../src/token/token.js';
 import { generateSessionKey, unwrapToToken, wrapKey } from '../../src/token/wrapping.js';
 import { TokenFixture } from '../support/token-fixture.js';
@@ -40,6 +43,23 @@ test('an unwrapped key can be wrapped again: a later joiner gets it from this HS
   const aad = Buffer.from('aad');
   const sealed = gcmEncrypt(fixture.token, key, iv, aad, Buffer.from('text'));
   expect(gcmDecrypt(fixture.token, copy, iv, aad, sealed).toString()).toBe('text');
+});
+
+test('a stored key has what it was unwrapped with: it travels under trusted keys alone', () => {
+  const { token } = fixture;
+  const blob = wrapKey(token, masking, generateSessionKey(token));
+  const stored = unwrapToToken(token, masking, blob, Buffer.from([1]), 'attributes');
+  const on = [CKA.TOKEN, CKA.PRIVATE, CKA.SENSITIVE, CKA.EXTRACTABLE, CKA.WRAP_WITH_TRUSTED];
+  const off = [CKA.WRAP, CKA.UNWRAP, CKA.DERIVE];
+  expect(readAttributes(token, stored, on).map((value) => value[0])).toEqual(on.map(() => 1));
+  expect(readAttributes(token, stored, off).map((value) => value[0])).toEqual(off.map(() => 0));
+  const untrusted = token.cryptoki.C_GenerateKey(token.anchor, AES_KEY_GEN, [
+    ...ofAes256(storedAesKey({ place: 'session' })).filter(({ type }) => type !== CKA.WRAP),
+    { type: CKA.WRAP, value: true },
+  ]);
+  expect(() => wrapKey(token, untrusted, stored)).toThrow(
+    expect.objectContaining({ code: 'HsmUsageRefused' }),
+  );
 });
 
 test('a blob that was changed or cut is HsmDataInvalid, and leaves no object', () => {
