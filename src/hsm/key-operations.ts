@@ -11,10 +11,11 @@ import { generateSessionKey, wrapKey } from '../token/wrapping.js';
 import { mayCarry, mayDestroy, maySee, type Session } from './authority.js';
 import type { Machine } from './machine.js';
 import { mask, openSecret, sealSecret, unmask } from './masking.js';
-import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
+import { decodeKeyRecord, digestOfRecord, encodeKeyRecord, type KeyRecord } from './records.js';
 import { refuse } from './user-operations.js';
 
 const PROOF_BYTES = 16;
+const NOTHING = new Uint8Array(0);
 const generateRsa = promisify(generateKeyPair);
 
 function newRecord(session: Session, fields: HsmFields<'generate'>, proof: Uint8Array): KeyRecord {
@@ -224,19 +225,20 @@ export function inventory(
   const items = page.ids.flatMap((id) => {
     const entry = keyring.get(id);
     if (!entry) return [];
-    const proof = keyring.prove(entry) ? entry.record.proof : new Uint8Array(0);
-    return [{ id, revision: entry.record.revision, proof }];
+    const proof = keyring.prove(entry) ? entry.record.proof : NOTHING;
+    const { revision } = entry.record;
+    const digest = revision > 1 ? digestOfRecord(entry.record) : NOTHING;
+    return [{ id, revision, proof, digest }];
   });
   if (fields.after === '') {
     for (const { id } of secrets.entries()) {
       const secret = secretOf(machine, id as HsmKeyId);
-      if (secret) items.push({ ...secret.record, proof: secret.record.proof });
+      if (!secret) continue;
+      const { id: keyId, revision, proof } = secret.record;
+      items.push({ id: keyId, revision, proof, digest: NOTHING });
     }
   }
-  return {
-    items: items.map(({ id, revision, proof }) => ({ id, revision, proof })),
-    more: page.more,
-  };
+  return { items, more: page.more };
 }
 
 export function clusterKey(

@@ -13,6 +13,7 @@ import * as data from './data-operations.js';
 import { found, handover, identity, join, joinOffer } from './joining.js';
 import * as keys from './key-operations.js';
 import type { Machine } from './machine.js';
+import * as records from './record-operations.js';
 import * as users from './user-operations.js';
 
 export interface OperationRequest {
@@ -93,6 +94,9 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   destroy: keys.destroy,
   discard: keys.discard,
   inventory: keys.inventory,
+  'record-prepare': records.prepareRecord,
+  'record-apply': records.applyRecord,
+  'record-extract': records.extractRecord,
   'cluster-key': keys.clusterKey,
   'store-seen': keys.storeSeen,
   random: data.random,
