@@ -67,7 +67,7 @@ const labelOf = async (keyId: string, session: number): Promise<string | undefin
   return keys.find(({ id }) => id === keyId)?.label;
 };
 
-test('a change is decided at once and binds when it is applied, and so does its undoing', async () => {
+test('a change is decided at once, binds when it is applied, and so does its undoing', async () => {
   const { keyId } = await newKey(sessions.alice);
   const sealed = await seal(sessions.alice, keyId, 'hers');
   const shared = await prepare(sessions.alice, keyId, { share: ['bob'], label: 'ours' });
