@@ -1,3 +1,4 @@
+import type { Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { FaultRules } from '../core/fault-rules.js';
 import type { BootId, ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -35,8 +36,11 @@ interface Member {
   readonly secrets: DataShelf;
 }
 
-/** Puts a masked key on the token, in another thread. */
-export type Install = (masked: Uint8Array) => Promise<Installed>;
+/**
+ * Puts a masked key on the token, in another thread.
+ * @throws HsmDeadlineExceeded when its turn came too late: then nothing was put there
+ */
+export type Install = (masked: Uint8Array, deadline: Deadline) => Promise<Installed>;
 
 export interface Installed {
   readonly handle: Uint8Array;

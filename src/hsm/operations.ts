@@ -22,16 +22,20 @@ export interface OperationRequest {
   /** 0 when the frame names no session */
   readonly session: number;
   readonly fields: unknown;
+  /** how long the asker waits from now on: work that had to wait longer is not begun */
+  readonly timeoutMs: number;
 }
 
 type Open<Op extends HsmOperation> = (
   machine: Machine,
   fields: HsmFields<Op>,
+  timeoutMs: number,
 ) => HsmResults[Op] | Promise<HsmResults[Op]>;
 type LoggedIn<Op extends HsmOperation> = (
   machine: Machine,
   session: Session,
   fields: HsmFields<Op>,
+  timeoutMs: number,
 ) => HsmResults[Op] | Promise<HsmResults[Op]>;
 
 function info(machine: Machine): HsmResults['info'] {
@@ -106,8 +110,13 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   'data-key': data.dataKey,
 };
 
-type AnyOpen = (machine: Machine, fields: unknown) => unknown;
-type AnyLoggedIn = (machine: Machine, session: Session, fields: unknown) => unknown;
+type AnyOpen = (machine: Machine, fields: unknown, timeoutMs: number) => unknown;
+type AnyLoggedIn = (
+  machine: Machine,
+  session: Session,
+  fields: unknown,
+  timeoutMs: number,
+) => unknown;
 
 const isOperation = (name: string): name is HsmOperation => Object.hasOwn(HSM_OPERATIONS, name);
 
@@ -118,7 +127,7 @@ const isOperation = (name: string): name is HsmOperation => Object.hasOwn(HSM_OP
  * @throws KeyspanError with a code that begins with `Hsm`
  */
 export function perform(machine: Machine, request: OperationRequest): unknown {
-  const { operation } = request;
+  const { operation, timeoutMs } = request;
   if (!isOperation(operation)) throw new KeyspanError('HsmBadFrame', 'no such operation');
   const session = machine.session(request.session);
   const { phase, epoch } = machine;
@@ -127,9 +136,9 @@ export function perform(machine: Machine, request: OperationRequest): unknown {
   const fields = readFields(operation, request.fields);
   if (HSM_OPERATIONS[operation].mutating) machine.noteEpoch(request.epoch);
   if (session && LOGGED_IN[operation]) {
-    return (LOGGED_IN[operation] as AnyLoggedIn)(machine, session, fields);
+    return (LOGGED_IN[operation] as AnyLoggedIn)(machine, session, fields, timeoutMs);
   }
-  return (OPEN[operation] as AnyOpen)(machine, fields);
+  return (OPEN[operation] as AnyOpen)(machine, fields, timeoutMs);
 }
 
 function readFields(operation: HsmOperation, fields: unknown): unknown {

@@ -1,3 +1,4 @@
+import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import type { CarriedRecord, HsmFields, HsmResults } from '../protocol/hsm-frames.js';
@@ -6,7 +7,7 @@ import type { KeyEntry } from './keyring.js';
 import type { Machine } from './machine.js';
 import { maskRecord, unmaskRecord } from './masking.js';
 import { digestOfRecord, type KeyRecord } from './records.js';
-import { refuse } from './user-operations.js';
+import { refuse, refuseLate } from './user-operations.js';
 
 /**
  * A change of a key's record in two steps: one HSM decides it and vouches for what it comes to;
@@ -30,9 +31,12 @@ export async function applyRecord(
   machine: Machine,
   _session: Session,
   fields: HsmFields<'record-apply'>,
+  timeoutMs: number,
 ): Promise<HsmResults['record-apply']> {
+  const deadline = deadlineIn(timeoutMs);
   const record = unmaskRecord(machine.masking, fields.masked);
   while (machine.installing.has(record.id)) await machine.installing.get(record.id);
+  refuseLate(deadline);
   const entry = entryOf(machine, record.id);
   refuse(mayReplace(entry.record, record));
   const digest = digestOfRecord(record);

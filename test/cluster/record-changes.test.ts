@@ -111,6 +111,17 @@ describe('a change of a record', () => {
     expect(await revisions(key)).toEqual([2, 2, 2]);
   });
 
+  test('tells the tokens how far the store had come', async () => {
+    const key = await makeKey();
+    const seen = async (): Promise<number> =>
+      (await member(0).ask('store-seen', {}, deadlineIn(30_000))).stamp;
+    const before = await seen();
+    await change(key, { label: 'two' });
+    expect(await seen()).toBeGreaterThan(before);
+    const { revision } = await fixture.store.range(KEYSPACE.ledger(fixture.cluster.id));
+    expect(await seen()).toBeLessThanOrEqual(revision);
+  });
+
   test('follows another one: of many at one time each is made', async () => {
     const key = await makeKey();
     const labels = ['a', 'b', 'c', 'd'];

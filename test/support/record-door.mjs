@@ -65,7 +65,7 @@ function serve(cluster, { home, store, secrets }) {
       }
     },
   };
-  const server = createServer(async (request, response) => {
+  const answer = async (request, response) => {
     const chunks = [];
     for await (const chunk of request) chunks.push(chunk);
     try {
@@ -75,7 +75,8 @@ function serve(cluster, { home, store, secrets }) {
     } catch (error) {
       response.writeHead(400).end(JSON.stringify({ code: error.code ?? String(error) }));
     }
-  });
+  };
+  const server = createServer((request, response) => void answer(request, response));
   const path = join(home.runtime, 'record-door.sock');
   // a daemon that was killed leaves its socket
   rmSync(path, { force: true });
