@@ -1,5 +1,5 @@
 import type { Call } from '../core/call.js';
-import { within } from '../core/deadline.js';
+import { hasPassed, within } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { HsmId, HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
@@ -55,7 +55,7 @@ export class RecordChanges {
    * @param session whoever asks: only the owner may
    * @throws what an HSM decided; VaultKeyMissing; VaultNotDurable, after which the change may
    * stand; StoreConflict when others change the key all the time; KeyspanRefused while the store
-   * is an old copy
+   * is an old copy; VaultTimeout
    */
   async change(
     session: ClusterSession,
@@ -83,6 +83,7 @@ export class RecordChanges {
     const { ledger, replicator, age, step } = this.#options;
     await age.settled();
     for (let attempt = 0; attempt < LIMITS.commit_attempts_max; attempt += 1) {
+      if (hasPassed(call.deadline)) throw new KeyspanError('VaultTimeout');
       if (age.isBehind) {
         throw new KeyspanError('KeyspanRefused', 'The store is an old copy: keyspan store adopt');
       }

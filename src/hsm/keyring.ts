@@ -3,7 +3,12 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { proveKey } from '../token/mac.js';
-import { copyToSession, destroyObject, listKeys } from '../token/objects.js';
+import {
+  copyToSession,
+  destroyObject,
+  listKeys,
+  type DataByApplication,
+} from '../token/objects.js';
 import type { Handle, Token } from '../token/token.js';
 import { DataShelf } from './data-shelf.js';
 import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
@@ -38,9 +43,9 @@ export class Keyring {
   /** objects whose record cannot be read: kept, counted, never served */
   readonly unreadable: number;
 
-  private constructor(token: Token) {
+  private constructor(token: Token, found?: DataByApplication) {
     this.#token = token;
-    this.#records = DataShelf.load(token, 'keyspan-record');
+    this.#records = DataShelf.load(token, 'keyspan-record', found);
     let unreadable = 0;
     for (const { handle, recordBytes } of listKeys(token)) {
       const record = readRecord(recordBytes);
@@ -52,8 +57,9 @@ export class Keyring {
     this.unreadable = unreadable;
   }
 
-  static load(token: Token): Keyring {
-    return new Keyring(token);
+  /** @param found the token's data objects, where they are known */
+  static load(token: Token, found?: DataByApplication): Keyring {
+    return new Keyring(token, found);
   }
 
   /**

@@ -6,6 +6,7 @@ import { LIMITS } from '../core/limits.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
 import type { HsmPhase, HsmRole } from '../protocol/hsm-frames.js';
 import { findMaskingKeys, type JoinKey, type MaskingKeys } from '../token/masking-keys.js';
+import { listAllData } from '../token/objects.js';
 import type { Token } from '../token/token.js';
 import type { Session } from './authority.js';
 import { DataShelf } from './data-shelf.js';
@@ -109,14 +110,15 @@ export class Machine {
 
   /** Takes up the masking keys. The HSM is a member from `settle` on. */
   become(masking: MaskingKeys): void {
-    const facts = DataShelf.load(this.token, 'keyspan-fact');
-    const users = DataShelf.load(this.token, 'keyspan-user');
+    const found = listAllData(this.token);
+    const facts = DataShelf.load(this.token, 'keyspan-fact', found);
+    const users = DataShelf.load(this.token, 'keyspan-user', found);
     this.#member = {
       masking,
       facts,
       users,
-      keyring: Keyring.load(this.token),
-      secrets: DataShelf.load(this.token, 'keyspan-secret'),
+      keyring: Keyring.load(this.token, found),
+      secrets: DataShelf.load(this.token, 'keyspan-secret', found),
     };
     this.#users = new Map();
     for (const { body } of users.entries()) {
