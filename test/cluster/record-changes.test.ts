@@ -130,18 +130,35 @@ describe('a change of a record', () => {
     expect(await revisions(key)).toEqual([5, 5, 5]);
   });
 
+  const shareByAnother = async (key: HsmKeyId): Promise<boolean> => {
+    const { ledger } = fixture.cluster;
+    const fields = { keyId: key, change: { share: [FRIEND] } };
+    const prepared = await owner.run('record-prepare', fields, call(), key);
+    return await ledger.amend(await ledger.liveEntry(key), prepared);
+  };
+
+  test('begins from what another daemon committed, though the HSMs have it not yet', async () => {
+    const key = await makeKey();
+    expect(await shareByAnother(key)).toBe(true);
+    await change(key, { label: 'mine' });
+    await clean();
+    expect(await revisions(key)).toEqual([3, 3, 3]);
+    expect(await opensOn(key)).toEqual([true, true, true]);
+  });
+
   test('that another daemon overtook is decided anew', async () => {
     const key = await makeKey();
-    const from = KEYSPACE.ledgerKey(fixture.cluster.id, key);
-    const fields = { keyId: key, change: { share: [FRIEND] } };
-    const theirs = await owner.run('record-prepare', fields, call(), key);
-    const { ledger } = fixture.cluster;
-    const mine = change(key, { label: 'mine' });
-    await ledger.amend(await ledger.liveEntry(key), theirs).catch(() => false);
-    await mine;
+    let outcome: boolean | undefined;
+    const run = async (...asked: Parameters<ClusterSession['run']>): Promise<unknown> => {
+      const prepared = await owner.run(...asked);
+      outcome ??= await shareByAnother(key);
+      return prepared;
+    };
+    await change(key, { label: 'mine' }, { run } as unknown as ClusterSession);
+    expect(outcome).toBe(true);
     await clean();
-    const [revision] = await revisions(key);
-    expect(revision).toBe((await fixture.store.get(from)) && ledger.get(key)?.revision);
+    expect(await revisions(key)).toEqual([3, 3, 3]);
+    expect(await opensOn(key)).toEqual([true, true, true]);
   });
 
   test('of a key that does not live is refused', async () => {
@@ -167,30 +184,51 @@ describe('an HSM that missed a change', () => {
     await clean();
   });
 
-  test('is passed over until it has it, and is reported', async () => {
-    const key = await makeKey();
-    // as if its frames were lost
-    const apart = member(1);
-    const ask = apart.ask.bind(apart);
+  /** As if the frames were lost that tell it of a changed record. */
+  function deafen(one: Member): () => void {
+    const ask = one.ask.bind(one);
     const deaf = (...asked: Parameters<typeof ask>): unknown =>
       asked[0] === 'record-apply' ? Promise.reject(new Error('lost')) : ask(...asked);
-    apart.ask = deaf as typeof ask;
+    one.ask = deaf as typeof ask;
+    return () => void (one.ask = ask);
+  }
+
+  test('is passed over until it has it, and is reported', async () => {
+    const key = await makeKey();
     await change(key, { share: [FRIEND] });
-    expect(await opensOn(key)).toEqual([true, false, true]);
+    await clean();
+    const hear = deafen(member(1));
+    await change(key, { unshare: [FRIEND] });
+    // by its own record it would let the other user in
+    expect((await revisions(key))[1]).toBe(2);
+    expect(await opensOn(key)).toEqual([false, false, false]);
+    const request = call(member(1));
+    await fixture.cluster.vault.encrypt(key, { aad: NO_AAD, plaintext: DATA }, request);
+    expect(request.servedBy).not.toBe(member(1).id);
     const check = await fixture.cluster.check(false);
     expect(check).toMatchObject({ clean: false, lost: 0, scarce: 0 });
     expect(check.hsms.map(({ superseded }) => superseded)).toEqual([0, 1, 0]);
-    apart.ask = ask;
+    hear();
     expect(await fixture.cluster.check(true)).toMatchObject({ clean: true });
-    expect(await opensOn(key)).toEqual([true, true, true]);
+    expect(await revisions(key)).toEqual([3, 3, 3]);
   });
 
   test('gets it with the copy, though who gives that has it not either', async () => {
-    const key = await makeKey();
-    await member(2).ask('discard', { keyId: key }, deadlineIn(30_000));
-    await change(key, { label: 'two' });
-    await clean();
-    expect(await revisions(key)).toEqual([2, 2, 2]);
+    let key: HsmKeyId | undefined;
+    const hear = [member(1), member(2)].map((other) => deafen(other));
+    await whileAway(member(0), async () => {
+      const prepared = await fixture.cluster.vault.createKey('AES_256', call());
+      await fixture.store.commit(prepared.part);
+      prepared.committed();
+      key = prepared.id;
+      const { ledger } = fixture.cluster;
+      const fields = { keyId: key, change: { label: 'two' } };
+      const carried = await owner.run('record-prepare', fields, call(), key);
+      await ledger.amend(await ledger.liveEntry(key), carried);
+    });
+    expect(await revisions(key ?? expect.unreachable())).toEqual([2, 1, 1]);
+    for (const each of hear) each();
+    expect(await fixture.cluster.check(true)).toMatchObject({ clean: true });
   });
 
   test('counts for nothing where two of three are gone: the change is refused', async () => {
