@@ -57,6 +57,7 @@ export class ClusterSession {
    */
   readonly #refused = new Map<HsmId, BootId | undefined>();
   #order: readonly Seat[] = [];
+  #isOver = false;
 
   constructor(options: ClusterSessionOptions) {
     this.#options = options;
@@ -85,6 +86,18 @@ export class ClusterSession {
     }
   }
 
+  /** Ends the login on every HSM; one that does not hear of it ends it with its connection. */
+  logout(): void {
+    this.#isOver = true;
+    const deadline = deadlineIn(LIMITS.request_timeout_ms);
+    for (const { channel, session } of this.#seats.values()) {
+      const request = { operation: 'logout', fields: {}, session, deadline } as const;
+      channel.request(request).catch(() => undefined);
+    }
+    this.#seats.clear();
+    this.#order = [];
+  }
+
   /** An HSM left the cluster. */
   unseat(id: HsmId): void {
     this.#seats.delete(id);
@@ -105,6 +118,7 @@ export class ClusterSession {
       },
     };
     this.#seats.set(member.id, seat);
+    if (this.#isOver) return this.logout();
     this.#order = [...this.#seats.values()];
   }
 
@@ -115,6 +129,7 @@ export class ClusterSession {
   /**
    * Runs one operation on some HSM, and on another when that one fails, until the deadline.
    * @param key the key it works with, if any: HSMs that lack it are passed over
+   * @param second another that it works with
    * @throws KeyspanError what the last HSM answered; VaultUnavailable when none serves;
    * VaultTimeout
    */
@@ -123,9 +138,11 @@ export class ClusterSession {
     fields: HsmFields<Op>,
     call: Call,
     key?: HsmKeyId,
+    second?: HsmKeyId,
   ): Promise<HsmResults[Op]> {
     let failure: unknown;
     let avoid = key === undefined ? undefined : this.#options.lacking(key);
+    if (second !== undefined) avoid = either(avoid, this.#options.lacking(second));
     for (let attempt = 0; attempt < LIMITS.attempts_max; attempt += 1) {
       const seat = place(this.#order, call.entry, avoid);
       if (!seat) break;
@@ -158,4 +175,11 @@ export class ClusterSession {
     }
     return !hasPassed(call.deadline);
   }
+}
+
+function either(
+  one: ReadonlySet<HsmId> | undefined,
+  other: ReadonlySet<HsmId> | undefined,
+): ReadonlySet<HsmId> | undefined {
+  return one && other ? new Set([...one, ...other]) : (one ?? other);
 }
