@@ -7,13 +7,29 @@ import { LIMITS } from '../core/limits.js';
 import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
 import type { Channel } from '../hsm/channel.js';
 import { Member, type Line } from './member.js';
-import { place } from './placement.js';
+import { place, type Candidate } from './placement.js';
 
-interface Seat extends Line {
+/** The user's login on one HSM. */
+class Seat implements Line, Candidate {
   readonly id: HsmId;
   readonly member: Member;
-  readonly isActive: boolean;
-  readonly inflight: number;
+  readonly channel: Channel;
+  readonly session: number;
+
+  constructor(member: Member, { channel, session }: Line) {
+    this.id = member.id;
+    this.member = member;
+    this.channel = channel;
+    this.session = session;
+  }
+
+  get isActive(): boolean {
+    return this.member.channel === this.channel;
+  }
+
+  get inflight(): number {
+    return this.channel.inflight;
+  }
 }
 
 export interface ClusterSessionOptions {
@@ -106,18 +122,7 @@ export class ClusterSession {
   }
 
   #put(member: Member, line: Line): void {
-    const seat: Seat = {
-      ...line,
-      id: member.id,
-      member,
-      get isActive() {
-        return member.channel === line.channel;
-      },
-      get inflight() {
-        return line.channel.inflight;
-      },
-    };
-    this.#seats.set(member.id, seat);
+    this.#seats.set(member.id, new Seat(member, line));
     if (this.#isOver) return this.logout();
     this.#order = [...this.#seats.values()];
   }
