@@ -4,8 +4,9 @@ import { USERS } from '../../src/cluster/lifecycle.js';
 import type { Member } from '../../src/cluster/member.js';
 import { giveRecord } from '../../src/cluster/record-repair.js';
 import type { Call } from '../../src/core/call.js';
-import { deadlineIn } from '../../src/core/deadline.js';
+import { deadlineIn, pause } from '../../src/core/deadline.js';
 import type { HsmKeyId } from '../../src/core/ids.js';
+import { LIMITS } from '../../src/core/limits.js';
 import { KEYSPACE } from '../../src/store/keyspace.js';
 import type { ClusterCheck } from '../../src/protocol/admin.js';
 import type { RecordChange } from '../../src/protocol/hsm-frames.js';
@@ -194,7 +195,7 @@ describe('an HSM that missed a change', () => {
   }
 
   test('is passed over until it has it, and is reported', async () => {
-    const key = await makeKey();
+    const [other, key] = [await makeKey(), await makeKey()];
     await change(key, { share: [FRIEND] });
     await clean();
     const hear = deafen(member(1));
@@ -203,8 +204,14 @@ describe('an HSM that missed a change', () => {
     expect((await revisions(key))[1]).toBe(2);
     expect(await opensOn(key)).toEqual([false, false, false]);
     const request = call(member(1));
-    await fixture.cluster.vault.encrypt(key, { aad: NO_AAD, plaintext: DATA }, request);
+    const input = { aad: NO_AAD, plaintext: DATA };
+    const sealed = await fixture.cluster.vault.encrypt(key, input, request);
     expect(request.servedBy).not.toBe(member(1).id);
+    // neither by itself nor as what another key is worked with from
+    const again = call(member(1));
+    const from = { key, input: { ...sealed, aad: NO_AAD } };
+    await fixture.cluster.vault.reencrypt(from, { key: other, aad: NO_AAD }, again);
+    expect(again.servedBy).not.toBe(member(1).id);
     const check = await fixture.cluster.check(false);
     expect(check).toMatchObject({ clean: false, lost: 0, scarce: 0 });
     expect(check.hsms.map(({ superseded }) => superseded)).toEqual([0, 1, 0]);
@@ -225,6 +232,8 @@ describe('an HSM that missed a change', () => {
       const fields = { keyId: key, change: { label: 'two' } };
       const carried = await owner.run('record-prepare', fields, call(), key);
       await ledger.amend(await ledger.liveEntry(key), carried);
+      // the repairs that this calls for are over when it comes back
+      await pause(2 * LIMITS.repair_pause_ms);
     });
     expect(await revisions(key ?? expect.unreachable())).toEqual([2, 1, 1]);
     for (const each of hear) each();
