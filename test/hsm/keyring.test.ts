@@ -92,7 +92,7 @@ describe('a keyring', () => {
 
   test('keeps as many copies as allowed, those used last', () => {
     const ids = Array.from({ length: HOT + 2 }, () => store().id);
-    const keyring = Keyring.load(fixture.token);
+    const keyring = Keyring.load(fixture.token, () => 0);
     const work = (at: number): Handle => keyring.working(entryOf(keyring, ids[at]));
     const isHot = (at: number): boolean => entryOf(keyring, ids[at]).hot !== undefined;
     for (let at = 0; at < HOT; at += 1) work(at);
@@ -104,6 +104,20 @@ describe('a keyring', () => {
     expect(sessionObjects()).toBe(HOT);
     for (const id of ids) keyring.delete(id);
     expect([keyring.hotSize, sessionObjects()]).toEqual([0, 0]);
+  });
+
+  test('serves most of what has no place by the token object itself', () => {
+    const ids = Array.from({ length: HOT + 1 }, () => store().id);
+    let draw = 0.5;
+    const keyring = Keyring.load(fixture.token, () => draw);
+    for (const id of ids) keyring.working(entryOf(keyring, id));
+    const last = entryOf(keyring, ids[HOT]);
+    expect([last.hot, keyring.working(last)]).toEqual([undefined, last.handle]);
+    expect([keyring.hotSize, sessionObjects()]).toEqual([HOT, HOT]);
+    draw = 0.01;
+    expect(keyring.working(last)).toEqual(last.hot);
+    expect(entryOf(keyring, ids[0]).hot).toBeUndefined();
+    expect([keyring.hotSize, sessionObjects()]).toEqual([HOT, HOT]);
   });
 
   test('never serves a copy whose proof is wrong, and keeps it', () => {
