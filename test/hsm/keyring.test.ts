@@ -118,6 +118,7 @@ describe('a keyring', () => {
     expect(keyring.working(last)).toEqual(last.hot);
     expect(entryOf(keyring, ids[0]).hot).toBeUndefined();
     expect([keyring.hotSize, sessionObjects()]).toEqual([HOT, HOT]);
+    for (const id of ids) keyring.delete(id);
   });
 
   test('never serves a copy whose proof is wrong, and keeps it', () => {
