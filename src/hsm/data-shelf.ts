@@ -6,6 +6,9 @@ interface Shelved extends DataObject {
   readonly handle: Handle;
 }
 
+/** What is kept in objects of this application. */
+type Items = Map<string, DataObject>;
+
 /**
  * Named values on the token, one data object each. A token rewrites an object's file many times
  * for one change and a crash
@@ -16,7 +19,9 @@ interface Shelved extends DataObject {
 export class DataShelf {
   readonly #token: Token;
   readonly #application: string;
-  readonly #items = new Map<string, Shelved>();
+  #items = new Map<string, Shelved>();
+  /** what the manifest says, until a change needs the objects themselves */
+  #promised: Items | undefined;
 
   private constructor(token: Token, application: string) {
     this.#token = token;
@@ -27,19 +32,27 @@ export class DataShelf {
    * Reads what is there and destroys what is superseded. What cannot be read is left out; it is
    * destroyed only where a good object of its name stands, because a newer Keyspan may have written
    * it.
+   * @param promised what is there for sure: nothing is read before the first change
    */
-  static load(token: Token, application: string): DataShelf {
+  static load(token: Token, application: string, promised?: readonly DataObject[]): DataShelf {
     const shelf = new DataShelf(token, application);
+    if (promised) shelf.#promised = new Map(promised.map((item) => [item.id, item]));
+    else shelf.#read();
+    return shelf;
+  }
+
+  #read(): void {
+    this.#promised = undefined;
+    this.#items = new Map();
     const unreadable: ListedData[] = [];
-    for (const listed of listData(token, application)) {
+    for (const listed of listData(this.#token, this.#application)) {
       const object = unpackDataObject(listed.value);
-      if (object) shelf.#keepNewest({ ...object, handle: listed.handle });
+      if (object) this.#keepNewest({ ...object, handle: listed.handle });
       else unreadable.push(listed);
     }
     for (const { handle, label } of unreadable) {
-      if (shelf.#items.has(label)) destroyObject(token, handle);
+      if (this.#items.has(label)) destroyObject(this.#token, handle);
     }
-    return shelf;
   }
 
   #keepNewest(item: Shelved): void {
@@ -50,15 +63,16 @@ export class DataShelf {
   }
 
   get(id: string): Uint8Array | undefined {
-    return this.#items.get(id)?.body;
+    return (this.#promised ?? this.#items).get(id)?.body;
   }
 
   entries(): DataObject[] {
-    return [...this.#items.values()];
+    return [...(this.#promised ?? this.#items).values()];
   }
 
   /** Durable when it returns, as far as the token is. */
   put(id: string, body: Uint8Array): void {
+    if (this.#promised) this.#read();
     const old = this.#items.get(id);
     const object = { id, revision: (old?.revision ?? 0) + 1, body };
     const handle = createData(this.#token, {
@@ -71,6 +85,8 @@ export class DataShelf {
   }
 
   delete(id: string): void {
+    if (this.get(id) === undefined) return;
+    if (this.#promised) this.#read();
     const item = this.#items.get(id);
     if (!item) return;
     this.#items.delete(id);

@@ -3,9 +3,11 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { proveKey } from '../token/mac.js';
-import { copyToSession, destroyObject, listKeys } from '../token/objects.js';
+import { copyToSession, destroyObject, eachKey, type ListedKey } from '../token/objects.js';
 import type { Handle, Token } from '../token/token.js';
+import type { KeyNote, Manifest } from './manifest.js';
 import { decodeKeyRecord, type KeyRecord } from './records.js';
+import { UnlistedKeys } from './unlisted-keys.js';
 
 /** A key on this token. */
 export interface KeyEntry {
@@ -16,6 +18,13 @@ export interface KeyEntry {
   proof: 'due' | 'good' | 'failed';
   /** the session-object copy that serves; at most LIMITS.hsm_hot_keys_max entries have one */
   hot?: Handle;
+}
+
+export interface KeyringOptions {
+  /** what is on the token for sure: its objects are looked at later */
+  readonly manifest?: Manifest | undefined;
+  /** from 0 to below 1, as Math.random */
+  readonly random?: () => number;
 }
 
 /**
@@ -41,26 +50,54 @@ export class Keyring {
   readonly #unproven: HsmKeyId[] = [];
   readonly #random: () => number;
   #sorted: HsmKeyId[] | undefined;
-  /** objects whose record cannot be read: kept, counted, never served */
-  readonly unreadable: number;
+  /** undefined once every object was looked at */
+  #unlisted: UnlistedKeys | undefined;
+  #unreadable = 0;
 
-  private constructor(token: Token, random: () => number) {
+  private constructor(token: Token, options: KeyringOptions) {
     this.#token = token;
-    this.#random = random;
-    let unreadable = 0;
-    for (const { handle, recordBytes } of listKeys(token)) {
-      const record = readRecord(recordBytes);
-      const twin = record && this.#entries.get(record.id);
-      if (!record) unreadable += 1;
-      else if (!twin) this.add(record, handle, 'due');
-      else this.#keepBetter(twin, { record, handle, proof: 'due' });
-    }
-    this.unreadable = unreadable;
+    this.#random = options.random ?? Math.random;
+    if (options.manifest) this.#unlisted = new UnlistedKeys(token, options.manifest);
+    else for (const listed of eachKey(token)) this.#list(listed);
   }
 
-  /** @param random from 0 to below 1, as Math.random */
-  static load(token: Token, random: () => number = Math.random): Keyring {
-    return new Keyring(token, random);
+  static load(token: Token, options: KeyringOptions = {}): Keyring {
+    return new Keyring(token, options);
+  }
+
+  /** objects whose record cannot be read: kept, counted, never served */
+  get unreadable(): number {
+    return this.#unreadable;
+  }
+
+  #list({ handle, recordBytes }: ListedKey): KeyRecord | undefined {
+    const record = readRecord(recordBytes);
+    const twin = record && this.#entries.get(record.id);
+    if (!record) this.#unreadable += 1;
+    else if (!twin) this.add(record, handle, 'due');
+    // one that was made after the start may be found again
+    else if (!twin.handle.equals(handle)) this.#keepBetter(twin, { record, handle, proof: 'due' });
+    return record;
+  }
+
+  /** Looks at up to `count` objects that stand on the token; false when none is left. */
+  listSome(count: number): boolean {
+    for (let done = 0; done < count; done += 1) if (!this.#listNext()) return false;
+    return this.#unlisted !== undefined;
+  }
+
+  #listNext(): KeyRecord | 'unreadable' | undefined {
+    const listed = this.#unlisted?.next();
+    if (listed) return this.#list(listed) ?? 'unreadable';
+    if (this.#unlisted && this.#unlisted.size > 0) this.#sorted = undefined;
+    this.#unlisted = undefined;
+    return undefined;
+  }
+
+  /** Looks at objects until the key is found that the manifest vouches for. */
+  #listUntil(id: HsmKeyId): KeyEntry | undefined {
+    while (!this.#entries.has(id) && this.#listNext());
+    return this.#entries.get(id);
   }
 
   /**
@@ -76,7 +113,7 @@ export class Keyring {
   }
 
   get size(): number {
-    return this.#entries.size;
+    return this.#entries.size + (this.#unlisted?.size ?? 0);
   }
 
   get hotSize(): number {
@@ -84,20 +121,40 @@ export class Keyring {
   }
 
   get(id: HsmKeyId): KeyEntry | undefined {
-    return this.#entries.get(id);
+    return this.#entries.get(id) ?? (this.#unlisted?.note(id) && this.#listUntil(id));
+  }
+
+  /** What the manifest says of a key, while its object was not looked at. */
+  noted(id: HsmKeyId): KeyNote | undefined {
+    return this.#unlisted?.note(id);
+  }
+
+  /**
+   * All keys with what they must prove; undefined while one is there that cannot be vouched for, or
+   * not all were looked at.
+   */
+  notes(): { keys: Map<HsmKeyId, KeyNote>; stamp: number } | undefined {
+    if (this.#unlisted) return undefined;
+    const entries = [...this.#entries];
+    if (this.#unreadable > 0 || entries.some(([, { proof }]) => proof === 'failed'))
+      return undefined;
+    return {
+      keys: new Map(entries.map(([id, { record }]) => [id, record])),
+      stamp: this.newestStamp(),
+    };
   }
 
   add(record: KeyRecord, handle: Handle, proof: KeyEntry['proof']): KeyEntry {
     const entry: KeyEntry = { record, handle, proof };
     this.#entries.set(record.id, entry);
-    this.#sorted = undefined;
+    if (!this.#unlisted?.found(record.id)) this.#sorted = undefined;
     if (proof === 'due') this.#unproven.push(record.id);
     return entry;
   }
 
   /** Destroys the key on the token. */
   delete(id: HsmKeyId): void {
-    const entry = this.#entries.get(id);
+    const entry = this.get(id);
     if (!entry) return;
     this.#cool(entry);
     this.#entries.delete(id);
@@ -107,14 +164,14 @@ export class Keyring {
 
   /** The highest stamp among the records of keys that are here. */
   newestStamp(): number {
-    let newest = 0;
+    let newest = this.#unlisted?.stamp ?? 0;
     for (const { record } of this.#entries.values()) newest = Math.max(newest, record.stamp ?? 0);
     return newest;
   }
 
   /** Ids in their order, from the first after `after`. */
   page(after: string, limit: number): { ids: HsmKeyId[]; more: boolean } {
-    this.#sorted ??= [...this.#entries.keys()].sort();
+    this.#sorted ??= [...this.#entries.keys(), ...(this.#unlisted?.ids() ?? [])].sort();
     const start = firstAfter(this.#sorted, after);
     const ids = this.#sorted.slice(start, start + limit);
     return { ids, more: start + limit < this.#sorted.length };

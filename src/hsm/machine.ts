@@ -9,6 +9,7 @@ import type { Token } from '../token/token.js';
 import type { Session } from './authority.js';
 import { DataShelf } from './data-shelf.js';
 import { Keyring } from './keyring.js';
+import type { Manifest } from './manifest.js';
 import { verifyMasking, type MaskingContext } from './masking.js';
 import { Passwords } from './passwords.js';
 import { decodeUserRecord, encodeUserRecord, type UserRecord } from './records.js';
@@ -34,6 +35,13 @@ interface Member {
   /** sealed secrets that are keys of the cluster but no token objects, by key id */
   readonly secrets: DataShelf;
 }
+
+/** CKA_APPLICATION of the data objects of each shelf. */
+const SHELVES = {
+  facts: 'keyspan-fact',
+  users: 'keyspan-user',
+  secrets: 'keyspan-secret',
+} as const;
 
 /** Puts a masked key on the token, in another thread. */
 export type Install = (masked: Uint8Array) => Promise<Installed>;
@@ -93,33 +101,45 @@ export class Machine {
     return { token: this.token, masking, cluster: this.identity.cluster };
   }
 
-  /** Reads the token; true when it is a member's. The token is logged in as user. */
-  load(): boolean {
+  /**
+   * Reads the token; true when it is a member's. The token is logged in as user.
+   * @param manifest what is on the token for sure, so that it need not be read
+   */
+  load(manifest?: Manifest): boolean {
     const masking = findMaskingKeys(this.token);
     if (!masking) return false;
-    this.become(masking);
+    this.become(masking, manifest);
     const witness = this.member.facts.get('masking');
     if (witness) verifyMasking(this.masking, witness);
     return this.member.facts.get('member') !== undefined;
   }
 
   /** Takes up the masking keys. The HSM is a member from `settle` on. */
-  become(masking: MaskingKeys): void {
-    const facts = DataShelf.load(this.token, 'keyspan-fact');
-    const users = DataShelf.load(this.token, 'keyspan-user');
-    this.#member = {
-      masking,
-      facts,
-      users,
-      keyring: Keyring.load(this.token),
-      secrets: DataShelf.load(this.token, 'keyspan-secret'),
-    };
+  become(masking: MaskingKeys, manifest?: Manifest): void {
+    const shelf = (name: keyof typeof SHELVES): DataShelf =>
+      DataShelf.load(this.token, SHELVES[name], manifest && (manifest.shelves[name] ?? []));
+    const [facts, users, secrets] = [shelf('facts'), shelf('users'), shelf('secrets')];
+    const keyring = Keyring.load(this.token, { manifest });
+    this.#member = { masking, facts, users, keyring, secrets };
     this.#users = new Map();
     for (const { body } of users.entries()) {
       const user = decodeUserRecord(body);
       this.#users.set(user.username, user);
     }
     this.#epoch = readEpoch(facts);
+  }
+
+  /** What is on the token, for the next start; undefined when that is not all known and in order. */
+  notes(): Omit<Manifest, 'census'> | undefined {
+    const notes = this.#member?.keyring.notes();
+    if (!this.#member || !notes) return undefined;
+    const { facts, users, secrets } = this.#member;
+    const shelves = {
+      facts: facts.entries(),
+      users: users.entries(),
+      secrets: secrets.entries(),
+    };
+    return { ...notes, shelves };
   }
 
   /** Back to phase `new`: what stands on the token is not a whole member. */

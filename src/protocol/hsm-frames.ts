@@ -200,7 +200,8 @@ export const HSM_OPERATIONS = {
   find: operation(object(page), CU),
   destroy: operation(object({ keyId }), CU, change),
   discard: operation(object({ keyId }), AU, change),
-  inventory: operation(object(page), AU),
+  /** `recorded`: what a copy is on record to prove is enough where the token was left in order */
+  inventory: operation(object({ ...page, recorded: optional(flag) }), AU),
   'cluster-key': operation(object({ keyId }), AU),
   /** the newest store that this token saw; with `note`, from now on at least that one */
   'store-seen': operation(object({ note: optional(storeSeen) }), AU),

@@ -92,7 +92,7 @@ describe('a keyring', () => {
 
   test('keeps as many copies as allowed, those used last', () => {
     const ids = Array.from({ length: HOT + 2 }, () => store().id);
-    const keyring = Keyring.load(fixture.token, () => 0);
+    const keyring = Keyring.load(fixture.token, { random: () => 0 });
     const work = (at: number): Handle => keyring.working(entryOf(keyring, ids[at]));
     const isHot = (at: number): boolean => entryOf(keyring, ids[at]).hot !== undefined;
     for (let at = 0; at < HOT; at += 1) work(at);
@@ -109,7 +109,7 @@ describe('a keyring', () => {
   test('serves most of what has no place by the token object itself', () => {
     const ids = Array.from({ length: HOT + 1 }, () => store().id);
     let draw = 0.5;
-    const keyring = Keyring.load(fixture.token, () => draw);
+    const keyring = Keyring.load(fixture.token, { random: () => draw });
     for (const id of ids) keyring.working(entryOf(keyring, id));
     const last = entryOf(keyring, ids[HOT]);
     expect([last.hot, keyring.working(last)]).toEqual([undefined, last.handle]);
