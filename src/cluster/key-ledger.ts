@@ -1,7 +1,7 @@
-import { z } from 'zod';
 import type { CommitPart } from '../core/commit.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { isHsmKeyId, type ClusterId, type HsmKeyId } from '../core/ids.js';
+import { bytes, int, named, nullable, object, oneOf, type FormOf } from '../protocol/form.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { Snapshot } from '../store/snapshot.js';
 import type { Entry, Store } from '../store/store.js';
@@ -13,16 +13,16 @@ import { decodeValue, encodeValue } from '../store/value.js';
  * is the decision; HSMs follow it.
  */
 const VERSION = 1;
-const schema = z.object({
-  v: z.literal(VERSION),
-  state: z.enum(['intent', 'live', 'abandoned', 'tombstone']),
-  epoch: z.int(),
-  purpose: z.string(),
+const schema = object({
+  v: oneOf(VERSION),
+  state: oneOf('intent', 'live', 'abandoned', 'tombstone'),
+  epoch: int({ min: 0 }),
+  purpose: named<string>(),
   /** what a true copy proves itself with; there once the key is live */
-  proof: z.custom<Uint8Array>((value) => value instanceof Uint8Array).nullable(),
-  revision: z.int(),
+  proof: nullable(bytes({ max: 64 })),
+  revision: int({ min: 0 }),
 });
-export type LedgerEntry = Omit<z.infer<typeof schema>, 'v'>;
+export type LedgerEntry = Omit<FormOf<typeof schema>, 'v'>;
 
 const encode = (entry: LedgerEntry): Uint8Array => encodeValue(VERSION, entry);
 const decode = (entry: Entry): LedgerEntry => decodeValue(entry.value, schema);
