@@ -190,6 +190,8 @@ export class Rising {
       username,
       role: 'crypto-user' as const,
       password: await secrets.passwordOf(id, username),
+      // the crypto-user's is the operator's to change, and may stand where others read it
+      ...(username === USERS.kms && { random: true }),
     };
     try {
       await ask(admin.channel, 'user-create', fields, admin.session, record().epoch);

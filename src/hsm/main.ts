@@ -6,6 +6,7 @@ import { KeyspanError } from '../core/errors.js';
 import { FaultRules } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import { deadlineIn, hasPassed } from '../core/deadline.js';
+import { loadCryptoki } from '../token/cryptoki.js';
 import { censusOf, hasTornFiles } from '../token/census.js';
 import {
   loadModuleProfile,
@@ -60,6 +61,15 @@ interface Start {
   readonly census: string | undefined;
   /** civil time: files that did not change since were whole */
   readonly sweptAt: number;
+}
+
+/** Loads the module while the daemon is not ready to say who this is; its failure is told later. */
+function preload(): void {
+  try {
+    loadCryptoki(loadModuleProfile().library);
+  } catch {
+    // opening the token says why
+  }
 }
 
 interface Pins {
@@ -177,6 +187,7 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
 
 let log: HsmLog | undefined;
 try {
+  preload();
   const settings = await readLaunch();
   process.title = `keyspan ${settings.hsm}`;
   log = deferredLog(settings.log, { hsm: settings.hsm });

@@ -2,11 +2,16 @@ import { createHmac, randomBytes, scrypt, type ScryptOptions } from 'node:crypto
 import { asBuffer, equalConstantTime } from '../core/bytes.js';
 import { LIMITS } from '../core/limits.js';
 import { TaskQueue } from '../core/queue.js';
-import type { HsmRole } from '../protocol/hsm-frames.js';
+import { KeyspanError } from '../core/errors.js';
 import type { UserRecord } from './records.js';
 
 const SCRYPT: ScryptOptions = { N: 1 << 14, r: 8, p: 1 };
 const HASH_BYTES = 32;
+/** 128 bits in base64 */
+const RANDOM_MIN_CHARS = 22;
+
+/** What decides how a password is hashed. */
+type Stretching = Pick<UserRecord, 'role' | 'random'>;
 
 export interface PasswordHash {
   readonly salt: Uint8Array;
@@ -28,9 +33,13 @@ export class Passwords {
     refusal: 'HsmBusy',
   });
 
-  async hash(password: string, role: HsmRole): Promise<PasswordHash> {
+  /** @throws KeyspanError HsmBadFrame when it is too short to be as random as it is said to be */
+  async hash(password: string, user: Stretching): Promise<PasswordHash> {
+    if (user.random && password.length < RANDOM_MIN_CHARS) {
+      throw new KeyspanError('HsmBadFrame', 'the password cannot have 128 random bits');
+    }
     const salt = randomBytes(16);
-    return { salt, hash: await this.#stretch(password, salt, role) };
+    return { salt, hash: await this.#stretch(password, salt, user) };
   }
 
   /** Whether the password is the user's; for no user it takes as long and is false. */
@@ -44,7 +53,7 @@ export class Passwords {
     if (proven && equalConstantTime(proven.salt, user.salt)) {
       if (equalConstantTime(proven.mac, mac)) return true;
     }
-    const hash = await this.#stretch(password, user.salt, user.role);
+    const hash = await this.#stretch(password, user.salt, user);
     const right = equalConstantTime(hash, user.hash);
     if (right) this.#remember(user, mac);
     return right;
@@ -62,12 +71,12 @@ export class Passwords {
   }
 
   /**
-   * The appliance user's password is made by the installation from 142 random bits: there is
-   * nothing
-   * to guess and so nothing to stretch, and its login stands in the way of each start.
+   * What the installation makes from 142 random bits (the appliance user's password, and KMS's):
+   * there is nothing to guess and so nothing to stretch, and their logins stand in the way of each
+   * start.
    */
-  async #stretch(password: string, salt: Uint8Array, role: HsmRole): Promise<Buffer> {
-    if (role !== 'appliance-user') return await this.#scrypt(password, salt);
+  async #stretch(password: string, salt: Uint8Array, user: Stretching): Promise<Buffer> {
+    if (user.role !== 'appliance-user' && !user.random) return await this.#scrypt(password, salt);
     return createHmac('sha256', asBuffer(salt)).update(password, 'utf8').digest();
   }
 

@@ -1,4 +1,4 @@
-import { Encoder } from 'cbor-x';
+import { Encoder } from 'cbor-x/encode';
 import { formatBase64 } from '../core/bytes.js';
 import { FormError, int, object, optional, orElse, text, type FormOf } from './form.js';
 import { decodePlainCbor } from './plain-cbor.js';

@@ -170,6 +170,8 @@ export const HSM_OPERATIONS = {
       username,
       role: oneOf('admin', 'crypto-user'),
       password: newPassword,
+      /** a machine made it of at least 128 random bits */
+      random: optional(flag),
     }),
     ADMIN,
     change,

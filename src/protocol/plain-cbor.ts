@@ -1,4 +1,4 @@
-import { Decoder } from 'cbor-x';
+import { Decoder } from 'cbor-x/decode';
 
 const decoder = new Decoder({ useRecords: false, mapsAsObjects: true });
 const mapDecoder = new Decoder({ useRecords: false, mapsAsObjects: false });

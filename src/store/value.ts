@@ -1,4 +1,4 @@
-import { Decoder, Encoder } from 'cbor-x';
+import { Decoder, Encoder } from 'cbor-x/encode';
 import { KeyspanError } from '../core/errors.js';
 
 const encoder = new Encoder({ useRecords: false, tagUint8Array: false });
