@@ -28,7 +28,6 @@ export interface Identity {
 
 /** What a member keeps on its token and serves from. */
 interface Member {
-  readonly masking: MaskingKeys;
   readonly keyring: Keyring;
   readonly users: DataShelf;
   readonly facts: DataShelf;
@@ -66,6 +65,7 @@ export class Machine {
   joinKey: JoinKey | undefined;
   readonly #sessions = new Map<number, Session>();
   #member: Member | undefined;
+  #masking: MaskingKeys | undefined;
   #users = new Map<string, UserRecord>();
   #epoch = 0;
   #nextSession = 1;
@@ -96,8 +96,24 @@ export class Machine {
     return this.#member;
   }
 
+  /**
+   * To work with the masking keys. Where the token was left in good order and not touched since,
+   * they are searched for and checked when they are first needed.
+   * @throws KeyspanError HsmPhase, HsmDeviceError when they are damaged
+   */
   get masking(): MaskingContext {
-    const { masking } = this.member;
+    const { facts } = this.member;
+    if (this.#masking) return this.#contextOf(this.#masking);
+    const masking = findMaskingKeys(this.token);
+    if (!masking) throw new KeyspanError('HsmDeviceError', 'the masking keys are gone');
+    const context = this.#contextOf(masking);
+    const witness = facts.get('masking');
+    if (witness) verifyMasking(context, witness);
+    this.#masking = masking;
+    return context;
+  }
+
+  #contextOf(masking: MaskingKeys): MaskingContext {
     return { token: this.token, masking, cluster: this.identity.cluster };
   }
 
@@ -106,21 +122,22 @@ export class Machine {
    * @param manifest what is on the token for sure, so that it need not be read
    */
   load(manifest?: Manifest): boolean {
-    const masking = findMaskingKeys(this.token);
-    if (!masking) return false;
+    const masking = manifest ? undefined : findMaskingKeys(this.token);
+    if (!masking && !manifest) return false;
     this.become(masking, manifest);
     const witness = this.member.facts.get('masking');
-    if (witness) verifyMasking(this.masking, witness);
+    if (masking && witness) verifyMasking(this.masking, witness);
     return this.member.facts.get('member') !== undefined;
   }
 
   /** Takes up the masking keys. The HSM is a member from `settle` on. */
-  become(masking: MaskingKeys, manifest?: Manifest): void {
+  become(masking: MaskingKeys | undefined, manifest?: Manifest): void {
     const shelf = (name: keyof typeof SHELVES): DataShelf =>
       DataShelf.load(this.token, SHELVES[name], manifest && (manifest.shelves[name] ?? []));
     const [facts, users, secrets] = [shelf('facts'), shelf('users'), shelf('secrets')];
     const keyring = Keyring.load(this.token, { manifest });
-    this.#member = { masking, facts, users, keyring, secrets };
+    this.#member = { facts, users, keyring, secrets };
+    this.#masking = masking;
     this.#users = new Map();
     for (const { body } of users.entries()) {
       const user = decodeUserRecord(body);
@@ -145,6 +162,7 @@ export class Machine {
   /** Back to phase `new`: what stands on the token is not a whole member. */
   forget(): void {
     this.#member = undefined;
+    this.#masking = undefined;
     this.#users = new Map();
   }
 

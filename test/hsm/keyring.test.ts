@@ -155,6 +155,45 @@ describe('a keyring', () => {
     expect(good.every((id) => entryOf(keyring, id).proof === 'good')).toBe(true);
   });
 
+  test('tells of keys by a manifest, and looks at an object when it is needed', () => {
+    const ids = [store().id, store().id, store().id].sort();
+    const whole = Keyring.load(fixture.token);
+    const notes = whole.notes();
+    if (!notes) expect.unreachable('all is in order');
+    const manifest = { ...notes, census: '', shelves: {} };
+    const keyring = Keyring.load(fixture.token, { manifest });
+    expect([keyring.size, keyring.newestStamp()]).toEqual([3, whole.newestStamp()]);
+    expect(keyring.page('', 9)).toEqual({ ids, more: false });
+    expect(keyring.noted(ids[1] as HsmKeyId)).toEqual(notes.keys.get(ids[1] as HsmKeyId));
+    expect(keyring.get(newHsmKeyId())).toBeUndefined();
+    expect([keyring.listSome(0), keyring.notes()]).toEqual([true, undefined]);
+    const added = store().id;
+    for (const id of ids) expect(keyring.prove(entryOf(keyring, id))).toBe(true);
+    expect(keyring.noted(ids[1] as HsmKeyId)).toBeUndefined();
+    while (keyring.listSome(1));
+    // what the manifest did not know is there too, once everything was looked at
+    expect(keyring.page('', 9).ids).toEqual([...ids, added].sort());
+    expect(keyring.notes()?.keys.size).toBe(4);
+  });
+
+  test('is not vouched for while a copy fails its proof or cannot be read', () => {
+    const { id } = store({ proof: Buffer.alloc(16) });
+    const keyring = Keyring.load(fixture.token);
+    expect(keyring.notes()?.keys.size).toBe(1);
+    keyring.prove(entryOf(keyring, id));
+    expect(keyring.notes()).toBeUndefined();
+  });
+
+  test('does not take a key that was made after the start for another copy of it', () => {
+    const manifest = { census: '', stamp: 0, keys: new Map(), shelves: {} };
+    const keyring = Keyring.load(fixture.token, { manifest });
+    const { id, handle } = store();
+    keyring.add(newKeyRecord({ id }), handle, 'good');
+    while (keyring.listSome(1));
+    expect([keyring.size, entryOf(keyring, id).proof]).toEqual([1, 'good']);
+    expect(listKeys(fixture.token)).toHaveLength(1);
+  });
+
   test('passes over what it cannot read', () => {
     const { token } = fixture;
     const blob = wrapKey(token, masking.wrap, generateSessionKey(token));
