@@ -318,6 +318,7 @@ export class Rising {
     const worker = async (): Promise<void> => {
       for (let id = open.pop(); id !== undefined; id = open.pop()) {
         if (!(await this.#copy(member, id, damaged.has(id)))) failed.push(id);
+        member.copied += 1;
       }
     };
     await Promise.all(Array.from({ length: COPIES_AT_ONCE }, worker));

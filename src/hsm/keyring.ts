@@ -29,10 +29,9 @@ export interface KeyringOptions {
 
 /**
  * Where every place is taken, one miss of so many takes the place of the copy used least recently;
- * the others are served by the token object. That costs less than half of copying one and destroying
- * another, which for keys that are drawn at random gains nothing, while a set of keys that is worked
- * with anew is in its places after a few dozen uses of each (the bimodal insertion of Qureshi et al.,
- * 2007).
+ * the others are served by the token object. That costs half of copying one and destroying another,
+ * which for keys that are drawn at random gains nothing, while a set of keys that is worked with
+ * anew is in its places after a few dozen uses of each (bimodal insertion; Qureshi et al., 2007).
  */
 const MISSES_PER_COPY = 32;
 

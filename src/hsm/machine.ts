@@ -146,7 +146,7 @@ export class Machine {
     this.#epoch = readEpoch(facts);
   }
 
-  /** What is on the token, for the next start; undefined when that is not all known and in order. */
+  /** What is on the token, for the next start; undefined when not all is known and in order. */
   notes(): Omit<Manifest, 'census'> | undefined {
     const notes = this.#member?.keyring.notes();
     if (!this.#member || !notes) return undefined;

@@ -103,7 +103,7 @@ export function listKeys(token: Token): ListedKey[] {
   return [...eachKey(token)];
 }
 
-/** As `listKeys`, one after the other: the search is made at once, records are read as asked for. */
+/** As `listKeys`, one after the other: records are read when they are asked for. */
 export function* eachKey(token: Token): Generator<ListedKey> {
   const own = Buffer.from(OWN_KEY_PREFIX);
   const template = [

@@ -52,7 +52,7 @@ describe('passwords', () => {
     expect(await hashesOf(() => passwords.matches(user, 'correct horse'))).toBe(0);
   });
 
-  test('that a machine made of random bits are not stretched, and must be long enough', async () => {
+  test('that are random bits are not stretched, and must be long enough', async () => {
     const passwords = new Passwords();
     const kind = { role: 'crypto-user', random: true } as const;
     const password = 'a'.repeat(22);
