@@ -39,6 +39,8 @@ export class KeyLedger implements AsyncDisposable {
   readonly #store: Store;
   readonly #cluster: ClusterId;
   readonly #entries: Snapshot<LedgerEntry>;
+  /** all of them at one revision: a start compares each HSM with thousands */
+  #all: { revision: number; entries: ReadonlyMap<HsmKeyId, LedgerEntry> } | undefined;
 
   private constructor(store: Store, cluster: ClusterId, entries: Snapshot<LedgerEntry>) {
     this.#store = store;
@@ -69,12 +71,22 @@ export class KeyLedger implements AsyncDisposable {
   }
 
   /** All entries in the order of their ids. */
-  *all(): Generator<[HsmKeyId, LedgerEntry]> {
+  all(): ReadonlyMap<HsmKeyId, LedgerEntry> {
+    const { revision } = this.#entries;
+    // throws while the copy cannot be relied on
+    this.#entries.get(KEYSPACE.ledger(this.#cluster));
+    if (this.#all?.revision !== revision) this.#all = { revision, entries: this.#readAll() };
+    return this.#all.entries;
+  }
+
+  #readAll(): Map<HsmKeyId, LedgerEntry> {
     const prefix = KEYSPACE.ledger(this.#cluster);
+    const all = new Map<HsmKeyId, LedgerEntry>();
     for (const { key, value } of this.#entries.entries()) {
       const id = key.slice(prefix.length);
-      if (isHsmKeyId(id)) yield [id, value];
+      if (isHsmKeyId(id)) all.set(id, value);
     }
+    return all;
   }
 
   async intend(id: HsmKeyId, options: { epoch: number; purpose: string }): Promise<Intent> {

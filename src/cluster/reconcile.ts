@@ -30,9 +30,10 @@ export function compare(
   const discard: HsmKeyId[] = [];
   const conflicting: HsmKeyId[] = [];
   const damaged: HsmKeyId[] = [];
+  const explained = new Set<HsmKeyId>();
   for (const [id, entry] of ledger) {
     const item = held.get(id);
-    held.delete(id);
+    if (item) explained.add(id);
     if (entry.state === 'live') {
       if (!item) missing.push(id);
       else if (item.proof.length === 0) damaged.push(id);
@@ -41,8 +42,12 @@ export function compare(
       discard.push(id);
     }
   }
-  return { missing, damaged, discard, unknown: [...held.keys()], conflicting };
+  const unknown = explained.size === held.size ? [] : without(held.keys(), explained);
+  return { missing, damaged, discard, unknown, conflicting };
 }
+
+const without = (ids: Iterable<HsmKeyId>, known: ReadonlySet<HsmKeyId>): HsmKeyId[] =>
+  [...ids].filter((id) => !known.has(id));
 
 const agrees = (item: InventoryItem, entry: LedgerEntry): boolean =>
   entry.proof !== null && equalConstantTime(item.proof, entry.proof);

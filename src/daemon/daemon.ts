@@ -15,6 +15,7 @@ import type { FaultRule } from '../core/fault-rules.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
+import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import { parsePrincipal } from '../iam/principal.js';
 import { Kms } from '../kms/kms.js';
@@ -56,6 +57,8 @@ export class Daemon implements AsyncDisposable {
   #doors: Doors | undefined;
   #metricsUrl: string | undefined;
   #opening: Promise<void> | undefined;
+  /** what the ENIs will listen with, where it was asked for early */
+  #tls: Promise<TlsIdentity | undefined> | undefined;
   #state: 'STARTING' | 'READY' | 'STOPPING' = 'STARTING';
 
   private constructor(config: DaemonConfig, log: Logger, ending: AbortController) {
@@ -165,7 +168,25 @@ export class Daemon implements AsyncDisposable {
     if (state) this.#shown.set(hsm, state);
     else this.#shown.delete(hsm);
     this.#doors?.changed(hsm, state);
-    if (state === 'ACTIVE' && this.#state === 'READY' && !this.#doors) this.#openDoorsLate();
+    if (state !== 'ACTIVE') return;
+    if (this.#state === 'READY' && !this.#doors) this.#openDoorsLate();
+    if (this.#state === 'STARTING') this.#prepareTls();
+  }
+
+  /**
+   * The first HSM that serves can hand out the cluster's key, while the others come up. A cluster
+   * without a key makes one when enough of them do.
+   */
+  #prepareTls(): void {
+    if (this.#cluster.record.clusterKey === null) return;
+    this.#tls ??= this.#tlsOf().catch((error: unknown) => {
+      this.#log.warn({ err: error }, 'the key of the ENIs is asked for once more');
+      return undefined;
+    });
+  }
+
+  #tlsOf(): Promise<TlsIdentity> {
+    return tlsOf(this.#cluster, this.#secrets, allEnis(this.#block));
   }
 
   /** The operator may have stopped every HSM before this start: then the first to serve opens. */
@@ -182,7 +203,8 @@ export class Daemon implements AsyncDisposable {
   readonly #shown = new Map<HsmId, HsmState>();
 
   async #openDoors(kms: Kms): Promise<void> {
-    const tls = await tlsOf(this.#cluster, this.#secrets, allEnis(this.#block));
+    const tls = (await this.#tls) ?? (await this.#tlsOf());
+    this.#tls = undefined;
     const doors = new Doors({
       cluster: this.#cluster,
       kms,

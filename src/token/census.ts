@@ -20,11 +20,11 @@ function* objectFiles(directory: string): Generator<[path: string, stats: Stats]
  * tenth of reading them.
  */
 export function censusOf(directory: string): string {
-  const digest = createHash('sha256');
+  const lines: string[] = [];
   for (const [path, { ino, size, mtimeMs, ctimeMs }] of objectFiles(directory)) {
-    digest.update(`${path}\0${ino}\0${size}\0${mtimeMs}\0${ctimeMs}\n`);
+    lines.push([path, ino, size, mtimeMs, ctimeMs].join('\0'));
   }
-  return digest.digest('hex');
+  return createHash('sha256').update(lines.join('\n')).digest('hex');
 }
 
 /** Whether an object file that changed at `sinceMs` (civil time) or later is torn. */
