@@ -49,7 +49,7 @@ function startHeartbeat(): void {
 }
 
 /** HSMs that start beside this one come first, and so does whoever works with it at once. */
-const IDLE_AFTER_MS = 1_500;
+const IDLE_AFTER_MS = 3_000;
 /** a file's time may be that of the last tick of the system's clock */
 const FILE_TIME_LAG_MS = 1_000;
 /** about 5 ms of the token's time */
