@@ -152,7 +152,8 @@ export class Keyring {
    */
   notes(): KeyNotes | undefined {
     if (this.#unlisted) return undefined;
-    const entries = [...this.#entries];
+    // in their order, so that the next start has none to make
+    const entries = [...this.#entries].sort(([a], [b]) => (a < b ? -1 : 1));
     if (this.#unreadable > 0 || entries.some(([, { proof }]) => proof === 'failed'))
       return undefined;
     return {
