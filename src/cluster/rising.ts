@@ -1,4 +1,4 @@
-import { equalConstantTime } from '../core/bytes.js';
+import { asBuffer, equalConstantTime } from '../core/bytes.js';
 import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -6,7 +6,13 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
 import type { Channel } from '../hsm/channel.js';
-import type { HsmFields, HsmOperation, HsmResults, InventoryItem } from '../protocol/hsm-frames.js';
+import type {
+  HsmFields,
+  HsmOperation,
+  HsmResults,
+  InventoryItem,
+  PackedItems,
+} from '../protocol/hsm-frames.js';
 import type { ClusterRecord } from './cluster.js';
 import type { ClusterFacts } from './facts.js';
 import type { KeyLedger } from './key-ledger.js';
@@ -300,10 +306,9 @@ export class Rising {
         { after, limit, recorded },
         deadlineIn(2 * STEP_MS),
       );
-      items.push(...page.items);
+      items.push(...page.items, ...unpack(page.packed));
       if (!page.more) return items;
-      // secrets come with the first page, out of order
-      after = page.items.slice(0, limit).at(-1)?.id ?? '';
+      after = page.last;
     }
   }
 
@@ -352,6 +357,19 @@ export class Rising {
     const entry = this.#options.ledger.get(id);
     return entry?.state === 'live' && entry.proof !== null && equalConstantTime(entry.proof, proof);
   }
+}
+
+const ID_DIGITS = 32;
+const PROOF_BYTES = 16;
+
+function unpack(packed: PackedItems | undefined): InventoryItem[] {
+  if (!packed) return [];
+  const ids = asBuffer(packed.ids).toString('hex');
+  return packed.revisions.map((revision, at) => ({
+    id: ids.slice(at * ID_DIGITS, (at + 1) * ID_DIGITS) as HsmKeyId,
+    revision,
+    proof: packed.proofs.subarray(at * PROOF_BYTES, (at + 1) * PROOF_BYTES),
+  }));
 }
 
 function ask<Op extends HsmOperation>(

@@ -9,6 +9,7 @@ import {
   type HsmFields,
   type HsmResults,
   type InventoryItem,
+  type PackedItems,
 } from '../protocol/hsm-frames.js';
 import { proveKey } from '../token/mac.js';
 import { destroyObject } from '../token/objects.js';
@@ -219,13 +220,21 @@ export function find(
   return { keys };
 }
 
-function inventoryItem(keyring: Keyring, id: HsmKeyId, recorded: boolean): InventoryItem[] {
-  const note = recorded ? keyring.noted(id) : undefined;
-  if (note) return [{ id, revision: note.revision, proof: note.proof }];
+function inventoryItem(keyring: Keyring, id: HsmKeyId): InventoryItem[] {
   const entry = keyring.get(id);
   if (!entry) return [];
   const proof = keyring.prove(entry) ? entry.record.proof : new Uint8Array(0);
   return [{ id, revision: entry.record.revision, proof }];
+}
+
+/** What the manifest says of these keys. */
+function packed(keyring: Keyring, ids: readonly HsmKeyId[]): PackedItems {
+  const notes = ids.flatMap((id) => keyring.noted(id) ?? []);
+  return {
+    ids: Buffer.from(ids.join(''), 'hex'),
+    revisions: notes.map(({ revision }) => revision),
+    proofs: Buffer.concat(notes.map(({ proof }) => proof)),
+  };
 }
 
 /** Which copies are here and what they prove; secrets come with the first page. */
@@ -236,7 +245,9 @@ export function inventory(
 ): HsmResults['inventory'] {
   const { keyring, secrets } = machine.member;
   const page = keyring.page(fields.after, fields.limit);
-  const items = page.ids.flatMap((id) => inventoryItem(keyring, id, fields.recorded ?? false));
+  const noted = fields.recorded ? page.ids.filter((id) => keyring.noted(id)) : [];
+  const known = new Set(noted);
+  const items = page.ids.flatMap((id) => (known.has(id) ? [] : inventoryItem(keyring, id)));
   if (fields.after === '') {
     for (const { id } of secrets.entries()) {
       const secret = secretOf(machine, id as HsmKeyId);
@@ -245,6 +256,8 @@ export function inventory(
   }
   return {
     items: items.map(({ id, revision, proof }) => ({ id, revision, proof })),
+    ...(noted.length > 0 && { packed: packed(keyring, noted) }),
+    last: page.ids.at(-1) ?? '',
     more: page.more,
   };
 }

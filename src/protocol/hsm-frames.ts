@@ -238,6 +238,13 @@ export interface HsmUser {
   readonly locked: boolean;
 }
 
+/** Items of an inventory, one behind the other: 16 bytes of id, a revision, 16 bytes of proof. */
+export interface PackedItems {
+  readonly ids: Uint8Array;
+  readonly revisions: readonly number[];
+  readonly proofs: Uint8Array;
+}
+
 export interface InventoryItem {
   readonly id: HsmKeyId;
   readonly revision: number;
@@ -287,7 +294,14 @@ export interface HsmResults {
   find: { readonly keys: readonly { readonly id: HsmKeyId; readonly label: string }[] };
   destroy: Record<string, never>;
   discard: Record<string, never>;
-  inventory: { readonly items: readonly InventoryItem[]; readonly more: boolean };
+  inventory: {
+    readonly items: readonly InventoryItem[];
+    /** further items in three lists, where there are thousands: only when `recorded` was asked */
+    readonly packed?: PackedItems | undefined;
+    /** the id that the next page begins behind; empty when nothing but secrets is here */
+    readonly last: string;
+    readonly more: boolean;
+  };
   'store-seen': { readonly store: string | null; readonly stamp: number };
   'cluster-key': { readonly privateKey: Uint8Array };
   random: { readonly data: Uint8Array };
