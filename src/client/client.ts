@@ -71,7 +71,6 @@ export class KeyspanClient {
   readonly #subscriptions: Subscriptions;
   readonly #closing = new AbortController();
   #connection: Connection | undefined;
-  #nextId = 0;
   /** one timer for all deadlines; it runs while there are requests */
   #sweeper: NodeJS.Timeout | undefined;
 
@@ -159,7 +158,7 @@ export class KeyspanClient {
     if (this.#requests.size >= LIMITS.client_pending_max) {
       throw new KeyspanError('ThrottlingException', 'too many requests wait in this client');
     }
-    const id = this.#nextId++;
+    const id = this.#requests.nextId;
     const token = options.token ?? (needsToken(action) ? randomUUID() : undefined);
     const frame = token === undefined ? { id, action, params } : { id, action, params, token };
     const message = encodeMessage(this.#options.subprotocol, frame);
@@ -173,6 +172,7 @@ export class KeyspanClient {
       deadline: deadlineIn(options.timeoutMs ?? this.#requestTimeoutMs),
       retries: options.retries ?? true,
       settlement,
+      state: 'waiting',
       sends: 0,
       via: undefined,
       notBefore: 0,

@@ -1,5 +1,6 @@
 import { hasPassed, type Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
+import { InFlight } from '../core/in-flight.js';
 import { LIMITS } from '../core/limits.js';
 import type { ServiceError } from './service-error.js';
 
@@ -38,6 +39,7 @@ export interface Request<Via> {
   /** whether it may be sent more than once */
   readonly retries: boolean;
   readonly settlement: Settlement;
+  state: 'waiting' | 'resting' | 'in flight' | 'done';
   /** how often it was sent */
   sends: number;
   /** the connection it is in flight on; undefined while it waits */
@@ -48,14 +50,20 @@ export interface Request<Via> {
   refusal: ServiceError | undefined;
 }
 
+/** Places of a queue that may be empty before it is moved up. */
+const TAKEN_MAX = 1_024;
+
 /**
  * The requests of a client by their state: waiting (to be sent), resting (sent again after a
  * back-off) or in flight. Bookkeeping alone: it sends nothing and reads no clock.
  */
 export class Requests<Via> {
-  readonly #all = new Map<number, Request<Via>>();
-  readonly #waiting = new Set<Request<Via>>();
+  readonly #all = new InFlight<Request<Via>>();
   readonly #resting = new Set<Request<Via>>();
+  /** those that wait, and from `#first` on some that do no more */
+  #queue: Request<Via>[] = [];
+  #first = 0;
+  #waiting = 0;
 
   get size(): number {
     return this.#all.size;
@@ -63,17 +71,23 @@ export class Requests<Via> {
 
   /** whether one more may be sent over one connection */
   get mayFly(): boolean {
-    const inFlight = this.#all.size - this.#waiting.size - this.#resting.size;
+    const inFlight = this.#all.size - this.#waiting - this.#resting.size;
     return inFlight < LIMITS.client_inflight_max;
   }
 
   get waiting(): number {
-    return this.#waiting.size;
+    return this.#waiting;
   }
 
+  /** the id of the next request */
+  get nextId(): number {
+    return this.#all.next;
+  }
+
+  /** Adds a request with the id `nextId`. */
   add(request: Request<Via>): void {
-    this.#all.set(request.id, request);
-    this.#waiting.add(request);
+    this.#all.add(request);
+    this.#wait(request);
   }
 
   get(id: number): Request<Via> | undefined {
@@ -82,22 +96,29 @@ export class Requests<Via> {
 
   /** The oldest waiting request, which is in flight over `via` from now on. */
   take(via: Via): Request<Via> | undefined {
-    for (const request of this.#waiting) {
-      this.#waiting.delete(request);
+    for (;;) {
+      const request = this.#queue[this.#first];
+      if (!request) return undefined;
+      this.#first += 1;
+      if (this.#first === this.#queue.length || this.#first >= TAKEN_MAX) this.#forgetTaken();
+      if (request.state !== 'waiting') continue;
+      this.#waiting -= 1;
+      request.state = 'in flight';
       request.via = via;
       request.sends += 1;
       return request;
     }
-    return undefined;
   }
 
   remove(request: Request<Via>): void {
-    this.#all.delete(request.id);
-    this.#waiting.delete(request);
-    this.#resting.delete(request);
+    this.#all.remove(request.id);
+    if (request.state === 'waiting') this.#waiting -= 1;
+    if (request.state === 'resting') this.#resting.delete(request);
+    request.state = 'done';
   }
 
   rest(request: Request<Via>, notBefore: number): void {
+    request.state = 'resting';
     request.via = undefined;
     request.notBefore = notBefore;
     this.#resting.add(request);
@@ -108,13 +129,13 @@ export class Requests<Via> {
    * @returns the requests that may not be sent again; they are forgotten here
    */
   lose(via: Via): Request<Via>[] {
-    const lost = [...this.#all.values()].filter((request) => request.via === via);
+    const lost = this.#list().filter((request) => request.via === via);
     const given = lost.filter(({ retries, sends }) => !retries || sends >= LIMITS.client_sends_max);
+    for (const request of given) this.remove(request);
     for (const request of lost) {
       request.via = undefined;
-      this.#waiting.add(request);
+      if (request.state === 'in flight') this.#wait(request);
     }
-    for (const request of given) this.remove(request);
     return given;
   }
 
@@ -126,18 +147,33 @@ export class Requests<Via> {
     for (const request of this.#resting) {
       if (request.notBefore > now) continue;
       this.#resting.delete(request);
-      this.#waiting.add(request);
+      this.#wait(request);
     }
-    const late = [...this.#all.values()].filter(({ deadline }) => deadline <= now);
+    const late = this.#list().filter(({ deadline }) => deadline <= now);
     for (const request of late) this.remove(request);
     return late;
   }
 
   /** Forgets all requests and returns them. */
   clear(): Request<Via>[] {
-    const all = [...this.#all.values()];
+    const all = this.#list();
     for (const request of all) this.remove(request);
     return all;
+  }
+
+  #list(): Request<Via>[] {
+    return this.#all.entries().map(([, request]) => request);
+  }
+
+  #wait(request: Request<Via>): void {
+    request.state = 'waiting';
+    this.#queue.push(request);
+    this.#waiting += 1;
+  }
+
+  #forgetTaken(): void {
+    this.#queue.splice(0, this.#first);
+    this.#first = 0;
   }
 }
 

@@ -318,7 +318,8 @@ export class CborWriter {
       this.#at = bytes.writeUInt32BE(argument, this.#at + 1);
     } else {
       bytes[this.#at] = first | 27;
-      this.#at = bytes.writeBigUInt64BE(BigInt(argument), this.#at + 1);
+      bytes.writeUInt32BE(Math.floor(argument / UINT32), this.#at + 1);
+      this.#at = bytes.writeUInt32BE(argument % UINT32, this.#at + 5);
     }
   }
 

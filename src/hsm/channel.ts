@@ -2,6 +2,7 @@ import { createConnection, type Socket } from 'node:net';
 import { remainingMs, hasPassed, within, type Deadline } from '../core/deadline.js';
 import { KeyspanError, isErrorCode } from '../core/errors.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
+import { InFlight } from '../core/in-flight.js';
 import { LIMITS } from '../core/limits.js';
 import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
@@ -45,10 +46,9 @@ export class Channel {
   readonly #socket: Socket;
   readonly #reader = new FrameReader();
   readonly #writer: FrameWriter;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new InFlight<Pending>();
   readonly #closed = new AbortController();
   readonly #traced: boolean;
-  #nextId = 1;
   #requested = 0;
   #sweep: NodeJS.Timeout | undefined;
   #greeting: { resolve: (peer: Hello) => void; reject: (error: Error) => void } | undefined;
@@ -126,13 +126,12 @@ export class Channel {
       // whole milliseconds are shorter on the wire
       const timeoutMs = Math.ceil(remainingMs(deadline));
       if (timeoutMs <= 0) return reject(new KeyspanError('HsmDeadlineExceeded'));
-      const id = this.#nextId;
-      this.#nextId += 1;
+      const id = this.#pending.next;
       if (operation !== 'info') this.#requested += 1;
       const frame: unknown[] = [id, timeoutMs, epoch, operation, session, fields];
       if (this.#traced && request.requestId !== undefined) frame.push(request.requestId);
       this.#writer.push(frame);
-      this.#pending.set(id, { resolve, reject, deadline });
+      this.#pending.add({ resolve, reject, deadline });
       this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS);
     });
   }
@@ -144,9 +143,10 @@ export class Channel {
     this.#socket.destroy();
     clearInterval(this.#sweep);
     this.#greeting?.reject(channelLost());
-    const pending = [...this.#pending.values()];
-    this.#pending.clear();
-    for (const { reject } of pending) reject(channelLost());
+    for (const [id, { reject }] of this.#pending.entries()) {
+      this.#pending.remove(id);
+      reject(channelLost());
+    }
   }
 
   #greet(hsm: HsmId, cluster: ClusterId): Promise<Hello> {
@@ -158,9 +158,9 @@ export class Channel {
   }
 
   #expire(): void {
-    for (const [id, { deadline, reject }] of this.#pending) {
+    for (const [id, { deadline, reject }] of this.#pending.entries()) {
       if (!hasPassed(deadline)) continue;
-      this.#pending.delete(id);
+      this.#pending.remove(id);
       reject(new KeyspanError('HsmDeadlineExceeded'));
     }
     if (this.#pending.size > 0) return;
@@ -193,9 +193,8 @@ export class Channel {
   #settle(frame: unknown): void {
     if (!Array.isArray(frame)) throw new KeyspanError('HsmBadFrame');
     const [id, failed, value, message] = frame as [number, number, unknown, unknown];
-    const pending = this.#pending.get(id);
+    const pending = this.#pending.remove(id);
     if (!pending) return;
-    this.#pending.delete(id);
     if (failed === 0) return pending.resolve(value as never);
     const code = isErrorCode(value) ? value : 'HsmDeviceError';
     pending.reject(new KeyspanError(code, typeof message === 'string' ? message : undefined));

@@ -124,11 +124,11 @@ describe('a channel', () => {
     const foreign = await newForeign(([id], at) => {
       asked.push(id);
       if (asked.length < 3) return;
-      for (const one of asked.reverse()) at.say([one, 0, { was: one }]);
+      for (const [place, one] of [...asked.entries()].reverse()) at.say([one, 0, { was: place }]);
     });
     const channel = await connect(foreign.path);
     const answers = await Promise.all([ask(channel), ask(channel), ask(channel)]);
-    expect(answers).toEqual([{ was: 1 }, { was: 2 }, { was: 3 }]);
+    expect(answers).toEqual([{ was: 0 }, { was: 1 }, { was: 2 }]);
     expect([channel.inflight, channel.requested]).toEqual([0, 3]);
   });
 
@@ -153,12 +153,12 @@ describe('a channel', () => {
     const late: unknown[] = [];
     const foreign = await newForeign(([id], at) => {
       if (late.length === 0) late.push(id);
-      else for (const one of [...late, id]) at.say([one, 0, { was: one }]);
+      else for (const one of [...late, id]) at.say([one, 0, { late: one !== id }]);
     });
     const channel = await connect(foreign.path);
     await expect(ask(channel, 50)).rejects.toEqual(refused('HsmDeadlineExceeded'));
     expect(channel.inflight).toBe(0);
-    expect(await ask(channel)).toEqual({ was: 2 });
+    expect(await ask(channel)).toEqual({ late: false });
     await expect(ask(channel, 0)).rejects.toEqual(refused('HsmDeadlineExceeded'));
   });
 
