@@ -6,6 +6,14 @@ import { CborWriter, decodeCborItem, encodeCborItem } from '../../src/core/cbor.
 /** a well-kept implementation of the whole standard is the peer */
 const encoder = new Encoder({ useRecords: false, tagUint8Array: false });
 const decoder = new Decoder({ useRecords: false, mapsAsObjects: true });
+/** The peer makes big integers of what takes eight bytes; here they are numbers where they can. */
+function asNumbers(value: unknown): unknown {
+  if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : value;
+  if (Array.isArray(value)) return value.map(asNumbers);
+  if (typeof value !== 'object' || value === null || value instanceof Uint8Array) return value;
+  const members = Object.entries(value).map(([name, member]) => [name, asNumbers(member)]);
+  return Object.fromEntries(members) as unknown;
+}
 const hex = (text: string): Buffer => Buffer.from(text.replaceAll(' ', ''), 'hex');
 
 describe('what is plain', () => {
@@ -60,7 +68,7 @@ describe('what we write', () => {
     fc.assert(
       fc.property(tree, (value) => {
         expect(decodeCborItem(encodeCborItem(value))).toEqual(value);
-        expect(decoder.decode(encodeCborItem(value))).toEqual(value);
+        expect(asNumbers(decoder.decode(encodeCborItem(value)))).toEqual(value);
         expect(decodeCborItem(encoder.encode(value))).toEqual(value);
       }),
       { numRuns: 2_000 },
@@ -69,11 +77,13 @@ describe('what we write', () => {
 
   test('whole numbers come back as numbers as long as they are exact', () => {
     fc.assert(
-      fc.property(fc.maxSafeInteger(), (value) => {
-        expect(decodeCborItem(encodeCborItem(value))).toBe(value);
-        // the peer makes a big integer of whatever takes eight bytes
-        expect(Number(decoder.decode(encodeCborItem(value)))).toBe(value);
-      }),
+      fc.property(
+        fc.maxSafeInteger().map((value) => value + 0),
+        (value) => {
+          expect(decodeCborItem(encodeCborItem(value))).toBe(value);
+          expect(asNumbers(decoder.decode(encodeCborItem(value)))).toBe(value);
+        },
+      ),
     );
   });
 
