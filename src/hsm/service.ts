@@ -48,7 +48,10 @@ export class Service {
   #accept(socket: Socket): void {
     const connection = new Connection(this.#machine, socket, this.#log);
     this.#connections.add(connection);
-    socket.once('close', () => this.#connections.delete(connection));
+    // what a peer asked for goes on when it is gone: an end in good order waits for that, too
+    socket.once('close', () => {
+      void connection.idle().then(() => this.#connections.delete(connection));
+    });
   }
 }
 

@@ -1,7 +1,7 @@
-import { existsSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { deadlineIn } from '../../src/core/deadline.js';
+import { deadlineIn, pause } from '../../src/core/deadline.js';
 import { newHsmKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { HsmHost, PASSWORDS, type FrameClient, type TestHsm } from '../support/hsm-host.js';
@@ -28,11 +28,13 @@ async function newKey(): Promise<string> {
   return (await client.ask<'insert'>('insert', { masked }, { session: alice })).keyId;
 }
 
-/** As `down` and `up`. */
-async function startAgain(): Promise<void> {
+/** As `down` and `up`. @param afresh nothing is known but what the token itself holds */
+async function startAgain({ afresh = false } = {}): Promise<void> {
   await hsm.process?.stop(deadlineIn(LIMITS.hsm_stop_timeout_ms));
   await hsm.exited();
-  expect(existsSync(join(hsm.launch.directory, 'manifest'))).toBe(true);
+  const manifest = join(hsm.launch.directory, 'manifest');
+  expect(existsSync(manifest)).toBe(true);
+  if (afresh) rmSync(manifest);
   await hsm.start();
   client = await hsm.connect();
   alice = await client.login('alice', PASSWORDS.user);
@@ -94,4 +96,21 @@ test('a changed record holds at such a start: it is on the list, and it binds', 
   await expect(client.ask('encrypt', work, { session: alice })).rejects.toMatchObject({
     code: 'HsmUsageRefused',
   });
+});
+
+test('what was still being done for a peer that is gone is on the list of the next start', async () => {
+  // the end comes within the making of a copy, just after it, and between the two
+  for (let attempt = 0; attempt < 16; attempt += 1) {
+    const fields = { keyId: newHsmKeyId(), kind: 'aes-256', label: 'a key' };
+    const { masked } = await client.ask<'generate'>('generate', fields, { session: alice });
+    client.ask('insert', { masked }, { session: alice }).catch(() => undefined);
+    await client.ask('info', {});
+    client.end();
+    await client.closed;
+    await pause(attempt / 8);
+    await startAgain();
+    const noted = await held(true);
+    await startAgain({ afresh: true });
+    expect(noted).toEqual(await held(false));
+  }
 });
