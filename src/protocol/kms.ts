@@ -17,7 +17,7 @@ import {
   type Members,
   type ParamsOf,
   type Plan,
-} from './kms-shapes.js';
+} from './aws-shapes.js';
 
 export const KEY_SPECS = [
   'SYMMETRIC_DEFAULT',

@@ -9,7 +9,7 @@ import {
   string,
   structure,
   TIMESTAMP,
-} from '../../src/protocol/kms-shapes.js';
+} from '../../src/protocol/aws-shapes.js';
 
 describe('shapes that no action has yet', () => {
   test('a secret is not repeated in an error', () => {

@@ -3,7 +3,7 @@ import { KeyspanError } from '../core/errors.js';
 import { countMembers } from './form.js';
 
 /**
- * The small language in which the members of KMS requests are described, and the parser that
+ * The small language in which the members of AWS requests are described, and the parser that
  * follows a description. It answers with AWS's own sentences, so that a client cannot tell the
  * doors apart. What the shapes mean to TypeScript is derived from the same table.
  */
