@@ -1,11 +1,6 @@
-import { parseBase64 } from '../core/bytes.js';
-import { KeyspanError } from '../core/errors.js';
-import { countMembers } from './form.js';
-
 /**
- * The small language in which the members of AWS requests are described, and the parser that
- * follows a description. It answers with AWS's own sentences, so that a client cannot tell the
- * doors apart. What the shapes mean to TypeScript is derived from the same table.
+ * The small language in which the members of AWS requests are described. What the shapes
+ * mean to TypeScript is derived from the same table; aws-parser.ts follows a description.
  */
 export type Shape =
   | StringShape
@@ -57,9 +52,14 @@ export interface ListShape<S extends Shape = Shape> {
   readonly max?: number;
 }
 
-/** strings to strings, without bounds of its own (EncryptionContextType) */
-export interface MapShape {
+export interface MapShape<S extends Shape = Shape> {
   readonly kind: 'map';
+  /** of the names; absent: any */
+  readonly key?: StringShape;
+  /** of the values; absent: strings without bounds (EncryptionContextType) */
+  readonly of?: S;
+  /** pairs */
+  readonly max?: number;
 }
 
 export interface StructureShape<M extends Members = Members> {
@@ -72,16 +72,20 @@ export interface Members {
   readonly [name: string]: Member;
 }
 
-/** A regular expression, with the text that AWS prints. It covers the whole value. */
+/** A regular expression, with the text that AWS prints. */
 export interface Pattern {
   readonly text: string;
   readonly regexp: RegExp;
 }
 
+/** A pattern that covers the whole value. */
 export const pattern = (text: string): Pattern => ({
   text,
   regexp: new RegExp(`^(?:${text})$`, 'u'),
 });
+
+/** A pattern that is found somewhere in the value. */
+export const unanchored = (text: string): Pattern => ({ text, regexp: new RegExp(text, 'u') });
 
 export const string = (bounds: Omit<StringShape, 'kind' | 'values'> = {}): StringShape => ({
   kind: 'string',
@@ -113,7 +117,12 @@ export const required = <S extends Shape>(shape: S): S & { readonly required: tr
 });
 export const BOOLEAN: BooleanShape = { kind: 'boolean' };
 export const TIMESTAMP: TimestampShape = { kind: 'timestamp' };
-export const STRING_MAP: MapShape = { kind: 'map' };
+export const STRING_MAP: MapShape<StringShape> = { kind: 'map' };
+export const map = <S extends Shape>(
+  key: StringShape,
+  of: S,
+  bounds: { readonly max?: number } = {},
+): MapShape<S> => ({ kind: 'map', key, of, ...bounds });
 
 /** What a value of a shape is after parsing. */
 export type ValueOf<S> =
@@ -127,8 +136,8 @@ export type ValueOf<S> =
           ? Uint8Array
           : S extends ListShape<infer Of>
             ? readonly ValueOf<Of>[]
-            : S extends MapShape
-              ? ReadonlyMap<string, string>
+            : S extends MapShape<infer Of>
+              ? ReadonlyMap<string, ValueOf<Of>>
               : S extends StructureShape<infer M>
                 ? ParamsOf<M>
                 : never;
@@ -139,308 +148,17 @@ export type ParamsOf<M> = { readonly [K in RequiredName<M>]: ValueOf<M[K]> } & {
   readonly [K in Exclude<keyof M, RequiredName<M>>]?: ValueOf<M[K]>;
 };
 
-/** In JSON a blob is standard base64; in CBOR it is bytes, or base64 as in JSON. */
-export type Encoding = 'json' | 'cbor';
+/** What an answer of a shape is made of: a map is a plain object there, as JSON has it. */
+export type AnswerOf<S> =
+  S extends ListShape<infer Of>
+    ? readonly AnswerOf<Of>[]
+    : S extends MapShape<infer Of>
+      ? Readonly<Record<string, AnswerOf<Of>>>
+      : S extends StructureShape<infer M>
+        ? AnswerMembers<M>
+        : ValueOf<S>;
 
-/** Members made ready for parsing: their order and what an error calls them. */
-export type Plan = readonly PlannedMember[];
-interface PlannedMember {
-  readonly name: string;
-  /** AWS's validation sentences name members in lower camel case */
-  readonly path: string;
-  readonly shape: Member;
-}
-
-const plans = new WeakMap<Members, Plan>();
-
-/** The plan of a table's members; made once for each table. */
-export function planOf(members: Members): Plan {
-  const known = plans.get(members);
-  if (known) return known;
-  const plan = Object.entries(members).map(([name, shape]) => ({
-    name,
-    path: name.charAt(0).toLowerCase() + name.slice(1),
-    shape: uniform(shape),
-  }));
-  plans.set(members, plan);
-  return plan;
-}
-
-/**
- * The same shape with every member that a shape can have: code that meets objects of one form
- * alone is several times as fast, and each request is parsed.
- */
-function uniform<S extends Member>(shape: S): S {
-  const all: {
-    readonly [name in keyof StringShape | keyof ListShape | keyof StructureShape]?: unknown;
-  } = shape;
-  const { kind, min, max, pattern: form, values, secret, of, members } = all;
-  const { required: isRequired } = shape;
-  const item = of && uniform(of as Shape);
-  const made = {
-    kind,
-    required: isRequired,
-    min,
-    max,
-    pattern: form,
-    values,
-    secret,
-    of: item,
-    members,
-  };
-  return made as unknown as S;
-}
-
-interface Parsing {
-  readonly encoding: Encoding;
-  /** made when the first problem is found: a good request costs no list */
-  problems: string[] | undefined;
-}
-
-/**
- * Reads the members of `source` and checks them. Unknown members are ignored and null is
- * absent, as at AWS.
- * @throws SerializationException when a value has another type than its shape,
- * ValidationException with every broken constraint
- */
-export function parseStructure(
-  plan: Plan,
-  source: unknown,
-  encoding: Encoding,
-): Record<string, unknown> {
-  const parsing: Parsing = { encoding, problems: undefined };
-  const result = readMembers(plan, source, '', parsing);
-  if (parsing.problems) throw validationError(parsing.problems);
-  return result;
-}
-
-/** AWS's sentence for one or more broken constraints. */
-export function validationError(problems: readonly string[]): KeyspanError {
-  const noun = problems.length === 1 ? 'validation error' : 'validation errors';
-  return new KeyspanError(
-    'ValidationException',
-    `${problems.length} ${noun} detected: ${problems.join('; ')}`,
-  );
-}
-
-/** One broken constraint: a member that must be there is not. */
-export const missingMember = (path: string): string =>
-  `Value null at '${path}' failed to satisfy constraint: Member must not be null`;
-
-function readMembers(
-  plan: Plan,
-  source: unknown,
-  prefix: string,
-  parsing: Parsing,
-): Record<string, unknown> {
-  if (typeof source !== 'object' || source === null || Array.isArray(source)) {
-    throw wrongType(source, 'Structure');
-  }
-  const given = source as Record<string, unknown>;
-  const read: unknown[] = [];
-  let same = 0;
-  for (const { name, path, shape } of plan) {
-    const value = given[name];
-    const isThere = value !== undefined && value !== null;
-    const member = isThere ? readValue(shape, value, prefix + path, parsing) : undefined;
-    read.push(member);
-    if (isThere && member === value) same += 1;
-    else if (shape.required && !isThere) addProblem(parsing, missingMember(prefix + path));
-  }
-  // most requests are as they should be: one that was read from the wire need not be built again
-  return same === countMembers(given) ? given : membersOf(plan, read);
-}
-
-function membersOf(plan: Plan, read: readonly unknown[]): Record<string, unknown> {
-  const result: Record<string, unknown> = {};
-  for (const [at, { name }] of plan.entries()) {
-    if (read[at] !== undefined) result[name] = read[at];
-  }
-  return result;
-}
-
-function readValue(shape: Shape, value: unknown, path: string, parsing: Parsing): unknown {
-  switch (shape.kind) {
-    case 'string':
-      return readString(shape, value, path, parsing);
-    case 'integer':
-      return readInteger(shape, value, path, parsing);
-    case 'boolean':
-      if (typeof value !== 'boolean') throw wrongType(value, 'Boolean');
-      return value;
-    case 'timestamp':
-      if (typeof value !== 'number' || !Number.isFinite(value)) throw wrongType(value, 'Timestamp');
-      return value;
-    case 'blob':
-      return readBlob(shape, value, path, parsing);
-    case 'list':
-      return readList(shape, value, path, parsing);
-    case 'map':
-      return readMap(value);
-    case 'structure':
-      return readMembers(planOf(shape.members), value, `${path}.`, parsing);
-  }
-}
-
-function readString(shape: StringShape, value: unknown, path: string, parsing: Parsing): string {
-  const text = textOf(value);
-  const broken = brokenByString(shape, text);
-  if (broken) {
-    const shown = shape.secret ? 'Value' : `Value '${text}'`;
-    for (const constraint of broken) {
-      addProblem(parsing, `${shown} at '${path}' failed to satisfy constraint: ${constraint}`);
-    }
-  }
-  return text;
-}
-
-function brokenByString(shape: StringShape, text: string): string[] | undefined {
-  const { max, min, pattern: form, values } = shape;
-  const tooLong = max !== undefined && text.length > max;
-  const tooShort = min !== undefined && text.length < min;
-  const misformed = form !== undefined && !form.regexp.test(text);
-  const foreign = values !== undefined && !values.includes(text);
-  if (!tooLong && !tooShort && !misformed && !foreign) return undefined;
-  const broken: string[] = [];
-  if (tooLong) broken.push(lengthAtMost(max));
-  if (tooShort) broken.push(lengthAtLeast(min));
-  if (misformed) broken.push(satisfiesPattern(form));
-  if (foreign) broken.push(isInSet(values));
-  return broken;
-}
-
-const lengthAtMost = (max: number): string =>
-  `Member must have length less than or equal to ${max}`;
-const lengthAtLeast = (min: number): string =>
-  `Member must have length greater than or equal to ${min}`;
-const satisfiesPattern = (form: Pattern): string =>
-  `Member must satisfy regular expression pattern: ${form.text}`;
-const isInSet = (values: readonly string[]): string =>
-  `Member must satisfy enum value set: [${values.join(', ')}]`;
-
-/** Every constraint of a string, as AWS prints them for the items of a list. */
-function constraintsOf(shape: StringShape): string {
-  const all: string[] = [];
-  if (shape.max !== undefined) all.push(lengthAtMost(shape.max));
-  if (shape.min !== undefined) all.push(lengthAtLeast(shape.min));
-  if (shape.pattern) all.push(satisfiesPattern(shape.pattern));
-  if (shape.values) all.push(isInSet(shape.values));
-  return all.join(', ');
-}
-
-function readInteger(shape: IntegerShape, value: unknown, path: string, parsing: Parsing): number {
-  const number = typeof value === 'bigint' ? Number(value) : value;
-  if (typeof number !== 'number' || !Number.isFinite(number)) throw wrongType(value, 'Integer');
-  const whole = Math.trunc(number);
-  const { max, min } = shape;
-  if (max !== undefined && whole > max) {
-    addProblem(parsing, outOfBounds(whole, path, `less than or equal to ${max}`));
-  }
-  if (min !== undefined && whole < min) {
-    addProblem(parsing, outOfBounds(whole, path, `greater than or equal to ${min}`));
-  }
-  return whole;
-}
-
-const outOfBounds = (value: number, path: string, bound: string): string =>
-  `Value '${value}' at '${path}' failed to satisfy constraint: Member must have value ${bound}`;
-
-function readBlob(shape: BlobShape, value: unknown, path: string, parsing: Parsing): Uint8Array {
-  const bytes = bytesOf(value, parsing.encoding);
-  const { max, min } = shape;
-  if (max !== undefined && bytes.length > max) {
-    addProblem(parsing, `Value at '${path}' failed to satisfy constraint: ${lengthAtMost(max)}`);
-  }
-  if (min !== undefined && bytes.length < min) {
-    addProblem(parsing, `Value at '${path}' failed to satisfy constraint: ${lengthAtLeast(min)}`);
-  }
-  return bytes;
-}
-
-function bytesOf(value: unknown, encoding: Encoding): Uint8Array {
-  if (typeof value === 'string') {
-    const bytes = parseBase64(value);
-    if (!bytes) throw new KeyspanError('SerializationException', 'Invalid base64 encoding');
-    return bytes;
-  }
-  if (encoding === 'cbor' && value instanceof Uint8Array) return value;
-  throw wrongType(value, 'Blob');
-}
-
-function readList(shape: ListShape, value: unknown, path: string, parsing: Parsing): unknown[] {
-  if (!Array.isArray(value)) throw wrongType(value, 'List');
-  const { of, max, min } = shape;
-  const items =
-    of.kind === 'string'
-      ? readStrings(of, value, path, parsing)
-      : value.map((item, at) => readValue(of, item, `${path}.${at + 1}.member`, parsing));
-  const failed = (): string => `Value '${shownList(items)}' at '${path}' failed to satisfy`;
-  if (max !== undefined && items.length > max) {
-    addProblem(parsing, `${failed()} constraint: ${lengthAtMost(max)}`);
-  }
-  if (min !== undefined && items.length < min) {
-    addProblem(parsing, `${failed()} constraint: ${lengthAtLeast(min)}`);
-  }
-  return items;
-}
-
-function readStrings(of: StringShape, value: unknown[], path: string, parsing: Parsing): string[] {
-  const items = value.map(textOf);
-  if (items.some((item) => brokenByString(of, item))) {
-    addProblem(
-      parsing,
-      `Value '${shownList(items)}' at '${path}' failed to satisfy constraint: ` +
-        `Member must satisfy constraint: [${constraintsOf(of)}]`,
-    );
-  }
-  return items;
-}
-
-const shownList = (items: readonly unknown[]): string =>
-  `[${items.map((item) => (typeof item === 'string' ? item : '…')).join(', ')}]`;
-
-/**
- * A Map and not an object: an encryption context may name a pair `__proto__`, and must not lose
- * it.
- */
-function readMap(value: unknown): ReadonlyMap<string, string> {
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-    throw wrongType(value, 'Map');
-  }
-  const result = new Map<string, string>();
-  const source: Iterable<readonly [unknown, unknown]> =
-    value instanceof Map ? value : Object.entries(value);
-  for (const [name, text] of source) result.set(textOf(name), textOf(text));
-  return result;
-}
-
-const LONE_SURROGATE = /\p{Surrogate}/u;
-
-/** Text with an encoding in UTF-8: a lone surrogate would silently become another character. */
-function textOf(value: unknown): string {
-  if (typeof value !== 'string') throw wrongType(value, 'String');
-  if (LONE_SURROGATE.test(value)) {
-    throw new KeyspanError('SerializationException', 'A string is not well-formed Unicode');
-  }
-  return value;
-}
-
-function wrongType(value: unknown, wanted: string): KeyspanError {
-  return new KeyspanError('SerializationException', wrongTypeSentence(value, wanted));
-}
-
-function wrongTypeSentence(value: unknown, wanted: string): string {
-  if (value === null || value === undefined) return `A null value cannot be converted to ${wanted}`;
-  if (value instanceof Uint8Array) return `A byte string cannot be converted to ${wanted}`;
-  if (Array.isArray(value)) return 'Start of list found where not expected';
-  if (typeof value === 'object') return 'Start of structure or map found where not expected';
-  if (typeof value === 'boolean') {
-    return `${value ? 'TRUE' : 'FALSE'}_VALUE cannot be converted to ${wanted}`;
-  }
-  if (typeof value === 'string') return `STRING_VALUE cannot be converted to ${wanted}`;
-  return `NUMBER_VALUE cannot be converted to ${wanted}`;
-}
-
-function addProblem(parsing: Parsing, problem: string): void {
-  (parsing.problems ??= []).push(problem);
-}
+/** The members of an answer. */
+export type AnswerMembers<M> = { readonly [K in RequiredName<M>]: AnswerOf<M[K]> } & {
+  readonly [K in Exclude<keyof M, RequiredName<M>>]?: AnswerOf<M[K]> | undefined;
+};
