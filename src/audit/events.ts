@@ -76,6 +76,7 @@ export interface RepairEvent {
   readonly cluster: string;
   readonly hsm: string;
   readonly copied: number;
+  readonly updated: number;
   readonly discarded: number;
   readonly unknown: number;
   readonly conflicting: number;
@@ -227,7 +228,7 @@ export class Events {
 
   repairEvent(event: RepairEvent): void {
     const { hsm } = event;
-    for (const kind of ['copied', 'discarded', 'unknown', 'conflicting'] as const) {
+    for (const kind of ['copied', 'updated', 'discarded', 'unknown', 'conflicting'] as const) {
       this.metrics.counter('keyspan_repairs_total', { hsm, kind }).value += event[kind];
     }
     this.#write('hsm.repair', event);

@@ -33,8 +33,8 @@ export const METRICS = {
   keyspan_repairs_total: {
     type: 'counter',
     help:
-      'Keys at comparisons of an HSM with the ledger, by kind: copied and discarded were ' +
-      'repaired; unknown and conflicting were found, each time anew.',
+      'Keys at comparisons of an HSM with the ledger, by kind: copied, updated and discarded ' +
+      'were repaired; unknown and conflicting were found, each time anew.',
   },
   keyspan_hsm_state_changes_total: { type: 'counter', help: 'Changes of HSMs to a state.' },
   keyspan_cluster_state_changes_total: { type: 'counter', help: 'Changes of clusters to a state.' },

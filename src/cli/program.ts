@@ -214,6 +214,14 @@ function addCluster(program: Command, act: (run: Run) => Promise<void>): void {
       const { checkCluster } = await import('./commands/cluster.js');
       await act(() => checkCluster(command.optsWithGlobals()));
     });
+  withShared(cluster.command('discard-unknown'))
+    .description('destroy copies of keys that the ledger does not know')
+    .argument('[key...]', 'ids as cluster check prints them')
+    .option('--all', 'all that are unknown')
+    .action(async (keys: string[], _: unknown, command: Command) => {
+      const { discardUnknown } = await import('./commands/cluster.js');
+      await act(() => discardUnknown({ ...command.optsWithGlobals(), keys }));
+    });
 }
 
 function addStore(program: Command, act: (run: Run) => Promise<void>): void {

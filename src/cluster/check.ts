@@ -1,7 +1,8 @@
 import type { HsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
 import type { ClusterCheck, HsmCheck } from '../protocol/admin.js';
 import type { LedgerEntry } from './key-ledger.js';
-import type { Differences } from './reconcile.js';
+import type { Difference, Differences } from './reconcile.js';
 
 /** What one HSM showed; undefined: it did not answer. */
 export interface Examined {
@@ -27,13 +28,15 @@ export function lasting(before: Look, now: Look): Look {
   const examined = now.examined.map((one) => {
     const earlier = before.examined.find(({ id }) => id === one.id)?.differences;
     if (!one.differences || !earlier) return one;
-    const both = (kind: keyof Differences): HsmKeyId[] => {
+    const both = (kind: Difference): HsmKeyId[] => {
       const had = new Set(earlier[kind]);
       return one.differences?.[kind].filter((key) => had.has(key)) ?? [];
     };
     const differences = {
       missing: both('missing'),
       damaged: both('damaged'),
+      superseded: both('superseded'),
+      ahead: both('ahead'),
       discard: both('discard'),
       unknown: both('unknown'),
       conflicting: both('conflicting'),
@@ -65,7 +68,7 @@ export function summarize({ ledger, examined }: Look, needed: number): ClusterCh
 }
 
 function hsmCheck({ id, state, held, differences }: Examined): HsmCheck {
-  const count = (kind: keyof Differences): number => differences?.[kind].length ?? 0;
+  const count = (kind: Difference): number => differences?.[kind].length ?? 0;
   return {
     id,
     state,
@@ -73,11 +76,17 @@ function hsmCheck({ id, state, held, differences }: Examined): HsmCheck {
     held: held?.size ?? 0,
     missing: count('missing'),
     damaged: count('damaged'),
+    superseded: count('superseded'),
+    ahead: count('ahead'),
     conflicting: count('conflicting'),
     unknown: count('unknown'),
     toDiscard: count('discard'),
+    unknownKeys: differences?.unknown.slice(0, LIMITS.check_keys_listed_max) ?? [],
   };
 }
 
-const isClean = (hsm: HsmCheck): boolean =>
-  !hsm.answered || hsm.missing + hsm.damaged + hsm.conflicting + hsm.unknown + hsm.toDiscard === 0;
+function isClean({ answered, ...hsm }: HsmCheck): boolean {
+  const { missing, damaged, superseded, ahead, conflicting, unknown, toDiscard } = hsm;
+  const copies = missing + damaged + superseded + ahead + conflicting + unknown + toDiscard;
+  return !answered || copies === 0;
+}

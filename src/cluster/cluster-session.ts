@@ -7,13 +7,29 @@ import { LIMITS } from '../core/limits.js';
 import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
 import type { Channel } from '../hsm/channel.js';
 import { Member, type Line } from './member.js';
-import { place } from './placement.js';
+import { place, type Candidate } from './placement.js';
 
-interface Seat extends Line {
+/** The user's login on one HSM. */
+class Seat implements Line, Candidate {
   readonly id: HsmId;
   readonly member: Member;
-  readonly isActive: boolean;
-  readonly inflight: number;
+  readonly channel: Channel;
+  readonly session: number;
+
+  constructor(member: Member, { channel, session }: Line) {
+    this.id = member.id;
+    this.member = member;
+    this.channel = channel;
+    this.session = session;
+  }
+
+  get isActive(): boolean {
+    return this.member.channel === this.channel;
+  }
+
+  get inflight(): number {
+    return this.channel.inflight;
+  }
 }
 
 export interface ClusterSessionOptions {
@@ -57,6 +73,7 @@ export class ClusterSession {
    */
   readonly #refused = new Map<HsmId, BootId | undefined>();
   #order: readonly Seat[] = [];
+  #isOver = false;
 
   constructor(options: ClusterSessionOptions) {
     this.#options = options;
@@ -85,6 +102,18 @@ export class ClusterSession {
     }
   }
 
+  /** Ends the login on every HSM; one that does not hear of it ends it with its connection. */
+  logout(): void {
+    this.#isOver = true;
+    const deadline = deadlineIn(LIMITS.request_timeout_ms);
+    for (const { channel, session } of this.#seats.values()) {
+      const request = { operation: 'logout', fields: {}, session, deadline } as const;
+      channel.request(request).catch(() => undefined);
+    }
+    this.#seats.clear();
+    this.#order = [];
+  }
+
   /** An HSM left the cluster. */
   unseat(id: HsmId): void {
     this.#seats.delete(id);
@@ -93,18 +122,8 @@ export class ClusterSession {
   }
 
   #put(member: Member, line: Line): void {
-    const seat: Seat = {
-      ...line,
-      id: member.id,
-      member,
-      get isActive() {
-        return member.channel === line.channel;
-      },
-      get inflight() {
-        return line.channel.inflight;
-      },
-    };
-    this.#seats.set(member.id, seat);
+    this.#seats.set(member.id, new Seat(member, line));
+    if (this.#isOver) return this.logout();
     this.#order = [...this.#seats.values()];
   }
 
@@ -115,6 +134,7 @@ export class ClusterSession {
   /**
    * Runs one operation on some HSM, and on another when that one fails, until the deadline.
    * @param key the key it works with, if any: HSMs that lack it are passed over
+   * @param second another that it works with
    * @throws KeyspanError what the last HSM answered; VaultUnavailable when none serves;
    * VaultTimeout
    */
@@ -123,9 +143,11 @@ export class ClusterSession {
     fields: HsmFields<Op>,
     call: Call,
     key?: HsmKeyId,
+    second?: HsmKeyId,
   ): Promise<HsmResults[Op]> {
     let failure: unknown;
     let avoid = key === undefined ? undefined : this.#options.lacking(key);
+    if (second !== undefined) avoid = either(avoid, this.#options.lacking(second));
     for (let attempt = 0; attempt < LIMITS.attempts_max; attempt += 1) {
       const seat = place(this.#order, call.entry, avoid);
       if (!seat) break;
@@ -158,4 +180,11 @@ export class ClusterSession {
     }
     return !hasPassed(call.deadline);
   }
+}
+
+function either(
+  one: ReadonlySet<HsmId> | undefined,
+  other: ReadonlySet<HsmId> | undefined,
+): ReadonlySet<HsmId> | undefined {
+  return one && other ? new Set([...one, ...other]) : (one ?? other);
 }

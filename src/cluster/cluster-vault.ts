@@ -108,7 +108,7 @@ export class ClusterVault implements Vault {
     const { iv, aad } = from.input;
     const source = { keyId: from.key, iv, aad, data: joined(from.input) };
     const fields = { ...source, toKeyId: to.key, toAad: to.aad };
-    return sealed(await this.#run('reencrypt', fields, call, to.key));
+    return sealed(await this.#run('reencrypt', fields, call, to.key, from.key));
   }
 
   async dataKey(key: HsmKeyId, input: DataKeyInput, call: Call): Promise<DataKey> {
@@ -127,9 +127,10 @@ export class ClusterVault implements Vault {
     fields: HsmFields<Op>,
     call: Call,
     key?: HsmKeyId,
+    second?: HsmKeyId,
   ): Promise<HsmResults[Op]> {
     try {
-      return await this.#session.run(operation, fields, call, key);
+      return await this.#session.run(operation, fields, call, key, second);
     } catch (error) {
       throw asVaultError(error);
     }

@@ -16,6 +16,10 @@ export const STEPS = [
   'create.made',
   'create.spread',
   'bury.discarded',
+  // a key's record is changed
+  'change.prepared',
+  'change.committed',
+  'change.spread',
   // an HSM comes into service
   'rise.entered',
   'catch-up.examined',

@@ -12,20 +12,45 @@ import { decodeValue, encodeValue } from '../store/value.js';
  * step is one commit, and the commit
  * is the decision; HSMs follow it.
  */
-const VERSION = 1;
-const schema = z.object({
-  v: z.literal(VERSION),
+const VERSION = 2;
+const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
+const members = {
   state: z.enum(['intent', 'live', 'abandoned', 'tombstone']),
   epoch: z.int(),
   purpose: z.string(),
   /** what a true copy proves itself with; there once the key is live */
-  proof: z.custom<Uint8Array>((value) => value instanceof Uint8Array).nullable(),
+  proof: bytes.nullable(),
+  /** of the key's record: 1 at the making, one more with each change */
   revision: z.int(),
-});
-export type LedgerEntry = Omit<z.infer<typeof schema>, 'v'>;
+};
+/**
+ * The changed record of a key; null while it is the first one. `masked` is what HSMs take it up
+ * from: whoever is there can be brought up to date, whichever HSM is lost. It holds nothing of the
+ * key itself, and only an HSM can make one.
+ */
+const record = z.object({ digest: bytes, masked: bytes }).nullable();
 
-const encode = (entry: LedgerEntry): Uint8Array => encodeValue(VERSION, entry);
+/** What is read: version 1 knew no changes of records. Version 2 is what is written. */
+const schema = z.union([
+  z
+    .object({ v: z.literal(1), ...members })
+    .transform((entry) => ({ ...entry, v: VERSION, record: null })),
+  z.object({ v: z.literal(VERSION), ...members, record }),
+]);
+export type LedgerEntry = Omit<z.infer<typeof schema>, 'v'>;
+export type CommittedRecord = NonNullable<LedgerEntry['record']>;
+
+const encode = (entry: LedgerEntry): Uint8Array => encodeValue(VERSION, { ...entry, v: VERSION });
 const decode = (entry: Entry): LedgerEntry => decodeValue(entry.value, schema);
+
+/** The entry of a key that lives, and which state of it was read. */
+export interface LiveEntry {
+  readonly id: HsmKeyId;
+  readonly entry: LedgerEntry;
+  readonly modRevision: number;
+}
+
+const FIRST = { revision: 1, record: null } as const;
 
 /** An attempt to make a key that is written down. */
 export interface Intent {
@@ -79,7 +104,7 @@ export class KeyLedger implements AsyncDisposable {
 
   async intend(id: HsmKeyId, options: { epoch: number; purpose: string }): Promise<Intent> {
     const key = this.#key(id);
-    const value = encode({ ...options, state: 'intent', proof: null, revision: 1 });
+    const value = encode({ ...options, state: 'intent', ...FIRST, proof: null });
     const modRevision = await this.#store.commit({
       compares: [{ key, modRevision: null }],
       writes: [{ op: 'put', key, value }],
@@ -94,7 +119,7 @@ export class KeyLedger implements AsyncDisposable {
   live(intent: Intent, proof: Uint8Array): CommitPart {
     const key = this.#key(intent.id);
     const { epoch, purpose } = intent;
-    const value = encode({ state: 'live', epoch, purpose, proof, revision: 1 });
+    const value = encode({ state: 'live', epoch, purpose, ...FIRST, proof });
     return {
       compares: [{ key, modRevision: intent.modRevision }],
       writes: [{ op: 'put', key, value }],
@@ -142,6 +167,28 @@ export class KeyLedger implements AsyncDisposable {
       compares: [{ key, modRevision: entry.modRevision }],
       writes: [{ op: 'put', key, value }],
     };
+  }
+
+  /** What a change of a key's record begins from. @throws VaultKeyMissing when it does not live */
+  async liveEntry(id: HsmKeyId): Promise<LiveEntry> {
+    await this.current();
+    const found = this.#entries.get(this.#key(id));
+    if (found?.value.state !== 'live') throw new KeyspanError('VaultKeyMissing');
+    return { id, entry: found.value, modRevision: found.modRevision };
+  }
+
+  /**
+   * Names another record of a live key: the decision, which HSMs follow. @returns false when
+   * somebody else changed the entry since it was read
+   */
+  async amend(from: LiveEntry, to: CommittedRecord & { revision: number }): Promise<boolean> {
+    const key = this.#key(from.id);
+    const { revision, digest, masked } = to;
+    const value = encode({ ...from.entry, revision, record: { digest, masked } });
+    return await this.#tryCommit({
+      compares: [{ key, modRevision: from.modRevision }],
+      writes: [{ op: 'put', key, value }],
+    });
   }
 
   /** Removes what every member has confirmed to be gone. */

@@ -13,36 +13,58 @@ export interface Differences {
   readonly missing: readonly HsmKeyId[];
   /** copies of live keys that fail every proof: what stands on the token is no key any more */
   readonly damaged: readonly HsmKeyId[];
+  /** copies of live keys with an older record than the commit names */
+  readonly superseded: readonly HsmKeyId[];
+  /** copies of live keys with a newer record: the commit that named it is lost, with its store */
+  readonly ahead: readonly HsmKeyId[];
   /** copies that the ledger says are to go */
   readonly discard: readonly HsmKeyId[];
   /** copies that no entry of the ledger explains */
   readonly unknown: readonly HsmKeyId[];
-  /** copies of live keys whose proof is not the one that the commit names */
+  /** copies of live keys whose proof, or record of this revision, is not the one of the commit */
   readonly conflicting: readonly HsmKeyId[];
 }
+
+export type Difference = keyof Differences;
 
 export function compare(
   ledger: Iterable<readonly [HsmKeyId, LedgerEntry]>,
   inventory: readonly InventoryItem[],
 ): Differences {
   const held = new Map(inventory.map((item) => [item.id, item]));
-  const missing: HsmKeyId[] = [];
-  const discard: HsmKeyId[] = [];
-  const conflicting: HsmKeyId[] = [];
-  const damaged: HsmKeyId[] = [];
+  const found: Record<Difference, HsmKeyId[]> = {
+    missing: [],
+    damaged: [],
+    superseded: [],
+    ahead: [],
+    discard: [],
+    unknown: [],
+    conflicting: [],
+  };
   for (const [id, entry] of ledger) {
     const item = held.get(id);
     held.delete(id);
-    if (entry.state === 'live') {
-      if (!item) missing.push(id);
-      else if (item.proof.length === 0) damaged.push(id);
-      else if (!agrees(item, entry)) conflicting.push(id);
-    } else if (entry.state !== 'intent' && item) {
-      discard.push(id);
-    }
+    const difference = differenceOf(item, entry);
+    if (difference) found[difference].push(id);
   }
-  return { missing, damaged, discard, unknown: [...held.keys()], conflicting };
+  found.unknown.push(...held.keys());
+  return found;
 }
 
-const agrees = (item: InventoryItem, entry: LedgerEntry): boolean =>
+function differenceOf(item: InventoryItem | undefined, entry: LedgerEntry): Difference | undefined {
+  if (entry.state === 'intent') return undefined;
+  if (entry.state !== 'live') return item && 'discard';
+  if (!item) return 'missing';
+  if (item.proof.length === 0) return 'damaged';
+  if (!isTheKey(item, entry)) return 'conflicting';
+  if (item.revision < entry.revision) return 'superseded';
+  if (item.revision > entry.revision) return 'ahead';
+  return isTheRecord(item, entry) ? undefined : 'conflicting';
+}
+
+const isTheKey = (item: InventoryItem, entry: LedgerEntry): boolean =>
   entry.proof !== null && equalConstantTime(item.proof, entry.proof);
+
+/** An attempt has one first record; each later one is named by its digest. */
+const isTheRecord = (item: InventoryItem, { record }: LedgerEntry): boolean =>
+  record === null || equalConstantTime(item.digest, record.digest);

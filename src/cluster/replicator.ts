@@ -74,7 +74,10 @@ export class Replicator {
     return this.#queue.depth;
   }
 
-  /** HSMs to pass over when working with this key; undefined for all but the newest keys */
+  /**
+   * HSMs to pass over when working with this key, because they are without it or have an old
+   * record of it; undefined for all keys but a few
+   */
   lacking(id: HsmKeyId): ReadonlySet<HsmId> | undefined {
     return this.#lacking.get(id);
   }
@@ -127,20 +130,23 @@ export class Replicator {
    */
   create(purpose: string, generate: Generate, call: Call): Promise<PreparedKey> {
     return this.#queue.run(async () => {
-      await this.#enough(call);
+      await this.enough(call);
       try {
         return await this.#attempt(purpose, generate, call);
       } catch (error) {
         if (!wasLost(error) || hasPassed(call.deadline)) throw error;
         this.#options.log.warn({ err: error, requestId: call.requestId }, 'a create begins anew');
       }
-      await this.#enough(call);
+      await this.enough(call);
       return await this.#attempt(purpose, generate, call);
     });
   }
 
-  /** Waits a moment for HSMs that are to serve and have not failed to: one that was killed, say. */
-  async #enough(call: Call): Promise<void> {
+  /**
+   * Waits a moment for HSMs that are to serve and have not failed to: one that was killed, say.
+   * @throws VaultNotDurable, VaultUnavailable
+   */
+  async enough(call: Call): Promise<void> {
     const until = Math.min(call.deadline, deadlineIn(LIMITS.create_wait_ms));
     for (;;) {
       const staying = this.#staying();

@@ -13,6 +13,7 @@ import type { KeyLedger } from './key-ledger.js';
 import { USERS } from './lifecycle.js';
 import { Member } from './member.js';
 import { compare, type Differences } from './reconcile.js';
+import { giveRecord, takeUpRecord } from './record-repair.js';
 import type { Replicator, Step } from './replicator.js';
 import type { Secrets } from './secrets.js';
 import type { StoreAge } from './store-age.js';
@@ -24,11 +25,13 @@ const COPIES_AT_ONCE = 8;
 export interface Repair {
   /** given to it by another HSM */
   readonly copied: number;
+  /** whose record was brought to the revision that the commit names, on it or in the ledger */
+  readonly updated: number;
   /** destroyed on it, because they were buried or abandoned */
   readonly discarded: number;
   /** kept on it though the ledger does not know them */
   readonly unknown: number;
-  /** with another proof than the ledger's; not served */
+  /** with another proof or record than the ledger's; not served */
   readonly conflicting: number;
 }
 
@@ -208,32 +211,71 @@ export class Rising {
   }
 
   async #bringUpToDate(member: Member): Promise<ReadonlySet<HsmKeyId>> {
-    const { replicator, age } = this.#options;
+    const { replicator, age, ledger } = this.#options;
     await replicator.settledFor(member.id, deadlineIn(2 * STEP_MS));
     const lacked = replicator.lackedBy(member.id);
+    const revisions = new Map(lacked.map((id) => [id, ledger.get(id)?.revision]));
     const { held, differences } = await this.examine(member);
-    const { missing, damaged, conflicting, unknown, discard } = differences;
-    if (missing.length + damaged.length + discard.length > 0) await age.settled();
+    const { missing, damaged, superseded, ahead, discard } = differences;
+    const work = [missing, damaged, superseded, ahead, discard];
+    if (work.some((ids) => ids.length > 0)) await age.settled();
     this.#reportOdd(member, differences);
-    if (age.isBehind) {
-      // an old copy of the store decides nothing
-      replicator.supplied(member.id, lacked);
-      replicator.lacks(member.id, [...missing, ...damaged, ...conflicting, ...unknown]);
-      return held;
-    }
+    const wanted = [...missing, ...damaged];
+    const odd = [...differences.conflicting, ...differences.unknown];
+    // an old copy of the store decides nothing
+    const failed = age.isBehind
+      ? [...wanted, ...superseded]
+      : await this.#repair(member, differences);
+    // whose record was changed meanwhile is left to that change
+    const isSettled = (id: HsmKeyId): boolean => ledger.get(id)?.revision === revisions.get(id);
+    replicator.supplied(member.id, lacked.filter(isSettled));
+    replicator.lacks(member.id, [...failed, ...odd]);
+    for (const id of wanted) held.add(id);
+    for (const id of failed) held.delete(id);
+    return held;
+  }
+
+  /** @returns the keys that the HSM is still without, or has an older record of */
+  async #repair(member: Member, differences: Differences): Promise<HsmKeyId[]> {
+    const { missing, damaged, superseded, ahead, discard } = differences;
     for (const id of discard) {
       await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
     }
     await this.#options.step?.('catch-up.examined');
-    const wanted = [...missing, ...damaged];
-    const failed = await this.#copyAll(member, wanted, new Set(damaged));
-    this.#count(member, differences, failed.length);
+    const replaced = new Set(damaged);
+    const failed = await eachOf([...missing, ...damaged], (id) =>
+      this.#copy(member, id, replaced.has(id)),
+    );
+    const behind = await eachOf(superseded, (id) => this.#update(member, id));
+    for (const id of ahead) await this.#takeUp(member, id);
+    this.#count(member, differences, { copies: failed.length, records: behind.length });
     await this.#options.step?.('catch-up.copied');
-    replicator.supplied(member.id, lacked);
-    replicator.lacks(member.id, [...failed, ...conflicting, ...unknown]);
-    for (const id of wanted) held.add(id);
-    for (const id of failed) held.delete(id);
-    return held;
+    return [...failed, ...behind];
+  }
+
+  async #update(member: Member, id: HsmKeyId): Promise<boolean> {
+    const { ledger, log } = this.#options;
+    try {
+      await giveRecord(member, id, ledger);
+      return true;
+    } catch (error) {
+      if (!member.isReachable) throw error;
+      log.warn({ err: error, key: id, hsm: member.id }, 'a record was not brought up to date');
+      return ledger.get(id)?.state !== 'live';
+    }
+  }
+
+  /** The other HSMs are passed over until they were compared with it. */
+  async #takeUp(member: Member, id: HsmKeyId): Promise<void> {
+    const { ledger, replicator, members, log } = this.#options;
+    try {
+      if (!(await takeUpRecord(member, id, ledger))) return;
+      log.warn({ hsm: member.id, key: id }, 'a record that the store had lost counts again');
+      for (const other of members()) if (other !== member) replicator.lacks(other.id, [id]);
+    } catch (error) {
+      if (!member.isReachable) throw error;
+      log.warn({ err: error, key: id, hsm: member.id }, 'a newer record was not taken up');
+    }
   }
 
   /** Compares what an HSM holds with the ledger, and changes nothing. */
@@ -249,15 +291,16 @@ export class Rising {
     return { held, differences };
   }
 
-  #count({ id }: Member, differences: Differences, failed: number): void {
-    const { missing, damaged, discard, unknown, conflicting } = differences;
-    if (
-      missing.length + damaged.length + discard.length + unknown.length + conflicting.length ===
-      0
-    )
-      return;
+  #count(
+    { id }: Member,
+    differences: Differences,
+    failed: { copies: number; records: number },
+  ): void {
+    const { missing, damaged, superseded, ahead, discard, unknown, conflicting } = differences;
+    if (Object.values(differences).every((ids) => ids.length === 0)) return;
     this.#options.repaired(id, {
-      copied: missing.length + damaged.length - failed,
+      copied: missing.length + damaged.length - failed.copies,
+      updated: superseded.length + ahead.length - failed.records,
       discarded: discard.length,
       unknown: unknown.length,
       conflicting: conflicting.length,
@@ -273,7 +316,10 @@ export class Rising {
       log.warn({ hsm: member.id, keys: unknown }, 'copies that the ledger does not know are kept');
     }
     if (conflicting.length > 0) {
-      log.error({ hsm: member.id, keys: conflicting }, 'copies with another proof are not served');
+      log.error(
+        { hsm: member.id, keys: conflicting },
+        'copies with another proof or record are not served',
+      );
     }
   }
 
@@ -290,23 +336,6 @@ export class Rising {
     }
   }
 
-  /** @returns the keys that no other HSM could give just now */
-  async #copyAll(
-    member: Member,
-    ids: readonly HsmKeyId[],
-    damaged: ReadonlySet<HsmKeyId>,
-  ): Promise<HsmKeyId[]> {
-    const failed: HsmKeyId[] = [];
-    const open = [...ids];
-    const worker = async (): Promise<void> => {
-      for (let id = open.pop(); id !== undefined; id = open.pop()) {
-        if (!(await this.#copy(member, id, damaged.has(id)))) failed.push(id);
-      }
-    };
-    await Promise.all(Array.from({ length: COPIES_AT_ONCE }, worker));
-    return failed;
-  }
-
   /**
    * @param replace what stands there under this id has failed its proof, and goes when a copy
    * is at hand
@@ -318,8 +347,8 @@ export class Rising {
       try {
         const { masked } = await giver.ask('extract', { keyId: id }, deadlineIn(STEP_MS));
         if (replace) await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
-        const { proof } = await member.ask('insert', { masked }, deadlineIn(STEP_MS));
-        if (this.#isRight(id, proof)) return true;
+        const copy = await member.ask('insert', { masked }, deadlineIn(STEP_MS));
+        if (this.#isRight(id, copy.proof)) return await this.#isNewest(member, id, copy.revision);
         // destroyed meanwhile, or another key than the commit names: it must not live on in a copy
         await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
       } catch (error) {
@@ -330,10 +359,32 @@ export class Rising {
     return this.#options.ledger.get(id)?.state !== 'live';
   }
 
+  /** Who gave the copy may itself have been behind. */
+  async #isNewest(member: Member, id: HsmKeyId, revision: number): Promise<boolean> {
+    const committed = this.#options.ledger.get(id)?.revision ?? revision;
+    return revision >= committed || (await this.#update(member, id));
+  }
+
   #isRight(id: HsmKeyId, proof: Uint8Array): boolean {
     const entry = this.#options.ledger.get(id);
     return entry?.state === 'live' && entry.proof !== null && equalConstantTime(entry.proof, proof);
   }
+}
+
+/** Does the work for each, some at once. @returns those where it came to nothing */
+async function eachOf(
+  ids: readonly HsmKeyId[],
+  work: (id: HsmKeyId) => Promise<boolean>,
+): Promise<HsmKeyId[]> {
+  const failed: HsmKeyId[] = [];
+  const open = [...ids];
+  const worker = async (): Promise<void> => {
+    for (let id = open.pop(); id !== undefined; id = open.pop()) {
+      if (!(await work(id))) failed.push(id);
+    }
+  };
+  await Promise.all(Array.from({ length: COPIES_AT_ONCE }, worker));
+  return failed;
 }
 
 function ask<Op extends HsmOperation>(

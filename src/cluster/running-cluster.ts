@@ -24,10 +24,12 @@ import { USERS } from './lifecycle.js';
 import { Member } from './member.js';
 import { Membership, type MembershipOptions } from './membership.js';
 import type { Eni } from './network.js';
+import { RecordChanges } from './record-changes.js';
 import { Replicator } from './replicator.js';
 import { Rising, type Repair } from './rising.js';
 import type { Secrets } from './secrets.js';
 import { StoreAge } from './store-age.js';
+import { UnknownCopies } from './unknown-copies.js';
 import { Upkeep } from './upkeep.js';
 
 /** One HSM alone gets so many times longer before the others are not waited for. */
@@ -62,10 +64,12 @@ export class RunningCluster implements AsyncDisposable {
   readonly facts: ClusterFacts;
   readonly #options: RunningClusterOptions;
   readonly #log: Logger;
-  readonly #ledger: KeyLedger;
+  readonly ledger: KeyLedger;
   readonly #replicator: Replicator;
   readonly #rising: Rising;
   readonly membership: Membership;
+  readonly records: RecordChanges;
+  readonly unknown: UnknownCopies;
   /** undefined unless the daemon was started with faults */
   readonly faults: FaultDesk | undefined;
   readonly #sessions: ClusterSession[] = [];
@@ -85,7 +89,7 @@ export class RunningCluster implements AsyncDisposable {
     this.#record = parts.record;
     this.id = parts.record.id;
     this.facts = parts.facts;
-    this.#ledger = parts.ledger;
+    this.ledger = parts.ledger;
     const members = (): readonly Member[] => this.#members;
     const report = (member: Member, reason: string): void => this.#upkeep.report(member, reason);
     const faults = options.faults ? new FaultDesk(members) : undefined;
@@ -103,12 +107,16 @@ export class RunningCluster implements AsyncDisposable {
     this.#age = new StoreAge({ store: options.store, record, log });
     const age = this.#age;
     const rising = new Rising({ ...common, replicator, age, changed, repaired });
+    const worked = { ...common, replicator, rising, age };
+    const records = new RecordChanges({ ...worked, needed, repair: report });
+    this.records = records;
+    this.unknown = new UnknownCopies(worked);
     const lease = new Lease(options.store, id);
     this.#replicator = replicator;
     this.#rising = rising;
-    this.#upkeep = new Upkeep({ ...common, replicator, rising, age, lease, needed });
+    this.#upkeep = new Upkeep({ ...worked, records, lease, needed });
     const adopt: MembershipOptions['adopt'] = (change) => this.#changeMembers(change);
-    this.membership = new Membership({ ...common, home, replicator, rising, age, freeEni, adopt });
+    this.membership = new Membership({ ...worked, home, freeEni, adopt });
     const session = this.#openSession(USERS.kms, parts.kms);
     this.vault = new ClusterVault({
       id,
@@ -288,6 +296,29 @@ export class RunningCluster implements AsyncDisposable {
     return session;
   }
 
+  /**
+   * Logs an HSM user in on every HSM that serves, and on those that come; `logout` ends it.
+   * @throws what the HSMs answered when none let the user in
+   */
+  async login(username: string, password: string): Promise<ClusterSession> {
+    const session = this.#openSession(username, password);
+    const seats = this.#members.flatMap((member) =>
+      member.channel ? session.seat(member, member.channel) : [],
+    );
+    const outcomes = await Promise.allSettled(seats);
+    if (session.size > 0) return session;
+    this.logout(session);
+    const refusal = outcomes.find((outcome) => outcome.status === 'rejected');
+    throw refusal?.reason ?? new KeyspanError('VaultUnavailable');
+  }
+
+  /** The password is forgotten; the HSMs forget the session with its seats. */
+  logout(session: ClusterSession): void {
+    const at = this.#sessions.indexOf(session);
+    if (at >= 0) this.#sessions.splice(at, 1);
+    session.logout();
+  }
+
   /** What is where, and whether all is as the ledger says. */
   check(repair: boolean): Promise<ClusterCheck> {
     return this.#upkeep.check(repair);
@@ -307,7 +338,7 @@ export class RunningCluster implements AsyncDisposable {
    * unfinished may have been finished in its future, so they are forgotten and not destroyed.
    */
   async adoptStore(): Promise<void> {
-    for (const id of this.#left) await this.#ledger.drop(id);
+    for (const id of this.#left) await this.ledger.drop(id);
     this.#left = [];
     const adoption = this.#age.nextAdoption();
     await this.changeRecord((record) => ({ ...record, adoption }));
@@ -323,7 +354,7 @@ export class RunningCluster implements AsyncDisposable {
   async abandonLeftIntents(): Promise<void> {
     await this.#age.settled();
     if (this.#age.isBehind) return;
-    for (const id of this.#left) await this.#ledger.abandon(id);
+    for (const id of this.#left) await this.ledger.abandon(id);
     this.#left = [];
     this.#upkeep.sweep();
   }
@@ -412,7 +443,7 @@ export class RunningCluster implements AsyncDisposable {
     const upkeep = this.#upkeep[Symbol.asyncDispose]();
     await Promise.all(this.#members.map(({ supervisor }) => supervisor[Symbol.asyncDispose]()));
     await upkeep;
-    await this.#ledger[Symbol.asyncDispose]();
+    await this.ledger[Symbol.asyncDispose]();
   }
 }
 

@@ -7,6 +7,7 @@ import { lasting, summarize, type Examined, type Look } from './check.js';
 import type { KeyLedger } from './key-ledger.js';
 import type { Lease } from './lease.js';
 import type { Member } from './member.js';
+import type { RecordChanges } from './record-changes.js';
 import type { Replicator } from './replicator.js';
 import type { Rising } from './rising.js';
 import type { StoreAge } from './store-age.js';
@@ -17,6 +18,7 @@ export interface UpkeepOptions {
   readonly replicator: Replicator;
   readonly rising: Rising;
   readonly age: StoreAge;
+  readonly records: RecordChanges;
   readonly lease: Lease;
   readonly needed: () => number;
   readonly log: Logger;
@@ -96,16 +98,26 @@ export class Upkeep implements AsyncDisposable {
     this.#repairs.set(member.id, repair);
   }
 
-  /** Entries of the ledger changed: a key that was destroyed goes from the tokens at once. */
+  /**
+   * Entries of the ledger changed: a key that was destroyed goes from the tokens at once, and a
+   * record that not this daemon's client changed is brought to all of them.
+   */
   changed(ids: readonly HsmKeyId[]): void {
-    const { ledger, replicator, age, log } = this.#options;
+    const { ledger, age, members, records } = this.#options;
     if (age.isBehind || this.#closing.signal.aborted) return;
     for (const id of ids) {
-      if (ledger.get(id)?.state !== 'tombstone') continue;
-      replicator.bury(id).catch((error: unknown) => {
-        log.warn({ err: error, key: id }, 'a destroyed key is not gone from every token yet');
-      });
+      const entry = ledger.get(id);
+      if (entry?.state === 'tombstone') this.#bury(id);
+      if (entry?.state !== 'live' || !entry.record || records.isChanging(id)) continue;
+      for (const member of members()) this.report(member, 'a record was changed');
     }
+  }
+
+  #bury(id: HsmKeyId): void {
+    const { replicator, log } = this.#options;
+    replicator.bury(id).catch((error: unknown) => {
+      log.warn({ err: error, key: id }, 'a destroyed key is not gone from every token yet');
+    });
   }
 
   /** When an HSM came up, others may get from it what they lack. */

@@ -62,6 +62,7 @@ export const ERRORS = {
   HsmNotLoggedIn: 'the frame needs a session that logged in',
   HsmPhase: 'the HSM is not in the phase of its life that this needs',
   HsmProtocol: 'hello frames do not match: version, HSM id or cluster id',
+  HsmRecordStale: 'the HSM has a newer record of this key, or another of the same revision',
   HsmRoleRefused: "the user's role does not allow this",
   HsmUsageRefused: "the key's attributes do not allow this",
   HsmUserLocked: 'the user is locked after too many wrong passwords',

@@ -49,6 +49,8 @@ export const LIMITS = {
   create_wait_ms: 5_000,
   repair_pause_ms: 250,
   status_timeout_ms: 500,
+  check_keys_listed_max: 100,
+  discard_keys_max: 1_000,
   // doors
   request_timeout_ms: 10_000,
   request_size_max_bytes: 262_144,

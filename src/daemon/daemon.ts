@@ -10,7 +10,7 @@ import { Secrets } from '../cluster/secrets.js';
 import { systemClock } from '../core/clock.js';
 import { packageFile } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
-import type { ClusterId, HsmId } from '../core/ids.js';
+import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
 import type { FaultRule } from '../core/fault-rules.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
@@ -22,6 +22,7 @@ import type { Intent } from '../hsm/hsm.js';
 import type {
   CertificateDocument,
   CredentialsDocument,
+  DiscardedCopies,
   HsmState,
   HsmStatus,
   StatusDocument,
@@ -275,6 +276,7 @@ export class Daemon implements AsyncDisposable {
         return await this.status();
       },
       ClusterCheck: ({ repair }) => this.#cluster.check(repair),
+      ClusterDiscardUnknown: ({ keys }) => this.#discardUnknown(keys),
       IssueCertificate: (params) => this.#issueCertificate(params),
     };
   }
@@ -282,6 +284,17 @@ export class Daemon implements AsyncDisposable {
   async #want(id: string, intent: Intent): Promise<HsmStatus> {
     await this.#cluster.want(id, intent);
     return await this.#changed(`hsm ${intent}`, id);
+  }
+
+  async #discardUnknown(keys?: readonly HsmKeyId[]): Promise<DiscardedCopies> {
+    const outcome = await this.#cluster.unknown.discard(keys);
+    const cluster = this.#cluster.id;
+    for (const { hsm, key } of outcome.discarded) {
+      this.#events.keyEvent({ cluster, key, hsm, step: 'discarded' });
+    }
+    const target = keys?.length === 1 ? keys[0] : undefined;
+    this.#events.operatorEvent({ action: 'cluster discard-unknown', target });
+    return outcome;
   }
 
   #faults(): FaultDesk {

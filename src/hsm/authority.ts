@@ -1,3 +1,4 @@
+import { equalConstantTime } from '../core/bytes.js';
 import type { ErrorCode } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import {
@@ -5,8 +6,9 @@ import {
   type HsmOperation,
   type HsmPhase,
   type HsmRole,
+  type RecordChange,
 } from '../protocol/hsm-frames.js';
-import type { KeyRecord, UserRecord } from './records.js';
+import { digestOfRecord, encodeKeyRecord, type KeyRecord, type UserRecord } from './records.js';
 
 /**
  * What an HSM decides by itself: who may ask for what. Pure: each function gets what the HSM
@@ -79,6 +81,68 @@ export function mayDestroy(session: Session, record: KeyRecord): Refusal | undef
     return { refuse: 'HsmRoleRefused', message: 'only the owner may destroy a key' };
   }
   return undefined;
+}
+
+/** As with destroying: sharing, naming and allowing are the owner's alone. */
+export function mayChange(session: Session, record: KeyRecord): Refusal | undefined {
+  if (!sees(session, record)) return { refuse: 'HsmKeyNotFound' };
+  if (record.owner !== session.username) {
+    return { refuse: 'HsmRoleRefused', message: 'only the owner may change a key' };
+  }
+  return undefined;
+}
+
+/** The record after a change: what nobody named stays as it was. */
+export function changedRecord(
+  record: KeyRecord,
+  change: RecordChange,
+  now: { readonly users: ReadonlyMap<string, UserRecord>; readonly stamp?: number | undefined },
+): Refusal | { record: KeyRecord } {
+  const share = (change.share ?? []).map((name) => name.toLowerCase());
+  const unshare = new Set((change.unshare ?? []).map((name) => name.toLowerCase()));
+  const refusal = share
+    .map((name) => mayShareWith(record, now.users.get(name)))
+    .find((found) => found !== undefined);
+  if (refusal) return refusal;
+  const shared = new Set([...record.sharedWith, ...share]);
+  const stamp = Math.max(record.stamp ?? 0, now.stamp ?? 0);
+  const changed: KeyRecord = {
+    ...record,
+    revision: record.revision + 1,
+    sharedWith: [...shared].filter((name) => !unshare.has(name)).sort(),
+    label: change.label ?? record.label,
+    usage: {
+      encrypt: change.usage?.encrypt ?? record.usage.encrypt,
+      decrypt: change.usage?.decrypt ?? record.usage.decrypt,
+    },
+    ...(stamp > 0 && { stamp }),
+  };
+  if (encodeKeyRecord(changed).length <= LIMITS.hsm_record_max_bytes) return { record: changed };
+  return { refuse: 'HsmBusy', message: 'the key is shared with as many users as it can be' };
+}
+
+function mayShareWith(record: KeyRecord, user: UserRecord | undefined): Refusal | undefined {
+  if (user?.role !== 'crypto-user') {
+    return { refuse: 'HsmUserNotFound', message: 'Specified user does not exist' };
+  }
+  if (user.username !== record.owner) return undefined;
+  return { refuse: 'HsmAlreadyExists', message: 'the owner has the key already' };
+}
+
+/**
+ * Whether a record that was vouched for takes the place of the one that is here: it must be a newer
+ * one of the same key. The same one again is no error.
+ */
+export function mayReplace(known: KeyRecord, record: KeyRecord): Refusal | undefined {
+  const same =
+    known.id === record.id &&
+    known.kind === record.kind &&
+    known.owner === record.owner &&
+    equalConstantTime(known.proof, record.proof);
+  if (!same) return { refuse: 'HsmBadRecord', message: 'the record is of another key' };
+  if (record.revision > known.revision) return undefined;
+  const again = equalConstantTime(digestOfRecord(known), digestOfRecord(record));
+  return again ? undefined : { refuse: 'HsmRecordStale' };
 }
 
 /** Masked objects: the appliance user carries any key, a crypto-user only its own. */

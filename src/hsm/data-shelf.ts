@@ -1,4 +1,10 @@
-import { createData, destroyObject, listData, type ListedData } from '../token/objects.js';
+import {
+  createData,
+  destroyObject,
+  listAllData,
+  type DataByApplication,
+  type ListedData,
+} from '../token/objects.js';
 import type { Handle, Token } from '../token/token.js';
 import { packDataObject, unpackDataObject, type DataObject } from './records.js';
 
@@ -27,11 +33,16 @@ export class DataShelf {
    * Reads what is there and destroys what is superseded. What cannot be read is left out; it is
    * destroyed only where a good object of its name stands, because a newer Keyspan may have written
    * it.
+   * @param found the token's data objects, where more than one shelf is loaded
    */
-  static load(token: Token, application: string): DataShelf {
+  static load(
+    token: Token,
+    application: string,
+    found: DataByApplication = listAllData(token),
+  ): DataShelf {
     const shelf = new DataShelf(token, application);
     const unreadable: ListedData[] = [];
-    for (const listed of listData(token, application)) {
+    for (const listed of found.get(application) ?? []) {
       const object = unpackDataObject(listed.value);
       if (object) shelf.#keepNewest({ ...object, handle: listed.handle });
       else unreadable.push(listed);

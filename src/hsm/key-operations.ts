@@ -1,6 +1,7 @@
 import { createHash, generateKeyPair } from 'node:crypto';
 import { promisify } from 'node:util';
 import { equalConstantTime, wipe } from '../core/bytes.js';
+import { deadlineIn, type Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
@@ -11,10 +12,11 @@ import { generateSessionKey, wrapKey } from '../token/wrapping.js';
 import { mayCarry, mayDestroy, maySee, type Session } from './authority.js';
 import type { Machine } from './machine.js';
 import { mask, openSecret, sealSecret, unmask } from './masking.js';
-import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
-import { refuse } from './user-operations.js';
+import { decodeKeyRecord, digestOfRecord, encodeKeyRecord, type KeyRecord } from './records.js';
+import { refuse, refuseLate } from './user-operations.js';
 
 const PROOF_BYTES = 16;
+const NOTHING = new Uint8Array(0);
 const generateRsa = promisify(generateKeyPair);
 
 function newRecord(session: Session, fields: HsmFields<'generate'>, proof: Uint8Array): KeyRecord {
@@ -90,15 +92,18 @@ export async function insert(
   machine: Machine,
   session: Session,
   fields: HsmFields<'insert'>,
+  timeoutMs: number,
 ): Promise<HsmResults['insert']> {
+  const deadline = deadlineIn(timeoutMs);
   const { object, record } = unmask(machine.masking, fields.masked);
   refuse(mayCarry(session, record));
   // nothing may come between the last look and the entry below
   while (machine.installing.has(record.id)) await machine.installing.get(record.id);
+  refuseLate(deadline);
   const known = copyOf(machine, record.id);
   if (known) return answerKnown(machine, known, record);
   if (record.kind === 'cluster-key') return insertSecret(machine, record, object.blob);
-  const work = install(machine, fields.masked);
+  const work = install(machine, fields.masked, deadline);
   const settled = work.then(noted, noted).finally(() => machine.installing.delete(record.id));
   machine.installing.set(record.id, settled);
   return await work;
@@ -106,8 +111,12 @@ export async function insert(
 
 const noted = (): void => undefined;
 
-async function install(machine: Machine, masked: Uint8Array): Promise<HsmResults['insert']> {
-  const installed = await machine.install(masked);
+async function install(
+  machine: Machine,
+  masked: Uint8Array,
+  deadline: Deadline,
+): Promise<HsmResults['insert']> {
+  const installed = await machine.install(masked, deadline);
   const record = decodeKeyRecord(installed.record);
   machine.member.keyring.add(record, Buffer.from(installed.handle), 'good');
   return { keyId: record.id, revision: record.revision, proof: installed.proof };
@@ -190,8 +199,11 @@ export async function discard(
   machine: Machine,
   _session: Session,
   fields: HsmFields<'discard'>,
+  timeoutMs: number,
 ): Promise<Record<string, never>> {
+  const deadline = deadlineIn(timeoutMs);
   while (machine.installing.has(fields.keyId)) await machine.installing.get(fields.keyId);
+  refuseLate(deadline);
   machine.member.keyring.delete(fields.keyId);
   machine.member.secrets.delete(fields.keyId);
   return {};
@@ -224,19 +236,20 @@ export function inventory(
   const items = page.ids.flatMap((id) => {
     const entry = keyring.get(id);
     if (!entry) return [];
-    const proof = keyring.prove(entry) ? entry.record.proof : new Uint8Array(0);
-    return [{ id, revision: entry.record.revision, proof }];
+    const proof = keyring.prove(entry) ? entry.record.proof : NOTHING;
+    const { revision } = entry.record;
+    const digest = revision > 1 ? digestOfRecord(entry.record) : NOTHING;
+    return [{ id, revision, proof, digest }];
   });
   if (fields.after === '') {
     for (const { id } of secrets.entries()) {
       const secret = secretOf(machine, id as HsmKeyId);
-      if (secret) items.push({ ...secret.record, proof: secret.record.proof });
+      if (!secret) continue;
+      const { id: keyId, revision, proof } = secret.record;
+      items.push({ id: keyId, revision, proof, digest: NOTHING });
     }
   }
-  return {
-    items: items.map(({ id, revision, proof }) => ({ id, revision, proof })),
-    more: page.more,
-  };
+  return { items, more: page.more };
 }
 
 export function clusterKey(

@@ -3,13 +3,20 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { proveKey } from '../token/mac.js';
-import { copyToSession, destroyObject, listKeys } from '../token/objects.js';
+import {
+  copyToSession,
+  destroyObject,
+  listKeys,
+  type DataByApplication,
+} from '../token/objects.js';
 import type { Handle, Token } from '../token/token.js';
-import { decodeKeyRecord, type KeyRecord } from './records.js';
+import { DataShelf } from './data-shelf.js';
+import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
 
 /** A key on this token. */
 export interface KeyEntry {
-  readonly record: KeyRecord;
+  /** the newest one that is here: each decision reads it anew, so that a change binds at once */
+  record: KeyRecord;
   /** the token object */
   readonly handle: Handle;
   /** a copy counts only after its proof; a failed one is kept as evidence and never served */
@@ -26,6 +33,8 @@ export interface KeyEntry {
  */
 export class Keyring {
   readonly #token: Token;
+  /** changed records by key id: a key's first one rides on its object, which is never modified */
+  readonly #records: DataShelf;
   readonly #entries = new Map<HsmKeyId, KeyEntry>();
   /** least recently used first */
   readonly #hot = new Map<HsmKeyId, KeyEntry>();
@@ -34,8 +43,9 @@ export class Keyring {
   /** objects whose record cannot be read: kept, counted, never served */
   readonly unreadable: number;
 
-  private constructor(token: Token) {
+  private constructor(token: Token, found?: DataByApplication) {
     this.#token = token;
+    this.#records = DataShelf.load(token, 'keyspan-record', found);
     let unreadable = 0;
     for (const { handle, recordBytes } of listKeys(token)) {
       const record = readRecord(recordBytes);
@@ -47,8 +57,9 @@ export class Keyring {
     this.unreadable = unreadable;
   }
 
-  static load(token: Token): Keyring {
-    return new Keyring(token);
+  /** @param found the token's data objects, where they are known */
+  static load(token: Token, found?: DataByApplication): Keyring {
+    return new Keyring(token, found);
   }
 
   /**
@@ -76,21 +87,41 @@ export class Keyring {
   }
 
   add(record: KeyRecord, handle: Handle, proof: KeyEntry['proof']): KeyEntry {
-    const entry: KeyEntry = { record, handle, proof };
+    const entry: KeyEntry = { record: this.#newest(record), handle, proof };
     this.#entries.set(record.id, entry);
     this.#sorted = undefined;
     if (proof === 'due') this.#unproven.push(record.id);
     return entry;
   }
 
-  /** Destroys the key on the token. */
+  /** The changed record of this very key, if that is newer. */
+  #newest(first: KeyRecord): KeyRecord {
+    const body = this.#records.get(first.id);
+    const changed = body && readRecord(body);
+    if (!changed || changed.revision <= first.revision) return first;
+    const same = changed.id === first.id && equalConstantTime(changed.proof, first.proof);
+    return same ? changed : first;
+  }
+
+  /** Durable, as far as the token is, before it binds. */
+  amend(entry: KeyEntry, record: KeyRecord): void {
+    this.#records.put(record.id, encodeKeyRecord(record));
+    entry.record = record;
+  }
+
+  /**
+   * Destroys the key on the token, and then its changed record: without that the key would have
+   * its first one again. Asked again after a crash it finds what the first time left.
+   */
   delete(id: HsmKeyId): void {
     const entry = this.#entries.get(id);
-    if (!entry) return;
-    this.#cool(entry);
-    this.#entries.delete(id);
-    this.#sorted = undefined;
-    destroyObject(this.#token, entry.handle);
+    if (entry) {
+      this.#cool(entry);
+      this.#entries.delete(id);
+      this.#sorted = undefined;
+      destroyObject(this.#token, entry.handle);
+    }
+    this.#records.delete(id);
   }
 
   /** The highest stamp among the records of keys that are here. */

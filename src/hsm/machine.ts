@@ -1,3 +1,4 @@
+import type { Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { FaultRules } from '../core/fault-rules.js';
 import type { BootId, ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -5,6 +6,7 @@ import { LIMITS } from '../core/limits.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
 import type { HsmPhase, HsmRole } from '../protocol/hsm-frames.js';
 import { findMaskingKeys, type JoinKey, type MaskingKeys } from '../token/masking-keys.js';
+import { listAllData } from '../token/objects.js';
 import type { Token } from '../token/token.js';
 import type { Session } from './authority.js';
 import { DataShelf } from './data-shelf.js';
@@ -35,8 +37,11 @@ interface Member {
   readonly secrets: DataShelf;
 }
 
-/** Puts a masked key on the token, in another thread. */
-export type Install = (masked: Uint8Array) => Promise<Installed>;
+/**
+ * Puts a masked key on the token, in another thread.
+ * @throws HsmDeadlineExceeded when its turn came too late: then nothing was put there
+ */
+export type Install = (masked: Uint8Array, deadline: Deadline) => Promise<Installed>;
 
 export interface Installed {
   readonly handle: Uint8Array;
@@ -105,14 +110,15 @@ export class Machine {
 
   /** Takes up the masking keys. The HSM is a member from `settle` on. */
   become(masking: MaskingKeys): void {
-    const facts = DataShelf.load(this.token, 'keyspan-fact');
-    const users = DataShelf.load(this.token, 'keyspan-user');
+    const found = listAllData(this.token);
+    const facts = DataShelf.load(this.token, 'keyspan-fact', found);
+    const users = DataShelf.load(this.token, 'keyspan-user', found);
     this.#member = {
       masking,
       facts,
       users,
-      keyring: Keyring.load(this.token),
-      secrets: DataShelf.load(this.token, 'keyspan-secret'),
+      keyring: Keyring.load(this.token, found),
+      secrets: DataShelf.load(this.token, 'keyspan-secret', found),
     };
     this.#users = new Map();
     for (const { body } of users.entries()) {

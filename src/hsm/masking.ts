@@ -11,8 +11,10 @@ import { generateSessionKey, unwraps, wrapKey } from '../token/wrapping.js';
 import {
   decodeKeyRecord,
   decodeMaskedBody,
+  decodeMaskedRecordBody,
   encodeKeyRecord,
   encodeMaskedBody,
+  encodeMaskedRecordBody,
   joinMasked,
   splitMasked,
   type KeyRecord,
@@ -48,17 +50,44 @@ export function unmask(
   context: MaskingContext,
   masked: Uint8Array,
 ): { object: MaskedObject; record: KeyRecord } {
-  const { body, mac } = splitMasked(masked);
-  if (!equalConstantTime(cmac(context.token, context.masking.auth, body), mac)) {
-    throw new KeyspanError('HsmBadRecord', 'the masked object is not authentic');
-  }
-  const object = decodeMaskedBody(body);
+  const object = decodeMaskedBody(authenticBody(context, masked));
   const record = decodeKeyRecord(object.record);
-  const ours = object.maskingKeyId === context.masking.id && object.cluster === context.cluster;
-  if (!ours || record.id !== object.keyId || record.revision !== object.revision) {
+  const agrees = record.id === object.keyId && record.revision === object.revision;
+  if (!agrees || !isOurs(context, object)) {
     throw new KeyspanError('HsmBadRecord', 'the masked object belongs elsewhere');
   }
   return { object, record };
+}
+
+function authenticBody(context: MaskingContext, masked: Uint8Array): Uint8Array {
+  const { body, mac } = splitMasked(masked);
+  if (equalConstantTime(cmac(context.token, context.masking.auth, body), mac)) return body;
+  throw new KeyspanError('HsmBadRecord', 'the masked object is not authentic');
+}
+
+const isOurs = (
+  { masking, cluster }: MaskingContext,
+  of: Pick<MaskedObject, 'maskingKeyId' | 'cluster'>,
+): boolean => of.maskingKeyId === masking.id && of.cluster === cluster;
+
+/** Vouches for a key's record, which then travels without its key. */
+export function maskRecord(context: MaskingContext, record: KeyRecord): Buffer {
+  const body = encodeMaskedRecordBody({
+    maskingKeyId: context.masking.id,
+    cluster: context.cluster,
+    record: encodeKeyRecord(record),
+  });
+  return joinMasked(body, cmac(context.token, context.masking.auth, body));
+}
+
+/**
+ * A record that an HSM of this cluster vouched for.
+ * @throws KeyspanError HsmBadRecord
+ */
+export function unmaskRecord(context: MaskingContext, masked: Uint8Array): KeyRecord {
+  const carried = decodeMaskedRecordBody(authenticBody(context, masked));
+  if (isOurs(context, carried)) return decodeKeyRecord(carried.record);
+  throw new KeyspanError('HsmBadRecord', 'the masked record belongs elsewhere');
 }
 
 /** Seals a secret that the token cannot wrap, bound to `name`: IV, ciphertext, tag. */

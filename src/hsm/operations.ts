@@ -13,6 +13,7 @@ import * as data from './data-operations.js';
 import { found, handover, identity, join, joinOffer } from './joining.js';
 import * as keys from './key-operations.js';
 import type { Machine } from './machine.js';
+import * as records from './record-operations.js';
 import * as users from './user-operations.js';
 
 export interface OperationRequest {
@@ -21,16 +22,20 @@ export interface OperationRequest {
   /** 0 when the frame names no session */
   readonly session: number;
   readonly fields: unknown;
+  /** how long the asker waits from now on: work that had to wait longer is not begun */
+  readonly timeoutMs: number;
 }
 
 type Open<Op extends HsmOperation> = (
   machine: Machine,
   fields: HsmFields<Op>,
+  timeoutMs: number,
 ) => HsmResults[Op] | Promise<HsmResults[Op]>;
 type LoggedIn<Op extends HsmOperation> = (
   machine: Machine,
   session: Session,
   fields: HsmFields<Op>,
+  timeoutMs: number,
 ) => HsmResults[Op] | Promise<HsmResults[Op]>;
 
 function info(machine: Machine): HsmResults['info'] {
@@ -93,6 +98,9 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   destroy: keys.destroy,
   discard: keys.discard,
   inventory: keys.inventory,
+  'record-prepare': records.prepareRecord,
+  'record-apply': records.applyRecord,
+  'record-extract': records.extractRecord,
   'cluster-key': keys.clusterKey,
   'store-seen': keys.storeSeen,
   random: data.random,
@@ -102,8 +110,13 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   'data-key': data.dataKey,
 };
 
-type AnyOpen = (machine: Machine, fields: unknown) => unknown;
-type AnyLoggedIn = (machine: Machine, session: Session, fields: unknown) => unknown;
+type AnyOpen = (machine: Machine, fields: unknown, timeoutMs: number) => unknown;
+type AnyLoggedIn = (
+  machine: Machine,
+  session: Session,
+  fields: unknown,
+  timeoutMs: number,
+) => unknown;
 
 const isOperation = (name: string): name is HsmOperation => Object.hasOwn(HSM_OPERATIONS, name);
 
@@ -114,7 +127,7 @@ const isOperation = (name: string): name is HsmOperation => Object.hasOwn(HSM_OP
  * @throws KeyspanError with a code that begins with `Hsm`
  */
 export function perform(machine: Machine, request: OperationRequest): unknown {
-  const { operation } = request;
+  const { operation, timeoutMs } = request;
   if (!isOperation(operation)) throw new KeyspanError('HsmBadFrame', 'no such operation');
   const session = machine.session(request.session);
   const { phase, epoch } = machine;
@@ -123,9 +136,9 @@ export function perform(machine: Machine, request: OperationRequest): unknown {
   const fields = readFields(operation, request.fields);
   if (HSM_OPERATIONS[operation].mutating) machine.noteEpoch(request.epoch);
   if (session && LOGGED_IN[operation]) {
-    return (LOGGED_IN[operation] as AnyLoggedIn)(machine, session, fields);
+    return (LOGGED_IN[operation] as AnyLoggedIn)(machine, session, fields, timeoutMs);
   }
-  return (OPEN[operation] as AnyOpen)(machine, fields);
+  return (OPEN[operation] as AnyOpen)(machine, fields, timeoutMs);
 }
 
 function readFields(operation: HsmOperation, fields: unknown): unknown {

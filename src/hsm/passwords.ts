@@ -1,5 +1,7 @@
 import { createHmac, randomBytes, scrypt, type ScryptOptions } from 'node:crypto';
 import { asBuffer, equalConstantTime } from '../core/bytes.js';
+import { hasPassed, type Deadline } from '../core/deadline.js';
+import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { TaskQueue } from '../core/queue.js';
 import type { HsmRole } from '../protocol/hsm-frames.js';
@@ -30,13 +32,20 @@ export class Passwords {
 
   async hash(password: string, role: HsmRole): Promise<PasswordHash> {
     const salt = randomBytes(16);
-    return { salt, hash: await this.#stretch(password, salt, role) };
+    return { salt, hash: await this.#stretch(password, { salt, role }, Infinity) };
   }
 
-  /** Whether the password is the user's; for no user it takes as long and is false. */
-  async matches(user: UserRecord | null, password: string): Promise<boolean> {
+  /**
+   * Whether the password is the user's; for no user it takes as long and is false.
+   * @throws HsmDeadlineExceeded when its turn came too late: then nothing was compared
+   */
+  async matches(
+    user: UserRecord | null,
+    password: string,
+    deadline: Deadline = Infinity,
+  ): Promise<boolean> {
     if (user === null) {
-      await this.#scrypt(password, this.#decoySalt);
+      await this.#scrypt(password, this.#decoySalt, deadline);
       return false;
     }
     const mac = this.#mac(user, password);
@@ -44,7 +53,7 @@ export class Passwords {
     if (proven && equalConstantTime(proven.salt, user.salt)) {
       if (equalConstantTime(proven.mac, mac)) return true;
     }
-    const hash = await this.#stretch(password, user.salt, user.role);
+    const hash = await this.#stretch(password, user, deadline);
     const right = equalConstantTime(hash, user.hash);
     if (right) this.#remember(user, mac);
     return right;
@@ -66,19 +75,23 @@ export class Passwords {
    * nothing
    * to guess and so nothing to stretch, and its login stands in the way of each start.
    */
-  async #stretch(password: string, salt: Uint8Array, role: HsmRole): Promise<Buffer> {
-    if (role !== 'appliance-user') return await this.#scrypt(password, salt);
+  async #stretch(
+    password: string,
+    { salt, role }: Pick<UserRecord, 'salt' | 'role'>,
+    deadline: Deadline,
+  ): Promise<Buffer> {
+    if (role !== 'appliance-user') return await this.#scrypt(password, salt, deadline);
     return createHmac('sha256', asBuffer(salt)).update(password, 'utf8').digest();
   }
 
-  #scrypt(password: string, salt: Uint8Array): Promise<Buffer> {
-    return this.#queue.run(
-      () =>
-        new Promise<Buffer>((resolve, reject) => {
-          scrypt(password, salt, HASH_BYTES, SCRYPT, (error, key) =>
-            error ? reject(error) : resolve(key),
-          );
-        }),
-    );
+  #scrypt(password: string, salt: Uint8Array, deadline: Deadline): Promise<Buffer> {
+    return this.#queue.run(() => {
+      if (hasPassed(deadline)) throw new KeyspanError('HsmDeadlineExceeded');
+      return new Promise<Buffer>((resolve, reject) => {
+        scrypt(password, salt, HASH_BYTES, SCRYPT, (error, key) =>
+          error ? reject(error) : resolve(key),
+        );
+      });
+    });
   }
 }

@@ -72,6 +72,15 @@ const userRecord = object({
 export type UserRecord = FormOf<typeof userRecord>;
 
 export const encodeKeyRecord = (record: KeyRecord): Buffer => encodeCbor(record);
+
+/** Tells two records of one revision apart. It does not depend on how a record is written down. */
+export function digestOfRecord(record: KeyRecord): Buffer {
+  const { version: form, id: key, revision: at, kind, owner, sharedWith, label } = record;
+  const { usage, stamp = null, proof } = record;
+  const rights = [usage.encrypt, usage.decrypt];
+  const members = [form, key, at, kind, owner, sharedWith, label, rights, stamp, proof];
+  return createHash('sha256').update(encodeCbor(members)).digest();
+}
 export const encodeUserRecord = (record: UserRecord): Buffer => encodeCbor(record);
 
 function decode<T>(form: Form<T>, data: Uint8Array, what: string): T {
@@ -175,4 +184,31 @@ export function decodeMaskedBody(body: Uint8Array): MaskedObject {
     'masked object',
   );
   return { maskingKeyId, cluster, keyId, revision: at, record, blob: wrapped };
+}
+
+/** Says what a body under mask-auth is, so that it is never taken for a masked key. */
+const RECORD_BODY = 'record';
+const maskedRecordBody = tuple(
+  version,
+  oneOf(RECORD_BODY),
+  id<MaskingKeyId>(isMaskingKeyId),
+  id<ClusterId>(isClusterId),
+  blob,
+);
+
+/** A key's record on its way between HSMs: it holds nothing of the key itself. */
+export interface MaskedRecord {
+  readonly maskingKeyId: MaskingKeyId;
+  readonly cluster: ClusterId;
+  readonly record: Uint8Array;
+}
+
+/** What mask-auth's CMAC covers of a record that travels without its key. */
+export const encodeMaskedRecordBody = ({ maskingKeyId, cluster, record }: MaskedRecord): Buffer =>
+  encodeCbor([RECORD_VERSION, RECORD_BODY, maskingKeyId, cluster, record]);
+
+/** @throws KeyspanError HsmBadRecord */
+export function decodeMaskedRecordBody(body: Uint8Array): MaskedRecord {
+  const [, , maskingKeyId, cluster, record] = decode(maskedRecordBody, body, 'masked record');
+  return { maskingKeyId, cluster, record };
 }

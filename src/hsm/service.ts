@@ -132,7 +132,7 @@ class Connection {
     }
     try {
       const own = session === 0 || this.#sessions.has(session) ? session : 0;
-      const request = { operation, epoch, session: own, fields };
+      const request = { operation, epoch, session: own, fields, timeoutMs };
       const { faults } = this.#machine;
       const result = faults ? this.#faulty(faults, request) : perform(this.#machine, request);
       if (result instanceof Promise) this.#wait(asked, result);

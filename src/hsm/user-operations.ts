@@ -1,4 +1,5 @@
 import { equalConstantTime } from '../core/bytes.js';
+import { deadlineIn, hasPassed, type Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import { RECORD_VERSION, type HsmFields, type HsmResults } from '../protocol/hsm-frames.js';
 import {
@@ -17,13 +18,26 @@ export function refuse(refusal: Refusal | undefined): void {
   if (refusal) throw new KeyspanError(refusal.refuse, refusal.message);
 }
 
+/**
+ * Work that waited so long that its asker has given up is not begun.
+ * @throws KeyspanError HsmDeadlineExceeded
+ */
+export function refuseLate(deadline: Deadline): void {
+  if (hasPassed(deadline)) throw new KeyspanError('HsmDeadlineExceeded');
+}
+
 export async function login(
   machine: Machine,
   fields: HsmFields<'login'>,
+  timeoutMs: number,
 ): Promise<HsmResults['login']> {
   const start = beginLogin(machine.user(fields.username));
   if ('refuse' in start) throw new KeyspanError(start.refuse, start.message);
-  const matches = await machine.passwords.matches(start.verify, fields.password);
+  const matches = await machine.passwords.matches(
+    start.verify,
+    fields.password,
+    deadlineIn(timeoutMs),
+  );
   // the record may have changed while the password was hashed: the decision is about the newest
   const user = start.verify && (machine.user(fields.username) ?? null);
   if (user?.locked === true) throw new KeyspanError('HsmUserLocked');

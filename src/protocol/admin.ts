@@ -1,5 +1,7 @@
 import { z } from 'zod';
 import type { ListedFault } from '../core/fault-rules.js';
+import { isHsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
 
 /**
  * The operator's own interface: `POST /v1/<Action>` with a JSON body on the daemon's unix
@@ -78,12 +80,18 @@ export interface HsmCheck {
   readonly missing: number;
   /** failing every proof: replaced by a repair */
   readonly damaged: number;
-  /** another proof than the commit names: kept, never served */
+  /** an older record than the commit names: replaced by a repair, not served until then */
+  readonly superseded: number;
+  /** a newer record than the commit names: a repair makes it the one that counts */
+  readonly ahead: number;
+  /** another proof or record than the commit names: kept, never served */
   readonly conflicting: number;
   /** no entry of the ledger explains them: kept, never served */
   readonly unknown: number;
   /** the ledger says that they are to go */
   readonly toDiscard: number;
+  /** the ids of those that are unknown, as many as an answer holds */
+  readonly unknownKeys: readonly string[];
 }
 
 export interface ClusterCheck {
@@ -99,6 +107,13 @@ export interface ClusterCheck {
   /** live keys on no HSM that answered */
   readonly lost: number;
   readonly hsms: readonly HsmCheck[];
+}
+
+/** What went from the tokens by the operator's word. */
+export interface DiscardedCopies {
+  readonly discarded: readonly { readonly hsm: string; readonly key: string }[];
+  /** HSMs that do not serve: copies may be on them still */
+  readonly unasked: readonly string[];
 }
 
 export interface CredentialsDocument {
@@ -135,6 +150,10 @@ export const ADMIN_ACTIONS = {
   FaultClear: empty,
   StoreAdopt: empty,
   ClusterCheck: z.strictObject({ repair: z.boolean().default(false) }),
+  /** without keys: every copy that the ledger does not know */
+  ClusterDiscardUnknown: z.strictObject({
+    keys: z.array(z.string().refine(isHsmKeyId)).min(1).max(LIMITS.discard_keys_max).optional(),
+  }),
   IssueCertificate: z.strictObject({
     principal: z.string().min(1).max(2048),
     /** how long it is valid */
@@ -165,5 +184,6 @@ export interface AdminResults {
   FaultClear: Record<string, never>;
   StoreAdopt: StatusDocument;
   ClusterCheck: ClusterCheck;
+  ClusterDiscardUnknown: DiscardedCopies;
   IssueCertificate: CertificateDocument;
 }

@@ -14,6 +14,7 @@ import type { ListedFault } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import { faultRule } from './fault.js';
 import {
+  FormError,
   bytes,
   flag,
   id,
@@ -69,6 +70,20 @@ const page = {
   limit: int({ min: 1, max: LIMITS.hsm_inventory_page_max }),
 };
 const storeSeen = object({ store: text({ max: 128 }), stamp: int({ min: 0 }) });
+const userNames = list(username, { min: 1, max: LIMITS.hsm_users_max });
+const changeMembers = object({
+  share: optional(userNames),
+  unshare: optional(userNames),
+  label: optional(text({ min: 0, max: 127 })),
+  usage: optional(object({ encrypt: optional(flag), decrypt: optional(flag) })),
+});
+export type RecordChange = FormOf<typeof changeMembers>;
+/** What its owner changes of a key's record: at least one thing. */
+const recordChange: Form<RecordChange> = (value) => {
+  const change = changeMembers(value);
+  if (Object.keys(change).length === 0) throw new FormError('names nothing');
+  return change;
+};
 const randomLength = int({ min: 1, max: LIMITS.hsm_random_max_bytes });
 
 export const hello = object({
@@ -201,6 +216,19 @@ export const HSM_OPERATIONS = {
   destroy: operation(object({ keyId }), CU, change),
   discard: operation(object({ keyId }), AU, change),
   inventory: operation(object(page), AU),
+  /** decides a change of a key's record and vouches for what it comes to; changes nothing yet */
+  'record-prepare': operation(
+    object({
+      keyId,
+      change: recordChange,
+      /** how far the store had come: the changed record says it */
+      stamp: optional(int({ min: 0 })),
+    }),
+    CU,
+  ),
+  /** takes up a record that was committed */
+  'record-apply': operation(object({ masked }), AU, change),
+  'record-extract': operation(object({ keyId }), AU),
   'cluster-key': operation(object({ keyId }), AU),
   /** the newest store that this token saw; with `note`, from now on at least that one */
   'store-seen': operation(object({ note: optional(storeSeen) }), AU),
@@ -240,6 +268,16 @@ export interface InventoryItem {
   readonly revision: number;
   /** what this copy proved itself with; empty when its proof failed */
   readonly proof: Uint8Array;
+  /** the digest of its record; empty for a first record: an attempt has one only */
+  readonly digest: Uint8Array;
+}
+
+/** A key's record on its way between HSMs, with what the ledger says of it. */
+export interface CarriedRecord {
+  /** the record under mask-auth's CMAC */
+  readonly masked: Uint8Array;
+  readonly revision: number;
+  readonly digest: Uint8Array;
 }
 
 export interface SealedData {
@@ -285,6 +323,9 @@ export interface HsmResults {
   destroy: Record<string, never>;
   discard: Record<string, never>;
   inventory: { readonly items: readonly InventoryItem[]; readonly more: boolean };
+  'record-prepare': CarriedRecord;
+  'record-apply': { readonly revision: number; readonly digest: Uint8Array };
+  'record-extract': CarriedRecord;
   'store-seen': { readonly store: string | null; readonly stamp: number };
   'cluster-key': { readonly privateKey: Uint8Array };
   random: { readonly data: Uint8Array };

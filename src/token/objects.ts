@@ -118,22 +118,35 @@ export function createData(
   return moveToToken(token, made);
 }
 
+/** Data objects by application. */
+export type DataByApplication = ReadonlyMap<string, readonly ListedData[]>;
+
 /**
- * The token's data objects of one application that can be read. The application is compared here:
- * a search by a private attribute fails as a whole when one object of the token is damaged.
+ * The token's data objects that can be read, found in one search: it costs time for each object on
+ * the token, keys too. The application is compared here: a search by a private attribute fails as a
+ * whole when one object of the token is damaged.
  */
-export function listData(token: Token, application: string): ListedData[] {
+export function listAllData(token: Token): DataByApplication {
   const template = [
     { type: CKA.CLASS, value: CKO.DATA },
     { type: CKA.TOKEN, value: true },
   ];
-  return findObjects(token, template).flatMap((handle) => {
-    const [owner] = readIfWhole(token, handle, [CKA.APPLICATION]) ?? [];
-    if (owner?.toString('utf8') !== application) return [];
-    const [label, value] = readIfWhole(token, handle, [CKA.LABEL, CKA.VALUE]) ?? [];
-    return label && value ? [{ handle, label: label.toString('utf8'), value }] : [];
-  });
+  const listed = new Map<string, ListedData[]>();
+  for (const handle of findObjects(token, template)) {
+    const [owner, label, value] =
+      readIfWhole(token, handle, [CKA.APPLICATION, CKA.LABEL, CKA.VALUE]) ?? [];
+    if (!owner || !label || !value) continue;
+    const application = owner.toString('utf8');
+    const others = listed.get(application) ?? [];
+    others.push({ handle, label: label.toString('utf8'), value });
+    listed.set(application, others);
+  }
+  return listed;
 }
+
+/** Those of one application. */
+export const listData = (token: Token, application: string): readonly ListedData[] =>
+  listAllData(token).get(application) ?? [];
 
 /**
  * A copy of a key in memory: working with it is more than twice as fast, because SoftHSM looks at a

@@ -111,6 +111,7 @@ test('every other event too leaves one line and moves one counter', async () => 
     cluster: 'c',
     hsm: 'h',
     copied: 3,
+    updated: 2,
     discarded: 0,
     unknown: 1,
     conflicting: 0,
@@ -146,6 +147,7 @@ test('every other event too leaves one line and moves one counter', async () => 
   const repairs = moved.filter(([name]) => name.startsWith('keyspan_repairs_total'));
   expect(repairs).toEqual([
     ['keyspan_repairs_total{hsm="h",kind="copied"}', 3],
+    ['keyspan_repairs_total{hsm="h",kind="updated"}', 2],
     ['keyspan_repairs_total{hsm="h",kind="discarded"}', 0],
     ['keyspan_repairs_total{hsm="h",kind="unknown"}', 1],
     ['keyspan_repairs_total{hsm="h",kind="conflicting"}', 0],

@@ -59,7 +59,16 @@ describe('membership', () => {
 });
 
 describe('cluster check', () => {
-  const counts = { missing: 0, damaged: 0, conflicting: 0, unknown: 0, toDiscard: 0 };
+  const counts = {
+    missing: 0,
+    damaged: 0,
+    superseded: 0,
+    ahead: 0,
+    conflicting: 0,
+    unknown: 0,
+    toDiscard: 0,
+    unknownKeys: [],
+  };
   const check: ClusterCheck = {
     clean: true,
     live: 7,
@@ -75,8 +84,8 @@ describe('cluster check', () => {
     const outcome = await run('cluster', 'check');
     expect(outcome.code).toBe(0);
     const text = outcome.stdout.toString();
-    expect(text).toMatch(/^HSM +STATE +HELD +MISSING +DAMAGED +CONFLICTING +UNKNOWN +TO GO$/m);
-    expect(text).toMatch(new RegExp(`^${ID} +ACTIVE +7 +0 +0 +0 +0 +0$`, 'm'));
+    expect(text).toMatch(/^HSM +STATE +HELD +MISSING +DAMAGED +SUPERSEDED +AHEAD +CONFLICTING/m);
+    expect(text).toMatch(new RegExp(`^${ID} +ACTIVE +7 +0 +0 +0 +0 +0 +0 +0$`, 'm'));
     expect(text).toContain('7 live keys, 0 on too few HSMs, 0 on none that answered\n');
     expect(text).toMatch(/All is as the ledger says\.\n$/);
     expect(place.calls).toEqual([{ action: 'ClusterCheck', params: { repair: false } }]);
@@ -85,18 +94,54 @@ describe('cluster check', () => {
 
   test('of one that is not is 1, and says what to do', async () => {
     const away = { id: 'hsm-b', state: 'KILLED', answered: false, held: 0, ...counts } as const;
-    const torn = { ...check.hsms[0], missing: 2 };
+    const torn = { ...check.hsms[0], missing: 2, unknownKeys: ['a'.repeat(32)] };
     place.admin = () => ({ ...check, clean: false, buried: 1, scarce: 2, hsms: [torn, away] });
     const outcome = await run('cluster', 'check', '--repair');
     expect(outcome.code).toBe(1);
     const text = outcome.stdout.toString();
-    expect(text).toMatch(new RegExp(`^${ID} +ACTIVE +7 +2 +0 +0 +0 +0$`, 'm'));
-    expect(text).toMatch(/^hsm-b +KILLED +\? +\? +\? +\? +\? +\?$/m);
+    expect(text).toMatch(new RegExp(`^${ID} +ACTIVE +7 +2 +0 +0 +0 +0 +0 +0$`, 'm'));
+    expect(text).toMatch(/^hsm-b +KILLED +\? +\? +\? +\? +\? +\? +\? +\?$/m);
     expect(text).toContain('7 live keys, 2 on too few HSMs');
     expect(text).toContain('1 destroyed and not yet forgotten');
+    expect(text).toContain(`unknown on ${ID}: ${'a'.repeat(32)}\n`);
     expect(text).toContain('keyspan cluster check --repair');
     expect(place.calls).toEqual([{ action: 'ClusterCheck', params: { repair: true } }]);
     expect((await run('cluster', 'check', '--json')).code).toBe(1);
+  });
+});
+
+describe('cluster discard-unknown', () => {
+  const KEY = 'a'.repeat(32);
+
+  test.each([
+    [[KEY], { keys: [KEY] }],
+    [['--all'], {}],
+  ])('%j', async (options, params) => {
+    const outcome = { discarded: [{ hsm: ID, key: KEY }], unasked: ['hsm-b'] };
+    place.admin = () => outcome;
+    const { code, stdout } = await run('cluster', 'discard-unknown', ...options);
+    expect(code).toBe(0);
+    expect(stdout.toString()).toBe(
+      `${KEY} is gone from ${ID}\nhsm-b does not serve, and was not asked\n`,
+    );
+    expect(place.calls).toEqual([{ action: 'ClusterDiscardUnknown', params }]);
+    expect(json(await run('cluster', 'discard-unknown', ...options, '--json'))).toEqual(outcome);
+  });
+
+  test('of nothing says so', async () => {
+    place.admin = () => ({ discarded: [], unasked: [] });
+    const { stdout } = await run('cluster', 'discard-unknown', '--all');
+    expect(stdout.toString()).toBe('No HSM that serves has an unknown copy.\n');
+  });
+
+  test.each([[[]], [[KEY, '--all']]])('asks which, given %j', async (options) => {
+    expect(await run('cluster', 'discard-unknown', ...options)).toMatchObject({ code: 252 });
+    expect(place.calls).toEqual([]);
+  });
+
+  test('of a key that the ledger knows is refused', async () => {
+    place.admin = () => ({ error: { code: 'KeyspanRefused', message: 'known' } });
+    expect(await run('cluster', 'discard-unknown', KEY)).toMatchObject({ code: 254 });
   });
 });
 

@@ -5,14 +5,22 @@ import type { Differences } from '../../src/cluster/reconcile.js';
 import { newHsmKeyId, type HsmKeyId } from '../../src/core/ids.js';
 
 type State = LedgerEntry['state'];
-const NONE: Differences = { missing: [], damaged: [], discard: [], unknown: [], conflicting: [] };
+const NONE: Differences = {
+  missing: [],
+  damaged: [],
+  superseded: [],
+  ahead: [],
+  discard: [],
+  unknown: [],
+  conflicting: [],
+};
 const [k1, k2, k3] = [newHsmKeyId(), newHsmKeyId(), newHsmKeyId()];
 
 const ledgerOf = (states: Readonly<Record<string, State>>): Look['ledger'] =>
   new Map(
     Object.entries(states).map(([id, state]) => [
       id as HsmKeyId,
-      { state, epoch: 1, purpose: 'kms', proof: null, revision: 1 },
+      { state, epoch: 1, purpose: 'kms', proof: null, revision: 1, record: null },
     ]),
   );
 
@@ -80,7 +88,10 @@ describe('what is where', () => {
     const examined = [hsm('a', [k1]), hsm('b', [k1]), hsm('c', [k1], { [kind]: [k2] })];
     const { clean, hsms } = summarize({ ledger, examined }, 2);
     expect(clean).toBe(false);
-    expect(hsms[2]).toMatchObject({ [kind === 'discard' ? 'toDiscard' : kind]: 1 });
+    expect(hsms[2]).toMatchObject({
+      [kind === 'discard' ? 'toDiscard' : kind]: 1,
+      unknownKeys: kind === 'unknown' ? [k2] : [],
+    });
   });
 });
 

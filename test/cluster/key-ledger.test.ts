@@ -4,6 +4,7 @@ import { newClusterId, newHsmKeyId } from '../../src/core/ids.js';
 import { KeyLedger, type Intent } from '../../src/cluster/key-ledger.js';
 import { KEYSPACE } from '../../src/store/keyspace.js';
 import { MemoryStore } from '../../src/store/memory.js';
+import { encodeValue } from '../../src/store/value.js';
 import { expectCode, putOf } from '../support/store-calls.js';
 
 const PROOF = new Uint8Array(16).fill(7);
@@ -104,6 +105,59 @@ describe('the life of a key', () => {
     await ledger.current();
     expect(() => ledger.tombstone(intent.id)).toThrow();
     expect(() => ledger.tombstone(newHsmKeyId())).toThrow();
+  });
+});
+
+describe('a change of a record', () => {
+  const to = (revision: number, mark: number): Parameters<KeyLedger['amend']>[1] => ({
+    revision,
+    digest: new Uint8Array(32).fill(mark),
+    masked: new Uint8Array(100).fill(mark),
+  });
+
+  test('is named by the entry, which stays live and keeps its proof', async () => {
+    const { id } = await live();
+    expect(ledger.get(id)).toMatchObject({ revision: 1, record: null });
+    expect(await ledger.amend(await ledger.liveEntry(id), to(2, 5))).toBe(true);
+    const { revision, ...record } = to(2, 5);
+    expect(ledger.get(id)).toMatchObject({ state: 'live', proof: PROOF, revision, record });
+    await store.commit(ledger.tombstone(id));
+    await ledger.current();
+    expect(ledger.get(id)?.state).toBe('tombstone');
+  });
+
+  test('of two at one time exactly one wins', async () => {
+    const { id } = await live();
+    const from = await ledger.liveEntry(id);
+    const both = await Promise.all([ledger.amend(from, to(2, 5)), ledger.amend(from, to(2, 6))]);
+    expect(both).toEqual([true, false]);
+    expect(ledger.get(id)?.record?.digest[0]).toBe(5);
+  });
+
+  test('loses against the end of the key', async () => {
+    const { id } = await live();
+    const from = await ledger.liveEntry(id);
+    await store.commit(ledger.tombstone(id));
+    expect(await ledger.amend(from, to(2, 5))).toBe(false);
+    await expectCode(ledger.liveEntry(id), 'VaultKeyMissing');
+    await expectCode(ledger.liveEntry(newHsmKeyId()), 'VaultKeyMissing');
+  });
+
+  test('begins also from an entry of a time that knew no changes', async () => {
+    const id = newHsmKeyId();
+    const old = { state: 'live', epoch: 3, purpose: 'kms', proof: PROOF, revision: 1 };
+    const key = KEYSPACE.ledgerKey(cluster, id);
+    const put = { op: 'put', key, value: encodeValue(1, old) } as const;
+    await store.commit({ compares: [], writes: [put] });
+    const from = await ledger.liveEntry(id);
+    expect(from.entry).toMatchObject({ ...old, record: null });
+    expect(await ledger.amend(from, to(2, 5))).toBe(true);
+    expect(ledger.get(id)).toMatchObject({ state: 'live', revision: 2 });
+    await store.commit({ compares: [], writes: [put] });
+    await ledger.current();
+    await store.commit(ledger.tombstone(id));
+    await ledger.current();
+    expect(ledger.get(id)).toMatchObject({ state: 'tombstone', record: null });
   });
 });
 

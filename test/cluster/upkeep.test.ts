@@ -142,8 +142,14 @@ test('a copy that the ledger does not know is kept and reported, and not served'
   await whileStopped(on, () => undefined);
   expect(await fixture.cluster.check(true)).toMatchObject(expected);
   await expectCode(fixture.cluster.vault.encrypt(keyId, input, call(on)), 'VaultKeyMissing');
-  // the ledger can let it go: then it does
-  await on.ask('discard', { keyId }, deadlineIn(30_000));
+  // the operator's word does, and names who could not be asked
+  await fixture.cluster.want(member(1).id, 'stop');
+  await eventually(async () => (member(1).channel ? undefined : true), 'it is away');
+  expect(await fixture.cluster.unknown.discard()).toEqual({
+    discarded: [{ hsm: on.id, key: keyId }],
+    unasked: [member(1).id],
+  });
+  await fixture.cluster.want(member(1).id, 'run');
   await clean();
 });
 

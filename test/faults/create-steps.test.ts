@@ -1,9 +1,15 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { KeyspanClient } from '../../src/client/client.js';
 import type { HsmStatus } from '../../src/protocol/admin.js';
-import { eventually } from '../support/daemon-fixture.js';
 import { FaultScene, PLAINTEXT } from '../support/fault-scene.js';
-import { armHsm, isWhole, killDaemonAt, operate } from '../support/stepped-fault.js';
+import {
+  armHsm,
+  haveStruck,
+  isBack,
+  isWhole,
+  killDaemonAt,
+  operate,
+} from '../support/stepped-fault.js';
 
 let scene: FaultScene;
 beforeAll(async () => {
@@ -14,19 +20,6 @@ afterAll(async () => {
 });
 
 const MOMENTS = ['before', 'after'] as const;
-
-/** Another process serves in the place of the one that was killed. */
-async function isBack({ id, pid }: HsmStatus): Promise<void> {
-  await eventually(async () => {
-    const now = (await scene.daemon.hsms()).find((hsm) => hsm.id === id);
-    return now?.state === 'ACTIVE' && now.pid !== pid ? true : undefined;
-  }, `${id} is killed and serves again`);
-}
-
-/** No fault waits any more: each has struck. */
-async function haveStruck(): Promise<void> {
-  expect((await operate(scene, 'FaultList')).faults).toEqual([]);
-}
 
 async function through(id: string, others: readonly HsmStatus[] = []): Promise<KeyspanClient> {
   const ids = [id, ...others.map((hsm) => hsm.id).filter((one) => one !== id)];
@@ -47,9 +40,9 @@ describe('a create succeeds and is on every HSM', () => {
     const { KeyId } = await client.kms.createKey({}, { retries: false });
     const { CiphertextBlob } = await client.kms.encrypt({ KeyId, Plaintext: PLAINTEXT });
     scene.kept.push({ KeyId, CiphertextBlob });
-    await isBack(hsm);
+    await isBack(scene, hsm);
     await isWhole(scene);
-    await haveStruck();
+    await haveStruck(scene);
   });
 
   // its own ENI goes with it: who came that way may have to come again by another
@@ -62,9 +55,9 @@ describe('a create succeeds and is on every HSM', () => {
     await armHsm(scene, { hsm: maker.id, operation, when });
     await using client = await through(maker.id, hsms);
     await scene.keep(client);
-    await isBack(maker);
+    await isBack(scene, maker);
     await isWhole(scene);
-    await haveStruck();
+    await haveStruck(scene);
   });
 });
 
@@ -88,7 +81,7 @@ describe('an HSM that was away has every key', () => {
   test.each(risers)('when it is killed $when $operation', async ({ operation, when }) => {
     await comesBack(() => armHsm(scene, { hsm: 'next', operation, when }));
     await isWhole(scene);
-    await haveStruck();
+    await haveStruck(scene);
   });
 
   test.each(MOMENTS)('when who gives them is killed %s extract', async (when) => {
@@ -97,9 +90,9 @@ describe('an HSM that was away has every key', () => {
       giver = others[0] ?? expect.unreachable();
       await armHsm(scene, { hsm: giver.id, operation: 'extract', when });
     });
-    await isBack(giver ?? expect.unreachable());
+    await isBack(scene, giver ?? expect.unreachable());
     await isWhole(scene);
-    await haveStruck();
+    await haveStruck(scene);
   });
 });
 
@@ -140,7 +133,7 @@ describe('a create that was not acknowledged is nowhere', () => {
     await fail();
     await isWhole(scene);
     expect(await liveKeys()).toBe(before);
-    await haveStruck();
+    await haveStruck(scene);
   });
 
   test('when the daemon is killed while it is given up', async () => {

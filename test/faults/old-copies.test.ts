@@ -1,18 +1,23 @@
-import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { callAdmin } from '../../src/cli/admin-client.js';
 import { deadlineIn } from '../../src/core/deadline.js';
-import type { HsmKeyId } from '../../src/core/ids.js';
+import { newHsmKeyId, type HsmKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { CKO } from '../../src/core/pkcs11.js';
+import type { ClusterSession } from '../../src/cluster/cluster-session.js';
+import { USERS } from '../../src/cluster/lifecycle.js';
 import type { Member } from '../../src/cluster/member.js';
 import type { ClusterCheck } from '../../src/protocol/admin.js';
+import type { RecordChange } from '../../src/protocol/hsm-frames.js';
 import { ClusterFixture } from '../support/cluster-fixture.js';
 import { eventually } from '../support/daemon-fixture.js';
 import { FaultScene, PLAINTEXT } from '../support/fault-scene.js';
 import { classOf, objectFiles } from '../support/object-files.js';
+import { RecordDoor, SHAREE, WITH_RECORD_DOOR } from '../support/record-door.js';
+import { expectCode } from '../support/store-calls.js';
 
 /** A directory as it once was. */
 class OldCopy implements Disposable {
@@ -37,7 +42,7 @@ class OldCopy implements Disposable {
 describe('a store that is an older copy', () => {
   let scene: FaultScene;
   beforeEach(async () => {
-    scene = await FaultScene.start(4);
+    scene = await FaultScene.start(4, WITH_RECORD_DOOR);
   });
   afterEach(() => scene[Symbol.asyncDispose]());
 
@@ -54,12 +59,12 @@ describe('a store that is an older copy', () => {
     const { daemon } = scene;
     await daemon.down();
     using copy = new OldCopy(daemon.home.store);
-    await daemon.up();
+    await daemon.up(scene.options);
     await daemon.allActive();
     await work();
     await daemon.down();
     copy.restore();
-    await daemon.up();
+    await daemon.up(scene.options);
     await daemon.allActive();
   }
 
@@ -74,6 +79,9 @@ describe('a store that is an older copy', () => {
     expect(await isBehind()).toBe(true);
     expect(scene.daemon.log()).toContain('the store is behind this token');
     // copies made since are kept, whatever is asked for
+    await expect(callAdmin(scene.daemon.home, 'ClusterDiscardUnknown', {})).rejects.toMatchObject({
+      code: 'KeyspanRefused',
+    });
     expect(await check()).toMatchObject({ clean: false, live: known.length + 1 });
     for (const hsm of (await check()).hsms) expect(hsm).toMatchObject({ unknown: 3, missing: 0 });
     await using client = await scene.daemon.client();
@@ -110,7 +118,7 @@ describe('a store that is an older copy', () => {
     for (const isRestarted of [false, true]) {
       if (isRestarted) {
         await daemon.down();
-        await daemon.up();
+        await daemon.up(scene.options);
         await daemon.allActive();
       }
       expect(await isBehind()).toBe(false);
@@ -119,6 +127,12 @@ describe('a store that is an older copy', () => {
       for (const one of hsms) expect(one).toMatchObject({ missing: 0, unknown: 2, toDiscard: 0 });
     }
     await scene.opensEverywhere();
+    await callAdmin(daemon.home, 'ClusterDiscardUnknown', {}, LIMITS.join_timeout_ms);
+    expect(await check()).toMatchObject({ clean: true, live: known.length + 1 });
+    await scene.opensEverywhere();
+    const audit = readFileSync(join(daemon.home.audit, 'audit.jsonl'), 'utf8');
+    expect(audit.match(/"step":"discarded"/g)).toHaveLength(6);
+    expect(audit).toContain('"action":"cluster discard-unknown"');
   });
 
   test('is known by what it was without any new key, and more than once', async () => {
@@ -131,22 +145,49 @@ describe('a store that is an older copy', () => {
     await daemon.down();
     using copy = new OldCopy(daemon.home.store);
     for (let time = 0; time < 2; time += 1) {
-      await daemon.up();
+      await daemon.up(scene.options);
       await daemon.allActive();
       if (await isBehind()) await adopt();
       await rename();
       await daemon.down();
       copy.restore();
     }
-    await daemon.up();
+    await daemon.up(scene.options);
     await daemon.allActive();
     expect(await isBehind()).toBe(true);
     await adopt();
     await daemon.kill();
-    await daemon.up();
+    await daemon.up(scene.options);
     await daemon.allActive();
     expect(await isBehind()).toBe(false);
     await scene.allIsWell();
+  });
+
+  test('gives back no right that was taken: before its adoption, after it, and later', async () => {
+    const { daemon } = scene;
+    const door = new RecordDoor(daemon);
+    const key = await door.create();
+    await door.change(key, { share: [SHAREE] });
+    const nowhere = [false, false, false];
+    await undo(() => door.change(key, { unshare: [SHAREE] }));
+    expect(await isBehind()).toBe(true);
+    expect(await door.allows(key)).toEqual(nowhere);
+    for (const { ahead } of (await check()).hsms) expect(ahead).toBe(1);
+    await expect(door.change(key, { share: [SHAREE] })).rejects.toMatchObject({
+      code: 'KeyspanRefused',
+    });
+    await adopt();
+    await scene.allIsWell();
+    expect(await door.allows(key)).toEqual(nowhere);
+    await daemon.down();
+    await daemon.up(scene.options);
+    await daemon.allActive();
+    await scene.allIsWell();
+    expect(await door.allows(key)).toEqual(nowhere);
+    // and it can be given again
+    await door.change(key, { share: [SHAREE] });
+    await scene.allIsWell();
+    expect(await door.allows(key)).toEqual([true, true, true]);
   });
 });
 
@@ -240,5 +281,66 @@ describe('an HSM that is behind', () => {
     // evidence that it was destroyed is gone: it is kept aside, reported, and given to nobody
     expect(state.hsms.map(({ unknown }) => unknown)).toEqual([0, 1, 0]);
     expect(state.hsms.map(({ missing }) => missing)).toEqual([0, 0, 0]);
+  });
+
+  test('comes back from an older copy of its directory and undoes no unshare', async () => {
+    const { cluster, secrets } = fixture;
+    const login = async (user: string): Promise<ClusterSession> =>
+      await cluster.login(user, await secrets.passwordOf(cluster.id, user));
+    const [owner, friend] = [await login(USERS.kms), await login(USERS.cryptoUser)];
+    const change = (key: HsmKeyId, what: RecordChange): Promise<void> =>
+      cluster.records.change(owner, key, what, call());
+    const opens = async (key: HsmKeyId): Promise<boolean> => {
+      const request = { ...call(), entry: member().id };
+      const fields = { keyId: key, aad: Buffer.alloc(0), data: PLAINTEXT };
+      const outcome = friend.run('encrypt', fields, request, key);
+      return await outcome.then(
+        () => true,
+        () => false,
+      );
+    };
+    const key = await makeKey();
+    await change(key, { share: [USERS.cryptoUser] });
+    await cluster.check(true);
+    expect(await opens(key)).toBe(true);
+    let copy: OldCopy | undefined;
+    await whileAway(async () => {
+      copy = new OldCopy(join(fixture.home.hsms, member().id));
+    });
+    await change(key, { unshare: [USERS.cryptoUser] });
+    await whileAway(async () => copy?.restore());
+    copy?.[Symbol.dispose]();
+    // it serves, and did not before it had the record that counts
+    expect(await opens(key)).toBe(false);
+    expect(await cluster.check(false)).toMatchObject({ clean: true });
+    const { revision } = await member().ask(
+      'record-extract',
+      { keyId: key },
+      deadlineIn(LIMITS.request_timeout_ms),
+    );
+    expect(revision).toBe(3);
+  });
+
+  test('keeps what nothing explains until the operator says that it is to go', async () => {
+    const { cluster } = fixture;
+    const [kept, dead] = [await makeKey(), await makeKey()];
+    await cluster.check(true);
+    let copy: OldCopy | undefined;
+    await whileAway(async () => {
+      copy = new OldCopy(join(fixture.home.hsms, member().id));
+    });
+    await destroyKey(dead);
+    await whileAway(async () => copy?.restore());
+    copy?.[Symbol.dispose]();
+    const before = await cluster.check(true);
+    expect(before.hsms.map(({ unknownKeys }) => unknownKeys)).toEqual([[], [dead], []]);
+    await expectCode(cluster.unknown.discard([kept]), 'KeyspanRefused');
+    await expectCode(cluster.unknown.discard([dead, newHsmKeyId()]), 'KeyspanUsage');
+    expect(await holds(dead)).toBe(true);
+    const gone = { discarded: [{ hsm: member().id, key: dead }], unasked: [] };
+    expect(await cluster.unknown.discard([dead])).toEqual(gone);
+    expect(await cluster.check(false)).toMatchObject({ clean: true, live: 1 });
+    expect([await holds(dead), await holds(kept)]).toEqual([false, true]);
+    expect(await cluster.unknown.discard()).toEqual({ discarded: [], unasked: [] });
   });
 });

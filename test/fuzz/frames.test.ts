@@ -38,6 +38,8 @@ interface Corpus {
   /** keys of alice and of bob, on the token */
   readonly keys: readonly string[];
   readonly masked: Uint8Array;
+  /** a changed record of the first key */
+  readonly record: Uint8Array;
   readonly sealed: { readonly iv: Uint8Array; readonly data: Uint8Array };
 }
 
@@ -88,6 +90,11 @@ function rightFields(dice: Dice, operation: HsmOperation, corpus: Corpus): Membe
     generate: { keyId: other, kind: dice.chance(0.002) ? 'cluster-key' : 'aes-256', label: 'x' },
     insert: { masked: dice.chance(0.1) ? corpus.masked : flippedBytes(dice, corpus.masked) },
     extract: { keyId },
+    'record-prepare': { keyId, change: { share: ['bob'], unshare: [username], label: 'y' } },
+    'record-apply': {
+      masked: dice.chance(0.1) ? corpus.record : flippedBytes(dice, corpus.record),
+    },
+    'record-extract': { keyId },
     find: page,
     destroy: { keyId: other },
     discard: { keyId: other },
@@ -334,8 +341,12 @@ async function makeCorpus(client: FrameClient, admin: number): Promise<Corpus> {
   const session = await client.login('alice', PASSWORDS.user);
   const fields = { keyId: keys[0], aad: AAD, data: KEPT };
   const sealed = await client.ask<'encrypt'>('encrypt', fields, { session });
+  const change = { keyId: keys[0], change: { label: 'changed' } };
+  const { masked: record } = await client.ask<'record-prepare'>('record-prepare', change, {
+    session,
+  });
   await client.ask('logout', {}, { session });
-  return { keys, masked, sealed };
+  return { keys, masked, record, sealed };
 }
 
 /** All keys of the corpus prove themselves, no other is left, and the ciphertext opens. */

@@ -4,12 +4,15 @@ import { LIMITS } from '../../src/core/limits.js';
 import {
   admit,
   beginLogin,
+  changedRecord,
   endLogin,
   mayCarry,
+  mayChange,
   mayChangePassword,
   mayCreateUser,
   mayDeleteUser,
   mayDestroy,
+  mayReplace,
   maySee,
   mayUse,
   type Session,
@@ -21,6 +24,7 @@ import {
   type HsmOperation,
   type HsmPhase,
   type HsmRole,
+  type RecordChange,
 } from '../../src/protocol/hsm-frames.js';
 
 const session = (role: HsmRole, username = 'alice'): Session => ({ id: 1, username, role });
@@ -76,6 +80,9 @@ const TABLE: Record<HsmOperation, [HsmPhase | 'any', readonly HsmRole[] | 'anyon
   destroy: ['member', ['crypto-user'], true],
   discard: ['member', ['appliance-user'], true],
   inventory: ['member', ['appliance-user'], false],
+  'record-prepare': ['member', ['crypto-user'], false],
+  'record-apply': ['member', ['appliance-user'], true],
+  'record-extract': ['member', ['appliance-user'], false],
   'cluster-key': ['member', ['appliance-user'], false],
   random: ['member', ['crypto-user'], false],
   encrypt: ['member', ['crypto-user'], false],
@@ -112,6 +119,69 @@ describe('admission', () => {
   );
 });
 
+describe('a change of a record', () => {
+  const users = new Map([
+    ['alice', user()],
+    ['bob', user({ username: 'bob' })],
+    ['carol', user({ username: 'carol' })],
+    ['admin', user({ username: 'admin', role: 'admin' })],
+  ]);
+  const changed = (
+    change: RecordChange,
+    record: Partial<KeyRecord> = {},
+    stamp?: number,
+  ): ReturnType<typeof changedRecord> => changedRecord(key(record), change, { users, stamp });
+
+  test('raises the revision and leaves what it does not name', () => {
+    expect(changed({ label: 'new' })).toEqual({ record: key({ revision: 2, label: 'new' }) });
+    const usage = { encrypt: false, decrypt: true };
+    expect(changed({ usage: { encrypt: false } })).toEqual({ record: key({ revision: 2, usage }) });
+    expect(changed({})).toEqual({ record: key({ revision: 2 }) });
+  });
+
+  test('shares with users that are there, by names in any case, and takes it back', () => {
+    const sharedWith = ['bob', 'carol'];
+    expect(changed({ share: ['CAROL', 'bob'] })).toEqual({
+      record: key({ revision: 2, sharedWith }),
+    });
+    const none = { record: key({ revision: 2, sharedWith: [] }) };
+    expect(changed({ unshare: ['Bob', 'who-left'] })).toEqual(none);
+    expect(changed({ share: ['nobody'] })).toMatchObject({ refuse: 'HsmUserNotFound' });
+    expect(changed({ share: ['admin'] })).toMatchObject({ refuse: 'HsmUserNotFound' });
+    expect(changed({ share: ['alice'] })).toMatchObject({ refuse: 'HsmAlreadyExists' });
+  });
+
+  test('says how far the store had come, and never less than before', () => {
+    expect(changed({}, {}, 7)).toEqual({ record: key({ revision: 2, stamp: 7 }) });
+    expect(changed({}, { stamp: 9 }, 7)).toEqual({ record: key({ revision: 2, stamp: 9 }) });
+    expect(changed({}, { stamp: 9 })).toEqual({ record: key({ revision: 2, stamp: 9 }) });
+  });
+
+  test('leaves a record that fits where the first one of a copy stands', () => {
+    const sharedWith = Array.from({ length: 140 }, (_, at) => `${'x'.repeat(27)}${at + 100}`);
+    expect(changed({}, { sharedWith })).toMatchObject({ refuse: 'HsmBusy' });
+    expect(changed({}, { sharedWith: sharedWith.slice(40) })).toHaveProperty('record');
+  });
+
+  test('takes the place of an older record of the same key, and of no other', () => {
+    const known = key({ revision: 3 });
+    expect(mayReplace(known, key({ revision: 4 }))).toBeUndefined();
+    expect(mayReplace(known, key({ revision: 9, sharedWith: [] }))).toBeUndefined();
+    expect(mayReplace(known, known)).toBeUndefined();
+    expect(mayReplace(known, key({ revision: 3, sharedWith: [] }))?.refuse).toBe('HsmRecordStale');
+    expect(mayReplace(known, key({ revision: 2 }))?.refuse).toBe('HsmRecordStale');
+    const others: Partial<KeyRecord>[] = [
+      { id: 'b'.repeat(32) as HsmKeyId },
+      { proof: Buffer.alloc(16, 1) },
+      { owner: 'bob' },
+      { kind: 'cluster-key' },
+    ];
+    for (const other of others) {
+      expect(mayReplace(known, key({ revision: 4, ...other }))?.refuse).toBe('HsmBadRecord');
+    }
+  });
+});
+
 describe('keys', () => {
   const [owner, friend, stranger] = ['alice', 'bob', 'carol'].map((name) =>
     session('crypto-user', name),
@@ -131,6 +201,12 @@ describe('keys', () => {
     expect(mayUse(owner, key({ usage }), 'encrypt')).toBeUndefined();
     expect(mayUse(owner, key({ usage }), 'decrypt')).toEqual({ refuse: 'HsmUsageRefused' });
     expect(mayUse(stranger, key({ usage }), 'decrypt')).toEqual({ refuse: 'HsmKeyNotFound' });
+  });
+
+  test('are changed by their owner alone', () => {
+    expect(mayChange(owner, key())).toBeUndefined();
+    expect(mayChange(friend, key())?.refuse).toBe('HsmRoleRefused');
+    expect(mayChange(stranger, key())?.refuse).toBe('HsmKeyNotFound');
   });
 
   test('are destroyed by their owner alone', () => {

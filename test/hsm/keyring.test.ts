@@ -7,7 +7,7 @@ import { encodeKeyRecord } from '../../src/hsm/records.js';
 import { gcmDecrypt, gcmEncrypt } from '../../src/token/cipher.js';
 import { proveKey } from '../../src/token/mac.js';
 import { foundMaskingKeys, type MaskingKeys } from '../../src/token/masking-keys.js';
-import { findObjects, listKeys } from '../../src/token/objects.js';
+import { findObjects, listData, listKeys } from '../../src/token/objects.js';
 import type { Handle } from '../../src/token/token.js';
 import { generateSessionKey, unwrapToToken, wrapKey } from '../../src/token/wrapping.js';
 import { newMaskingKeyId } from '../../src/core/ids.js';
@@ -61,6 +61,55 @@ const entryOf = (keyring: Keyring, id: HsmKeyId | undefined): KeyEntry => {
   if (!entry) throw new Error(`${id} is not in the keyring`);
   return entry;
 };
+
+describe('a changed record', () => {
+  const changed = (of: KeyEntry, changes: Partial<KeyEntry['record']>): KeyEntry['record'] => ({
+    ...of.record,
+    ...changes,
+  });
+  const records = (): number => listData(fixture.token, 'keyspan-record').length;
+
+  test('counts from then on, also after a restart, and goes with its key', () => {
+    const { id } = store();
+    const keyring = Keyring.load(fixture.token);
+    const entry = entryOf(keyring, id);
+    keyring.amend(entry, changed(entry, { revision: 2, sharedWith: ['bob'] }));
+    keyring.amend(entry, changed(entry, { revision: 3, sharedWith: [] }));
+    expect(entry.record).toMatchObject({ revision: 3, sharedWith: [] });
+    expect(records()).toBe(1);
+    const again = Keyring.load(fixture.token);
+    expect(entryOf(again, id).record).toEqual(entry.record);
+    expect(again.prove(entryOf(again, id))).toBe(true);
+    again.delete(id);
+    expect(records()).toBe(0);
+  });
+
+  test('that was left behind by a crash goes when the key is asked to go again', () => {
+    const { id, handle } = store();
+    const keyring = Keyring.load(fixture.token);
+    const entry = entryOf(keyring, id);
+    keyring.amend(entry, changed(entry, { revision: 2 }));
+    fixture.token.destroy(handle);
+    const again = Keyring.load(fixture.token);
+    expect(again.get(id)).toBeUndefined();
+    again.delete(id);
+    expect(records()).toBe(0);
+  });
+
+  test('does not count where the copy has a newer one, or is another key', () => {
+    const { id, handle } = store();
+    const keyring = Keyring.load(fixture.token);
+    const entry = entryOf(keyring, id);
+    keyring.amend(entry, changed(entry, { revision: 2, label: 'two' }));
+    fixture.token.destroy(handle);
+    store({ id, revision: 3, proof: entry.record.proof });
+    const newer = Keyring.load(fixture.token);
+    expect(entryOf(newer, id).record.revision).toBe(3);
+    fixture.token.destroy(entryOf(newer, id).handle);
+    store({ id });
+    expect(entryOf(Keyring.load(fixture.token), id).record.revision).toBe(1);
+  });
+});
 
 describe('a keyring', () => {
   test('finds what is on the token, and pages through it in order', () => {

@@ -2,14 +2,17 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { newClusterId, newHsmKeyId, newMaskingKeyId } from '../../src/core/ids.js';
 import {
   mask,
+  maskRecord,
   openSecret,
   sealSecret,
   unmask,
+  unmaskRecord,
   type MaskingContext,
 } from '../../src/hsm/masking.js';
 import {
   encodeKeyRecord,
   encodeMaskedBody,
+  encodeMaskedRecordBody,
   joinMasked,
   splitMasked,
   type KeyRecord,
@@ -149,3 +152,39 @@ class OtherKeys implements Disposable {
     this.context.token.destroy(this.context.masking.auth);
   }
 }
+
+describe('a masked record', () => {
+  test('opens to what was masked', () => {
+    const record = newKeyRecord({ revision: 7, sharedWith: ['bob'] });
+    expect(unmaskRecord(context, maskRecord(context, record))).toEqual(record);
+  });
+
+  test('is refused with any one bit changed', () => {
+    const masked = maskRecord(context, newKeyRecord());
+    for (let at = 0; at < masked.length; at += 1) {
+      const copy = Buffer.from(masked);
+      copy[at] = (copy[at] ?? 0) ^ 1;
+      expect(() => unmaskRecord(context, copy), `byte ${at}`).toThrow(refused);
+    }
+  });
+
+  test('is no masked key, and a masked key is no record', () => {
+    const record = newKeyRecord();
+    expect(() => unmask(context, maskRecord(context, record))).toThrow(refused);
+    expect(() => unmaskRecord(context, mask(context, record, newBlob()))).toThrow(refused);
+  });
+
+  test('belongs to one cluster and its masking keys', () => {
+    const elsewhere = [{ cluster: newClusterId() }, { maskingKeyId: newMaskingKeyId() }];
+    for (const other of elsewhere) {
+      const body = encodeMaskedRecordBody({
+        maskingKeyId: context.masking.id,
+        cluster: context.cluster,
+        record: encodeKeyRecord(newKeyRecord()),
+        ...other,
+      });
+      const vouchedFor = joinMasked(body, cmac(context.token, context.masking.auth, body));
+      expect(() => unmaskRecord(context, vouchedFor)).toThrow(refused);
+    }
+  });
+});

@@ -1,7 +1,9 @@
 import { describe, expect, test, vi } from 'vitest';
+import { deadlineIn } from '../../src/core/deadline.js';
 import { Passwords } from '../../src/hsm/passwords.js';
 import type { UserRecord } from '../../src/hsm/records.js';
 import type { HsmRole } from '../../src/protocol/hsm-frames.js';
+import { expectCode } from '../support/store-calls.js';
 
 /** The real scrypt, counted. */
 const calls = vi.hoisted(() => ({ scrypt: 0 }));
@@ -50,6 +52,17 @@ describe('passwords', () => {
     expect(await hashesOf(() => passwords.matches(user, 'wrong'))).toBe(1);
     expect(await hashesOf(() => passwords.matches(user, 'wrong'))).toBe(1);
     expect(await hashesOf(() => passwords.matches(user, 'correct horse'))).toBe(0);
+  });
+
+  test('whose asker has gone before their turn are not compared', async () => {
+    const passwords = new Passwords();
+    const user = await newUser(passwords, 'correct horse');
+    for (const who of [user, null]) {
+      const late = (): Promise<void> =>
+        expectCode(passwords.matches(who, 'correct horse', deadlineIn(0)), 'HsmDeadlineExceeded');
+      expect(await hashesOf(late)).toBe(0);
+    }
+    expect(await passwords.matches(user, 'correct horse', deadlineIn(60_000))).toBe(true);
   });
 
   test('of nobody cost as much as those of somebody, and are wrong', async () => {

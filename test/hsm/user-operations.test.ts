@@ -51,6 +51,18 @@ describe('lockout', () => {
     expect(await fixture.login('locky', 'password-2')).toBeGreaterThan(0);
   });
 
+  test('does not come from passwords that were never compared', async () => {
+    await create('waity');
+    const late = { username: 'waity', password: 'not the password' };
+    for (let time = 0; time <= LIMITS.hsm_login_failures_max; time += 1) {
+      await expect(fixture.ask('login', late, { timeoutMs: 0 })).rejects.toEqual(
+        refused('HsmDeadlineExceeded'),
+      );
+    }
+    expect(fixture.machine.user('waity')?.failures).toBe(0);
+    expect(await fixture.login('waity', 'password-1')).toBeGreaterThan(0);
+  });
+
   test('counts over a restart, and a right password in time sets the count back', async () => {
     await create('county');
     for (let time = 0; time < 3; time += 1) await wrong('county').catch(() => undefined);

@@ -50,6 +50,12 @@ const RIGHT: Record<HsmOperation, Record<string, unknown>> = {
   destroy: { keyId },
   discard: { keyId },
   inventory: { after: keyId, limit: LIMITS.hsm_inventory_page_max },
+  'record-prepare': {
+    keyId,
+    change: { share: ['bob'], unshare: ['carol'], label: '', usage: { encrypt: false } },
+  },
+  'record-apply': { masked: bytes(200) },
+  'record-extract': { keyId },
   'cluster-key': { keyId },
   random: { length: 1 },
   encrypt: { keyId, aad: bytes(0), data: bytes(1) },

@@ -18,11 +18,18 @@ export class ClusterFixture implements AsyncDisposable {
   readonly store: MemoryStore;
   readonly cluster: RunningCluster;
   readonly home: Home;
+  readonly secrets: Secrets;
 
-  private constructor(store: MemoryStore, cluster: RunningCluster, home: Home) {
-    this.store = store;
-    this.cluster = cluster;
-    this.home = home;
+  private constructor(parts: {
+    store: MemoryStore;
+    cluster: RunningCluster;
+    home: Home;
+    secrets: Secrets;
+  }) {
+    this.store = parts.store;
+    this.cluster = parts.cluster;
+    this.home = parts.home;
+    this.secrets = parts.secrets;
   }
 
   static async start(hsms: number): Promise<ClusterFixture> {
@@ -48,7 +55,7 @@ export class ClusterFixture implements AsyncDisposable {
       },
       id,
     );
-    const fixture = new ClusterFixture(store, cluster, home);
+    const fixture = new ClusterFixture({ store, cluster, home, secrets });
     try {
       await cluster.start();
       const { signal } = new AbortController();

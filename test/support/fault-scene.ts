@@ -98,16 +98,19 @@ export class SteadyLoad {
 export class FaultScene implements AsyncDisposable {
   readonly daemon: DaemonFixture;
   readonly kept: Kept[] = [];
+  /** how the daemon is started, each time */
+  readonly options: FixtureOptions;
   /** the longest request of each fault */
   readonly #longest: string[] = [];
 
-  private constructor(daemon: DaemonFixture) {
+  private constructor(daemon: DaemonFixture, options: FixtureOptions) {
     this.daemon = daemon;
+    this.options = options;
   }
 
   /** @param keys that there are from the beginning */
   static async start(keys: number, options: FixtureOptions = {}): Promise<FaultScene> {
-    const scene = new FaultScene(await DaemonFixture.start(options));
+    const scene = new FaultScene(await DaemonFixture.start(options), options);
     await using client = await scene.daemon.client();
     for (let count = 0; count < keys; count += 1) await scene.keep(client);
     return scene;

@@ -56,10 +56,11 @@ export class MachineFixture implements Disposable {
   async ask<Op extends HsmOperation>(
     operation: Op,
     fields: unknown,
-    as: { session?: number; epoch?: number } = {},
+    as: { session?: number; epoch?: number; timeoutMs?: number } = {},
   ): Promise<HsmResults[Op]> {
-    const { session = 0, epoch = 1 } = as;
-    return (await perform(this.machine, { operation, epoch, session, fields })) as HsmResults[Op];
+    const { session = 0, epoch = 1, timeoutMs = 60_000 } = as;
+    const request = { operation, epoch, session, fields, timeoutMs };
+    return (await perform(this.machine, request)) as HsmResults[Op];
   }
 
   async login(username: string, password: string): Promise<number> {

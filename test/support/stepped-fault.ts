@@ -4,7 +4,7 @@ import { callAdmin } from '../../src/cli/admin-client.js';
 import type { StepName } from '../../src/cluster/fault-desk.js';
 import type { FaultAction, FaultRule } from '../../src/core/fault-rules.js';
 import { LIMITS } from '../../src/core/limits.js';
-import type { AdminAction, AdminResults } from '../../src/protocol/admin.js';
+import type { AdminAction, AdminResults, HsmStatus } from '../../src/protocol/admin.js';
 import type { HsmOperation } from '../../src/protocol/hsm-frames.js';
 import { eventually } from './daemon-fixture.js';
 import type { FaultScene } from './fault-scene.js';
@@ -43,7 +43,20 @@ export async function killDaemonAt(
   await work().catch(() => undefined);
   await eventually(async () => (isGone(pid) ? true : undefined), `the daemon ends at ${step}`);
   await scene.daemon.kill();
-  await scene.daemon.up({ faults: true });
+  await scene.daemon.up(scene.options);
+}
+
+/** Another process serves in the place of the one that was killed. */
+export async function isBack(scene: FaultScene, { id, pid }: HsmStatus): Promise<void> {
+  await eventually(async () => {
+    const now = (await scene.daemon.hsms()).find((hsm) => hsm.id === id);
+    return now?.state === 'ACTIVE' && now.pid !== pid ? true : undefined;
+  }, `${id} is killed and serves again`);
+}
+
+/** No fault waits any more: each has struck. */
+export async function haveStruck(scene: FaultScene): Promise<void> {
+  expect((await operate(scene, 'FaultList')).faults).toEqual([]);
 }
 
 function isGone(pid: number): boolean {
