@@ -11,6 +11,8 @@ const clusterSchema = z.object({
   account: z.string(),
   region: z.string(),
   state: z.enum(['INITIALIZED', 'ACTIVE']),
+  /** civil time, in milliseconds since 1970; null: it was made before this was written down */
+  createdMs: z.int().min(0).nullable().default(null),
   vpcId: z.string(),
   /** subnet ids by availability zone */
   subnets: z.record(z.string(), z.string()),

@@ -100,6 +100,8 @@ export const LIMITS = {
   store_group_max: 512,
   store_retry_ms: 200,
   commit_attempts_max: 8,
+  // CloudHSM (CloudHSM V2 API)
+  resource_tags_max: 50,
   // audit
   audit_file_max_bytes: 16 << 20,
   audit_files_max: 8,

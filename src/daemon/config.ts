@@ -4,7 +4,9 @@ import { z } from 'zod';
 import { isAccount, isRegion } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
 import { findHome, type Home } from '../core/home.js';
+import { isAccessKeyId, isSecretAccessKey } from '../iam/credentials.js';
 import { LIMITS } from '../core/limits.js';
+import type { AccessKeyPair } from './access-keys.js';
 
 /**
  * What one daemon is started with. The command line wins over the home's `keyspan.yaml`, that
@@ -23,6 +25,10 @@ export interface DaemonConfig {
   readonly eniMode: 'addresses' | 'ports';
   readonly bind: string;
   readonly startTimeoutMs: number;
+  /** of the AWS door, 0 for any; undefined: 4599, or any other when that is taken */
+  readonly port?: number | undefined;
+  /** the access key that the account's root shall have; undefined: the one that it has */
+  readonly accessKey?: AccessKeyPair | undefined;
   /** of http://127.0.0.1/metrics, 0 for any; undefined: the admin socket alone serves metrics */
   readonly metricsPort?: number | undefined;
 }
@@ -33,6 +39,12 @@ const schema = z.strictObject({
   account: z.string().refine(isAccount, 'it is twelve digits, in quotes').default('123456789012'),
   eniMode: z.enum(['addresses', 'ports']).default(defaultEniMode()),
   bind: z.string().default('127.0.0.1'),
+  port: z.coerce.number().int().min(0).max(65_535).optional(),
+  accessKeyId: z.string().refine(isAccessKeyId, 'it is 3 to 128 letters and digits').optional(),
+  secretAccessKey: z
+    .string()
+    .refine(isSecretAccessKey, 'it is 1 to 128 visible characters')
+    .optional(),
   metricsPort: z.coerce.number().int().min(0).max(65_535).optional(),
   startTimeoutSeconds: z.coerce.number().min(1).max(3_600).default(60),
 });
@@ -51,6 +63,7 @@ const OPTIONS = {
   account: { type: 'string' },
   'eni-mode': { type: 'string' },
   bind: { type: 'string' },
+  port: { type: 'string' },
   metrics: { type: 'string' },
   'ready-fd': { type: 'string' },
   'start-timeout': { type: 'string' },
@@ -67,6 +80,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
       account: values.account,
       eniMode: values['eni-mode'],
       bind: values.bind,
+      port: values.port,
       metricsPort: values.metrics,
       startTimeoutSeconds: values['start-timeout'],
     }).filter(([, value]) => value !== undefined),
@@ -75,16 +89,28 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
   if (!result.success) {
     throw new KeyspanError('KeyspanConfig', sentenceOf(result.error.issues[0]));
   }
-  const { hsms, startTimeoutSeconds, ...settings } = result.data;
+  const { hsms, startTimeoutSeconds, accessKeyId, secretAccessKey, ...settings } = result.data;
+  const accessKey = accessKeyOf(accessKeyId, secretAccessKey);
   return {
     ...settings,
     home,
+    ...(accessKey && { accessKey }),
     hsms: hsms ?? 3,
     hsmsGiven: hsms !== undefined,
     ephemeral: values.ephemeral ?? false,
     faults: values.faults ?? false,
     startTimeoutMs: startTimeoutSeconds * 1_000,
   };
+}
+
+/** An id without a secret is no access key. */
+function accessKeyOf(accessKeyId?: string, secretAccessKey?: string): AccessKeyPair | undefined {
+  if (accessKeyId === undefined && secretAccessKey === undefined) return undefined;
+  if (accessKeyId !== undefined && secretAccessKey !== undefined) {
+    return { accessKeyId, secretAccessKey };
+  }
+  const sentence = 'The settings accessKeyId and secretAccessKey belong together.';
+  throw new KeyspanError('KeyspanConfig', sentence);
 }
 
 function sentenceOf(issue: z.core.$ZodIssue | undefined): string {

@@ -91,6 +91,8 @@ const TAG_LIST = list(structure({ Key: required(TAG_KEY), Value: required(TAG_VA
   min: 1,
   max: 50,
 });
+/** in an answer the list is empty where there are none, whatever AWS's model says */
+const ANSWERED_TAGS = list(TAG_LIST.of, { max: 50 });
 const TAG_KEYS = list(TAG_KEY, { min: 1, max: 50 });
 const RETENTION = structure({
   Type: oneOf('DAYS'),
@@ -136,7 +138,7 @@ const CLUSTER = structure({
   State: oneOf(...CLUSTER_STATES),
   StateMessage: STATE_MESSAGE,
   SubnetMapping: map(EXTERNAL_AZ, SUBNET_ID),
-  TagList: TAG_LIST,
+  TagList: ANSWERED_TAGS,
   VpcId: string({ pattern: unanchored('vpc-[0-9a-fA-F]') }),
 });
 
@@ -152,7 +154,7 @@ const BACKUP = structure({
   SourceBackup: BACKUP_ID,
   SourceCluster: CLUSTER_ID,
   DeleteTimestamp: TIMESTAMP,
-  TagList: TAG_LIST,
+  TagList: ANSWERED_TAGS,
   HsmType: HSM_TYPE,
   Mode: MODE,
 });
@@ -250,8 +252,7 @@ export const CLOUDHSM_RESPONSES = {
   DescribeClusters: { Clusters: list(CLUSTER), NextToken: NEXT_TOKEN },
   GetResourcePolicy: { Policy: RESOURCE_POLICY },
   InitializeCluster: { State: oneOf(...CLUSTER_STATES), StateMessage: STATE_MESSAGE },
-  // an answer may hold no tag at all, though the model's list has a least length
-  ListTags: { TagList: required(list(TAG_LIST.of, { max: 50 })), NextToken: NEXT_TOKEN },
+  ListTags: { TagList: required(ANSWERED_TAGS), NextToken: NEXT_TOKEN },
   ModifyBackupAttributes: { Backup: BACKUP },
   ModifyCluster: { Cluster: CLUSTER },
   PutResourcePolicy: { ResourceArn: CLOUDHSM_ARN, Policy: RESOURCE_POLICY },

@@ -58,6 +58,8 @@ const CHANGED: Readonly<Record<string, string>> = {
   'InitializeClusterResponse.State': `string enum ${oldClusterStates()}`,
   // an answer's list of tags is empty where there are none, whatever the model says
   'ListTagsResponse.TagList': 'list 1..50 required',
+  'Cluster.TagList': 'list 1..50',
+  'Backup.TagList': 'list 1..50',
 };
 
 function oldClusterStates(): string {
