@@ -74,7 +74,7 @@ export class CloudHsm implements AwsOperations {
     authorize(request.action, resource, caller);
     // action and params were parsed together: the table and the union agree
     const operation = OPERATIONS[request.action] as Operation<CloudHsmAction> | undefined;
-    if (operation) return await operation(this.#options, request.params as never, caller);
+    if (operation) return await operation(this.#options, request.params, caller);
     const sentence = `Keyspan does not support the ${request.action} operation.`;
     throw new KeyspanError('CloudHsmInvalidRequestException', sentence);
   }

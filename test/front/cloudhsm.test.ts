@@ -346,19 +346,15 @@ describe('the AWS CLI', () => {
   test('describes clusters', async () => {
     const filter = `clusterIds=${status.cluster.id},cluster-aaaaaaaaaaa`;
     const query = 'Clusters[].[ClusterId,State,Hsms[0].EniIp]';
-    const { stdout } = await aws(
-      ...['cloudhsmv2', 'describe-clusters', '--filters', filter],
-      ...['--output', 'text', '--query', query],
-    );
+    const output = ['--output', 'text', '--query', query];
+    const { stdout } = await aws('cloudhsmv2', 'describe-clusters', '--filters', filter, ...output);
     const { id, hsms } = status.cluster;
     expect(stdout).toBe(`${id}\tACTIVE\t${hsms[0]?.eniIp}\n`);
   });
 
   test('shows what the service says', async () => {
-    const create = aws(
-      ...['cloudhsmv2', 'create-cluster', '--hsm-type', 'hsm1.medium'],
-      ...['--subnet-ids', 'subnet-49a1bc00'],
-    );
+    const members = ['--hsm-type', 'hsm1.medium', '--subnet-ids', 'subnet-49a1bc00'];
+    const create = aws('cloudhsmv2', 'create-cluster', ...members);
     await expect(create).rejects.toMatchObject({
       code: 254,
       stderr:
