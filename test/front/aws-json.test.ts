@@ -105,9 +105,9 @@ describe('a signed request', () => {
   });
 
   test.each([
-    ['{', 'no JSON'],
-    [Buffer.from([0x22, 0xff, 0x22]), 'no UTF-8'],
-  ])('%s is %s', async (body, _) => {
+    ['no JSON', '{'],
+    ['no UTF-8', Buffer.from([0x22, 0xff, 0x22])],
+  ])('is not one when it is %s', async (...[, body]) => {
     const { url, asked } = await scene();
     const { status, json } = await awsRequest(url, { target: 'Service.A', body });
     expect([status, json]).toEqual([

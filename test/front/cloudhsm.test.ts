@@ -143,7 +143,7 @@ describe('DescribeClusters', () => {
     expect(Clusters).toHaveLength(1);
   });
 
-  test('refuses a filter that it does not have, also where there is nothing to filter', async () => {
+  test('refuses a filter that it does not have, nothing to filter or not', async () => {
     for (const region of [REGION, 'us-east-1']) {
       const { status: code, json } = await raw(
         'DescribeClusters',
