@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeyspanClient } from '../../dist/client/client.js';
 import { failover } from './failover.mjs';
+import { scale } from './scale.mjs';
 import { soak } from './soak.mjs';
 
 const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
@@ -13,8 +14,9 @@ const root = mkdtempSync(join(tmpdir(), 'keyspan-bench-'));
 const home = join(root, 'home');
 let bareCount = 0;
 
-const cli = (...words) =>
-  execFileSync(process.execPath, [CLI, ...words, '--home', home], { encoding: 'utf8' });
+const cliAt = (at, ...words) =>
+  execFileSync(process.execPath, [CLI, ...words, '--home', at], { encoding: 'utf8' });
+const cli = (...words) => cliAt(home, ...words);
 
 function bare(mode, amount) {
   bareCount += 1;
@@ -23,14 +25,14 @@ function bare(mode, amount) {
   return JSON.parse(execFileSync(process.execPath, words, { encoding: 'utf8' }));
 }
 
-async function connect(entry) {
-  const status = JSON.parse(cli('status', '--json'));
+async function connect(entry, at = home) {
+  const status = JSON.parse(cliAt(at, 'status', '--json'));
   const endpoints = status.endpoints.websocket;
   return await KeyspanClient.connect({
-    endpoints: entry === undefined ? endpoints : [entry].flat().map((at) => endpoints[at]),
-    ca: readFileSync(join(home, 'public', 'customerCA.crt'), 'utf8'),
-    certificate: readFileSync(join(home, 'public', 'root.crt'), 'utf8'),
-    privateKey: readFileSync(join(home, 'secrets', 'root.key'), 'utf8'),
+    endpoints: entry === undefined ? endpoints : [entry].flat().map((index) => endpoints[index]),
+    ca: readFileSync(join(at, 'public', 'customerCA.crt'), 'utf8'),
+    certificate: readFileSync(join(at, 'public', 'root.crt'), 'utf8'),
+    privateKey: readFileSync(join(at, 'secrets', 'root.key'), 'utf8'),
   });
 }
 
@@ -139,6 +141,7 @@ BENCHMARKS.failover = () => failover({ root: home, connect, newKey });
 
 /** Takes minutes: only when it is named. */
 const LONG = {
+  scale: () => scale({ root, cli: cliAt, connect: (at) => connect(undefined, at) }),
   soak: () => soak({ root: home, connect, status: () => JSON.parse(cli('status', '--json')) }),
 };
 const ALL = { ...BENCHMARKS, ...LONG };

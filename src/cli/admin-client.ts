@@ -1,5 +1,6 @@
 import { request, type IncomingMessage } from 'node:http';
 import { readServiceError } from '../client/service-error.js';
+import { pause } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import { LIMITS } from '../core/limits.js';
@@ -28,6 +29,37 @@ export async function callAdmin<A extends AdminAction>(
     return answer as AdminResults[A];
   } catch (error) {
     throw explain(error, { home, action, late: signal.aborted });
+  }
+}
+
+/**
+ * As `callAdmin`, for what takes as long as there are keys: it waits while the daemon tells its
+ * status meanwhile.
+ */
+export async function callPatiently<A extends AdminAction>(
+  home: Home,
+  action: A,
+  params: object,
+  probeMs: number = LIMITS.admin_timeout_ms,
+): Promise<AdminResults[A]> {
+  const ended = new AbortController();
+  const work = callAdmin(home, action, params, LIMITS.admin_patience_max_ms);
+  try {
+    return await Promise.race([work, unanswered(home, probeMs, ended.signal)]);
+  } finally {
+    ended.abort();
+    // where the daemon went away nobody asks any more how it ended
+    work.catch(() => undefined);
+  }
+}
+
+/** Rejects once the daemon does not answer any more; it is not kept waiting for. */
+async function unanswered(home: Home, probeMs: number, ended: AbortSignal): Promise<never> {
+  for (;;) {
+    await pause(probeMs, ended);
+    // nobody looks at this end: what was waited for is there
+    if (ended.aborted) throw new KeyspanError('KeyspanConnection');
+    await callAdmin(home, 'Status');
   }
 }
 

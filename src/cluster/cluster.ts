@@ -1,55 +1,68 @@
-import { z } from 'zod';
+import {
+  flag,
+  int,
+  mapOf,
+  named,
+  nullable,
+  object,
+  oneOf,
+  orElse,
+  text,
+  type FormOf,
+} from '../protocol/form.js';
 import type { ClusterId, HsmId, HsmKeyId, MaskingKeyId } from '../core/ids.js';
 import { decodeValue, encodeValue } from '../store/value.js';
 
 /** The facts of a cluster and of its HSMs as they stand in the store. */
 const VERSION = 1;
+const name = named<string>();
+const pem = text({ max: 65_536 });
 
-const clusterSchema = z.object({
-  v: z.literal(VERSION),
-  id: z.custom<ClusterId>((value) => typeof value === 'string'),
-  account: z.string(),
-  region: z.string(),
-  state: z.enum(['INITIALIZED', 'ACTIVE']),
+const clusterSchema = object({
+  v: oneOf(VERSION),
+  id: named<ClusterId>(),
+  account: name,
+  region: name,
+  state: oneOf('INITIALIZED', 'ACTIVE'),
   /** civil time, in milliseconds since 1970; null: it was made before this was written down */
-  createdMs: z.int().min(0).nullable().default(null),
-  vpcId: z.string(),
+  createdMs: orElse(nullable(int({ min: 0 })), null),
+  vpcId: name,
   /** subnet ids by availability zone */
-  subnets: z.record(z.string(), z.string()),
+  subnets: mapOf(name),
   /** raised by every change of membership; 1 at the beginning */
-  epoch: z.int().min(1),
-  maskingKeyId: z.custom<MaskingKeyId>((value) => typeof value === 'string'),
+  epoch: int({ min: 1 }),
+  maskingKeyId: named<MaskingKeyId>(),
   /** the first HSM, which makes the masking keys; none other ever does */
-  founder: z.custom<HsmId>((value) => typeof value === 'string'),
+  founder: named<HsmId>(),
   /** the masking keys exist on a token: from now on they are handed over, never made */
-  founded: z.boolean(),
+  founded: flag,
   /** how often an operator adopted an old copy of the store */
-  adoption: z.int().min(0).default(0),
+  adoption: orElse(int({ min: 0 }), 0),
   /** how many HSMs must hold a key before its making is acknowledged: 2, or 1 (a flag) */
-  availability: z.int().min(1).max(2),
+  availability: int({ min: 1, max: 2 }),
   /** the HSM key behind the cluster's certificate */
-  clusterKey: z.custom<HsmKeyId>((value) => typeof value === 'string').nullable(),
+  clusterKey: nullable(named<HsmKeyId>()),
   /** what the operator's CA signed, and the operator's CA; PEM */
-  certificate: z.string().nullable(),
-  trustAnchor: z.string().nullable(),
+  certificate: nullable(pem),
+  trustAnchor: nullable(pem),
 });
-export type ClusterRecord = Omit<z.infer<typeof clusterSchema>, 'v'>;
+export type ClusterRecord = Omit<FormOf<typeof clusterSchema>, 'v'>;
 
-const hsmSchema = z.object({
-  v: z.literal(VERSION),
-  id: z.custom<HsmId>((value) => typeof value === 'string'),
-  az: z.string(),
-  subnetId: z.string(),
-  eniId: z.string(),
-  eniIp: z.string(),
-  eniPort: z.int(),
+const hsmSchema = object({
+  v: oneOf(VERSION),
+  id: named<HsmId>(),
+  az: name,
+  subnetId: name,
+  eniId: name,
+  eniIp: name,
+  eniPort: int({ min: 0 }),
   /** the token's serial, once there is a token; it is never made a second time */
-  serial: z.string().nullable(),
+  serial: nullable(name),
   /** it has the masking keys */
-  joined: z.boolean(),
-  intent: z.enum(['run', 'stop', 'kill', 'pause']),
+  joined: flag,
+  intent: oneOf('run', 'stop', 'kill', 'pause'),
 });
-export type HsmRecord = Omit<z.infer<typeof hsmSchema>, 'v'>;
+export type HsmRecord = Omit<FormOf<typeof hsmSchema>, 'v'>;
 
 export const encodeCluster = (record: ClusterRecord): Uint8Array => encodeValue(VERSION, record);
 export const decodeCluster = (value: Uint8Array): ClusterRecord =>

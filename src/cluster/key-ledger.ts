@@ -1,7 +1,8 @@
-import { z } from 'zod';
 import type { CommitPart } from '../core/commit.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
 import { isHsmKeyId, type ClusterId, type HsmKeyId } from '../core/ids.js';
+import { bytes, int, named, nullable, object, oneOf, type FormOf } from '../protocol/form.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { Snapshot } from '../store/snapshot.js';
 import type { Entry, Store } from '../store/store.js';
@@ -13,32 +14,34 @@ import { decodeValue, encodeValue } from '../store/value.js';
  * is the decision; HSMs follow it.
  */
 const VERSION = 2;
-const bytes = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
+const masked = bytes({ max: LIMITS.frame_size_max_bytes });
 const members = {
-  state: z.enum(['intent', 'live', 'abandoned', 'tombstone']),
-  epoch: z.int(),
-  purpose: z.string(),
+  state: oneOf('intent', 'live', 'abandoned', 'tombstone'),
+  epoch: int({ min: 0 }),
+  purpose: named<string>(),
   /** what a true copy proves itself with; there once the key is live */
-  proof: bytes.nullable(),
+  proof: nullable(bytes({ max: 64 })),
   /** of the key's record: 1 at the making, one more with each change */
-  revision: z.int(),
+  revision: int({ min: 0 }),
 };
 /**
  * The changed record of a key; null while it is the first one. `masked` is what HSMs take it up
  * from: whoever is there can be brought up to date, whichever HSM is lost. It holds nothing of the
  * key itself, and only an HSM can make one.
  */
-const record = z.object({ digest: bytes, masked: bytes }).nullable();
+const record = nullable(object({ digest: bytes({ max: 64 }), masked }));
+
+const firstVersion = object({ v: oneOf(1), ...members });
+const presentVersion = object({ v: oneOf(VERSION), ...members, record });
+type Stored = FormOf<typeof presentVersion>;
+export type LedgerEntry = Omit<Stored, 'v'>;
+export type CommittedRecord = NonNullable<LedgerEntry['record']>;
 
 /** What is read: version 1 knew no changes of records. Version 2 is what is written. */
-const schema = z.union([
-  z
-    .object({ v: z.literal(1), ...members })
-    .transform((entry) => ({ ...entry, v: VERSION, record: null })),
-  z.object({ v: z.literal(VERSION), ...members, record }),
-]);
-export type LedgerEntry = Omit<z.infer<typeof schema>, 'v'>;
-export type CommittedRecord = NonNullable<LedgerEntry['record']>;
+function schema(value: unknown): Stored {
+  if ((value as { v?: unknown } | null)?.v !== 1) return presentVersion(value);
+  return { ...firstVersion(value), v: VERSION, record: null };
+}
 
 const encode = (entry: LedgerEntry): Uint8Array => encodeValue(VERSION, { ...entry, v: VERSION });
 const decode = (entry: Entry): LedgerEntry => decodeValue(entry.value, schema);
@@ -64,6 +67,8 @@ export class KeyLedger implements AsyncDisposable {
   readonly #store: Store;
   readonly #cluster: ClusterId;
   readonly #entries: Snapshot<LedgerEntry>;
+  /** all of them at one revision: a start compares each HSM with thousands */
+  #all: { revision: number; entries: ReadonlyMap<HsmKeyId, LedgerEntry> } | undefined;
 
   private constructor(store: Store, cluster: ClusterId, entries: Snapshot<LedgerEntry>) {
     this.#store = store;
@@ -94,12 +99,22 @@ export class KeyLedger implements AsyncDisposable {
   }
 
   /** All entries in the order of their ids. */
-  *all(): Generator<[HsmKeyId, LedgerEntry]> {
+  all(): ReadonlyMap<HsmKeyId, LedgerEntry> {
+    const { revision } = this.#entries;
+    // throws while the copy cannot be relied on
+    this.#entries.get(KEYSPACE.ledger(this.#cluster));
+    if (this.#all?.revision !== revision) this.#all = { revision, entries: this.#readAll() };
+    return this.#all.entries;
+  }
+
+  #readAll(): Map<HsmKeyId, LedgerEntry> {
     const prefix = KEYSPACE.ledger(this.#cluster);
+    const all = new Map<HsmKeyId, LedgerEntry>();
     for (const { key, value } of this.#entries.entries()) {
       const id = key.slice(prefix.length);
-      if (isHsmKeyId(id)) yield [id, value];
+      if (isHsmKeyId(id)) all.set(id, value);
     }
+    return all;
   }
 
   async intend(id: HsmKeyId, options: { epoch: number; purpose: string }): Promise<Intent> {

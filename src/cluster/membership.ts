@@ -201,11 +201,13 @@ export class Membership {
     await this.#options.facts.forgetRemoved(id);
   }
 
-  /** Waits until a new HSM serves. */
+  /** Waits until a new HSM serves, however many keys there are, while it is given any. */
   async #served(id: HsmId): Promise<Member> {
-    const deadline = deadlineIn(LIMITS.join_timeout_ms);
+    let deadline = deadlineIn(LIMITS.join_timeout_ms);
     const member = this.#find(id);
-    while (!member.channel) {
+    for (let copied = 0; !member.channel;) {
+      if (member.copied > copied) deadline = deadlineIn(LIMITS.join_timeout_ms);
+      copied = member.copied;
       if (hasPassed(deadline)) {
         const reason = member.supervisor.reason ?? 'it does not serve yet';
         throw new KeyspanError(

@@ -41,15 +41,19 @@ export function compare(
     unknown: [],
     conflicting: [],
   };
+  const explained = new Set<HsmKeyId>();
   for (const [id, entry] of ledger) {
     const item = held.get(id);
-    held.delete(id);
+    if (item) explained.add(id);
     const difference = differenceOf(item, entry);
     if (difference) found[difference].push(id);
   }
-  found.unknown.push(...held.keys());
+  if (explained.size < held.size) found.unknown.push(...without(held.keys(), explained));
   return found;
 }
+
+const without = (ids: Iterable<HsmKeyId>, known: ReadonlySet<HsmKeyId>): HsmKeyId[] =>
+  [...ids].filter((id) => !known.has(id));
 
 function differenceOf(item: InventoryItem | undefined, entry: LedgerEntry): Difference | undefined {
   if (entry.state === 'intent') return undefined;

@@ -1,15 +1,13 @@
-import { z } from 'zod';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
+import { list, object, oneOf, text } from '../protocol/form.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Entry, Store } from '../store/store.js';
 import { decodeValue, encodeValue } from '../store/value.js';
 
 const VERSION = 1;
-const schema = z.object({
-  v: z.literal(VERSION),
-  tags: z.array(z.object({ key: z.string(), value: z.string() })),
-});
+const tag = object({ key: text({ max: 128 }), value: text({ min: 0, max: 256 }) });
+const schema = object({ v: oneOf(VERSION), tags: list(tag, { max: LIMITS.resource_tags_max }) });
 
 export interface ResourceTag {
   readonly key: string;

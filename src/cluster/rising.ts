@@ -21,6 +21,12 @@ import type { StoreAge } from './store-age.js';
 const STEP_MS = LIMITS.request_timeout_ms;
 const COPIES_AT_ONCE = 8;
 
+/** How an HSM's copies are looked at. */
+export interface Inventory {
+  /** what the copies are on record to prove is enough */
+  readonly recorded: boolean;
+}
+
 /** What one comparison of an HSM with the ledger came to, in keys. */
 export interface Repair {
   /** given to it by another HSM */
@@ -83,7 +89,7 @@ export class Rising {
     await this.#options.step?.('rise.entered');
     await this.#options.age.compare(member);
     await this.#finishFounding(member, channel);
-    await Promise.all([this.catchUp(member), seat()]);
+    await Promise.all([this.catchUp(member, { recorded: true }), seat()]);
   }
 
   async #enter(member: Member, channel: Channel): Promise<void> {
@@ -187,6 +193,8 @@ export class Rising {
       username,
       role: 'crypto-user' as const,
       password: await secrets.passwordOf(id, username),
+      // the crypto-user's is the operator's to change, and may stand where others read it
+      ...(username === USERS.kms && { random: true }),
     };
     try {
       await ask(admin.channel, 'user-create', fields, admin.session, record().epoch);
@@ -200,22 +208,24 @@ export class Rising {
    * Gives a member the live keys it lacks and takes from it what was buried. From the moment it
    * is reachable new keys are sent to
    * it; so once the creates that began before have ended, one comparison finds all that is missing.
+   * @param how `recorded`: copies on a token that was left in good order and not touched since are
+   * not proved now; each is before it is used, and all are in the next round of repairs
    */
-  catchUp(member: Member): Promise<ReadonlySet<HsmKeyId>> {
+  catchUp(member: Member, how: Inventory = { recorded: false }): Promise<ReadonlySet<HsmKeyId>> {
     let turns = this.#turns.get(member);
     if (!turns) {
       turns = new TaskQueue({ concurrent: 1, waiting: 64, refusal: 'HsmBusy' });
       this.#turns.set(member, turns);
     }
-    return turns.run(() => this.#bringUpToDate(member));
+    return turns.run(() => this.#bringUpToDate(member, how));
   }
 
-  async #bringUpToDate(member: Member): Promise<ReadonlySet<HsmKeyId>> {
+  async #bringUpToDate(member: Member, how: Inventory): Promise<ReadonlySet<HsmKeyId>> {
     const { replicator, age, ledger } = this.#options;
     await replicator.settledFor(member.id, deadlineIn(2 * STEP_MS));
     const lacked = replicator.lackedBy(member.id);
     const revisions = new Map(lacked.map((id) => [id, ledger.get(id)?.revision]));
-    const { held, differences } = await this.examine(member);
+    const { held, differences } = await this.examine(member, how);
     const { missing, damaged, superseded, ahead, discard } = differences;
     const work = [missing, damaged, superseded, ahead, discard];
     if (work.some((ids) => ids.length > 0)) await age.settled();
@@ -243,9 +253,12 @@ export class Rising {
     }
     await this.#options.step?.('catch-up.examined');
     const replaced = new Set(damaged);
-    const failed = await eachOf([...missing, ...damaged], (id) =>
-      this.#copy(member, id, replaced.has(id)),
-    );
+    const copy = async (id: HsmKeyId): Promise<boolean> => {
+      const there = await this.#copy(member, id, replaced.has(id));
+      member.copied += 1;
+      return there;
+    };
+    const failed = await eachOf([...missing, ...damaged], copy);
     const behind = await eachOf(superseded, (id) => this.#update(member, id));
     for (const id of ahead) await this.#takeUp(member, id);
     this.#count(member, differences, { copies: failed.length, records: behind.length });
@@ -279,9 +292,12 @@ export class Rising {
   }
 
   /** Compares what an HSM holds with the ledger, and changes nothing. */
-  async examine(member: Member): Promise<{ held: Set<HsmKeyId>; differences: Differences }> {
+  async examine(
+    member: Member,
+    how: Inventory = { recorded: false },
+  ): Promise<{ held: Set<HsmKeyId>; differences: Differences }> {
     const { ledger } = this.#options;
-    const inventory = await this.#inventory(member);
+    const inventory = await this.#inventory(member, how);
     // read afterwards: whatever the inventory shows was written down before it was made
     await ledger.current();
     const differences = compare(ledger.all(), inventory);
@@ -323,12 +339,16 @@ export class Rising {
     }
   }
 
-  async #inventory(member: Member): Promise<InventoryItem[]> {
+  async #inventory(member: Member, { recorded }: Inventory): Promise<InventoryItem[]> {
     const items: InventoryItem[] = [];
     const limit = LIMITS.hsm_inventory_page_max;
     let after = '';
     for (;;) {
-      const page = await member.ask('inventory', { after, limit }, deadlineIn(2 * STEP_MS));
+      const page = await member.ask(
+        'inventory',
+        { after, limit, recorded },
+        deadlineIn(2 * STEP_MS),
+      );
       items.push(...page.items);
       if (!page.more) return items;
       // secrets come with the first page, out of order

@@ -17,7 +17,7 @@ export const LIMITS = {
   hsm_password_min_chars: 7,
   hsm_password_max_chars: 64,
   hsm_login_failures_max: 5,
-  hsm_hot_keys_max: 1_024,
+  hsm_hot_keys_max: 8_192,
   hsm_hash_concurrent_max: 4,
   hsm_record_max_bytes: 4_096,
   hsm_data_max_bytes: 16_384,
@@ -39,6 +39,7 @@ export const LIMITS = {
   restart_backoff_first_ms: 100,
   restart_backoff_max_ms: 10_000,
   hsms_per_cluster_max: 28,
+  /** without a key that was copied */
   join_timeout_ms: 60_000,
   repair_interval_ms: 30_000,
   store_compare_wait_ms: 3_000,
@@ -88,6 +89,8 @@ export const LIMITS = {
   client_answer_max_bytes: 4 << 20,
   // operator's tools
   admin_timeout_ms: 10_000,
+  /** of what takes as long as there are keys, while the daemon answers */
+  admin_patience_max_ms: 86_400_000,
   up_timeout_ms: 60_000,
   down_timeout_ms: 30_000,
   // store

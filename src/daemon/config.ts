@@ -1,11 +1,21 @@
 import { readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
-import { z } from 'zod';
 import { isAccount, isRegion } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
 import { findHome, type Home } from '../core/home.js';
 import { isAccessKeyId, isSecretAccessKey } from '../iam/credentials.js';
 import { LIMITS } from '../core/limits.js';
+import {
+  FormError,
+  int,
+  object,
+  oneOf,
+  optional,
+  orElse,
+  text,
+  type Form,
+  type FormOf,
+} from '../protocol/form.js';
 import type { AccessKeyPair } from './access-keys.js';
 
 /**
@@ -33,21 +43,33 @@ export interface DaemonConfig {
   readonly metricsPort?: number | undefined;
 }
 
-const schema = z.strictObject({
-  hsms: z.coerce.number().int().min(1).max(LIMITS.hsms_per_cluster_max).optional(),
-  region: z.string().refine(isRegion, 'it is not a region').default('us-east-1'),
-  account: z.string().refine(isAccount, 'it is twelve digits, in quotes').default('123456789012'),
-  eniMode: z.enum(['addresses', 'ports']).default(defaultEniMode()),
-  bind: z.string().default('127.0.0.1'),
-  port: z.coerce.number().int().min(0).max(65_535).optional(),
-  accessKeyId: z.string().refine(isAccessKeyId, 'it is 3 to 128 letters and digits').optional(),
-  secretAccessKey: z
-    .string()
-    .refine(isSecretAccessKey, 'it is 1 to 128 visible characters')
-    .optional(),
-  metricsPort: z.coerce.number().int().min(0).max(65_535).optional(),
-  startTimeoutSeconds: z.coerce.number().min(1).max(3_600).default(60),
-});
+/** A whole number, also as it is written on a command line. */
+function count(range: { min: number; max: number }): Form<number> {
+  const form = int(range);
+  return (value) => form(typeof value === 'string' && value !== '' ? Number(value) : value);
+}
+
+/** @param what it is not, where the check fails */
+const checked =
+  (check: (value: string) => boolean, what: string): Form<string> =>
+  (value) => {
+    if (typeof value === 'string' && check(value)) return value;
+    throw new FormError(what);
+  };
+
+const SETTINGS = {
+  hsms: optional(count({ min: 1, max: LIMITS.hsms_per_cluster_max })),
+  region: orElse(checked(isRegion, 'is not a region'), 'us-east-1'),
+  account: orElse(checked(isAccount, 'is not twelve digits, in quotes'), '123456789012'),
+  eniMode: orElse(oneOf('addresses', 'ports'), defaultEniMode()),
+  bind: orElse(text({ max: 256 }), '127.0.0.1'),
+  port: optional(count({ min: 0, max: 65_535 })),
+  accessKeyId: optional(checked(isAccessKeyId, 'is not 3 to 128 letters and digits')),
+  secretAccessKey: optional(checked(isSecretAccessKey, 'is not 1 to 128 visible characters')),
+  metricsPort: optional(count({ min: 0, max: 65_535 })),
+  startTimeoutSeconds: orElse(count({ min: 1, max: 3_600 }), 60),
+};
+const settingsForm = object(SETTINGS);
 
 /** Only Linux lets a program listen anywhere in 127/8. */
 function defaultEniMode(): 'addresses' | 'ports' {
@@ -85,11 +107,8 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
       startTimeoutSeconds: values['start-timeout'],
     }).filter(([, value]) => value !== undefined),
   );
-  const result = schema.safeParse({ ...(await readFile(home.config)), ...given });
-  if (!result.success) {
-    throw new KeyspanError('KeyspanConfig', sentenceOf(result.error.issues[0]));
-  }
-  const { hsms, startTimeoutSeconds, accessKeyId, secretAccessKey, ...settings } = result.data;
+  const read = readSettings({ ...(await readFile(home.config)), ...given });
+  const { hsms, startTimeoutSeconds, accessKeyId, secretAccessKey, ...settings } = read;
   const accessKey = accessKeyOf(accessKeyId, secretAccessKey);
   return {
     ...settings,
@@ -113,11 +132,17 @@ function accessKeyOf(accessKeyId?: string, secretAccessKey?: string): AccessKeyP
   throw new KeyspanError('KeyspanConfig', sentence);
 }
 
-function sentenceOf(issue: z.core.$ZodIssue | undefined): string {
-  if (issue?.code === 'unrecognized_keys') {
-    return `There is no setting ${issue.keys.join(', ')}.`;
+function readSettings(given: object): FormOf<typeof settingsForm> {
+  const foreign = Object.keys(given).filter((name) => !Object.hasOwn(SETTINGS, name));
+  if (foreign.length > 0) {
+    throw new KeyspanError('KeyspanConfig', `There is no setting ${foreign.join(', ')}.`);
   }
-  return `The setting ${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'is wrong'}.`;
+  try {
+    return settingsForm(given);
+  } catch (error) {
+    if (!(error instanceof FormError)) throw error;
+    throw new KeyspanError('KeyspanConfig', `The setting ${error.message}.`);
+  }
 }
 
 function parse(argv: readonly string[]): { values: Parsed } {

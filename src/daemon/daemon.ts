@@ -1,4 +1,4 @@
-import { readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { AuditLog } from '../audit/audit-log.js';
 import { Events } from '../audit/events.js';
 import type { FaultDesk } from '../cluster/fault-desk.js';
@@ -15,6 +15,7 @@ import type { FaultRule } from '../core/fault-rules.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
+import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import { parsePrincipal } from '../iam/principal.js';
 import { Kms } from '../kms/kms.js';
@@ -29,19 +30,13 @@ import type {
 } from '../protocol/admin.js';
 import { faultRule } from '../protocol/fault.js';
 import { FormError } from '../protocol/form.js';
-import { openStore } from '../store/open.js';
-import { Sealer, loadInstallationKey, type InstallationKey } from '../store/sealed.js';
+import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import { AwsEndpoint } from './aws.js';
 import type { DaemonConfig } from './config.js';
 import { Doors } from './doors.js';
-import {
-  addressesOf,
-  ensureAuthorities,
-  prepareHome,
-  readVersion,
-  removeHome,
-} from './installation.js';
+import { addressesOf, ensureAuthorities, readVersion } from './installation.js';
+import { openHome, type OpenedHome } from './opening.js';
 import { clusterReadings } from './readings.js';
 import { tlsOf } from './tls.js';
 
@@ -65,6 +60,8 @@ export class Daemon implements AsyncDisposable {
   #aws!: AwsEndpoint;
   #metricsUrl: string | undefined;
   #opening: Promise<void> | undefined;
+  /** what the ENIs will listen with, where it was asked for early */
+  #tls: Promise<TlsIdentity | undefined> | undefined;
   #state: 'STARTING' | 'READY' | 'STOPPING' = 'STARTING';
 
   private constructor(config: DaemonConfig, log: Logger, ending: AbortController) {
@@ -76,11 +73,17 @@ export class Daemon implements AsyncDisposable {
   /**
    * Starts everything; when it returns, requests are served.
    * @param ending aborted by the daemon when the operator asks it to end, by others to end it
+   * @param opening where the home is being opened already
    */
-  static async start(config: DaemonConfig, log: Logger, ending: AbortController): Promise<Daemon> {
+  static async start(
+    config: DaemonConfig,
+    log: Logger,
+    ending: AbortController,
+    opening: Promise<OpenedHome> = openHome(config),
+  ): Promise<Daemon> {
     const daemon = new Daemon(config, log, ending);
     try {
-      await daemon.#start();
+      await daemon.#start(opening);
       return daemon;
     } catch (error) {
       await daemon[Symbol.asyncDispose]();
@@ -88,15 +91,16 @@ export class Daemon implements AsyncDisposable {
     }
   }
 
-  async #start(): Promise<void> {
+  async #start(opening: Promise<OpenedHome>): Promise<void> {
     const config = this.#config;
     const { home } = config;
-    await prepareHome(config);
-    if (config.ephemeral) this.#cleanup.push(() => removeHome(home));
+    const { parts, cleanup } = await opening;
+    this.#cleanup.push(...cleanup);
+    if ('error' in parts) throw parts.error;
+    const { key, store } = parts;
     if (config.eniMode === 'ports' && !isLoopback(config.bind)) {
       this.#log.warn({ bind: config.bind }, 'the HSMs listen beyond this machine');
     }
-    const { key, store } = await this.#open();
     const sealer = new Sealer(key);
     this.#secrets = new Secrets(store, sealer);
     const clock = systemClock();
@@ -122,24 +126,6 @@ export class Daemon implements AsyncDisposable {
     if (this.#cluster.members.some(({ channel }) => channel)) await this.#openDoors(kms);
     this.#state = 'READY';
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
-  }
-
-  /** The key and the store at once; the store is let go also when the key cannot be had. */
-  async #open(): Promise<{ key: InstallationKey; store: Store }> {
-    const { home, ephemeral } = this.#config;
-    const passphrase = process.env['KEYSPAN_PASSPHRASE'];
-    const [key, store] = await Promise.allSettled([
-      loadInstallationKey({ path: home.installationKey, passphrase }),
-      openStore(ephemeral ? { kind: 'memory' } : { kind: 'sqlite', directory: home.store }),
-    ]);
-    if (store.status === 'fulfilled') {
-      this.#cleanup.push(() => store.value[Symbol.asyncDispose]());
-      // only who owns the store may remove the sockets
-      this.#cleanup.push(() => rmSync(home.runtime, { recursive: true, force: true }));
-    }
-    if (store.status === 'rejected') throw store.reason;
-    if (key.status === 'rejected') throw key.reason;
-    return { key: key.value, store: store.value };
   }
 
   async #openCluster(store: Store, clock: Clock): Promise<void> {
@@ -188,7 +174,25 @@ export class Daemon implements AsyncDisposable {
     if (state) this.#shown.set(hsm, state);
     else this.#shown.delete(hsm);
     this.#doors?.changed(hsm, state);
-    if (state === 'ACTIVE' && this.#state === 'READY' && !this.#doors) this.#openDoorsLate();
+    if (state !== 'ACTIVE') return;
+    if (this.#state === 'READY' && !this.#doors) this.#openDoorsLate();
+    if (this.#state === 'STARTING') this.#prepareTls();
+  }
+
+  /**
+   * The first HSM that serves can hand out the cluster's key, while the others come up. A cluster
+   * without a key makes one when enough of them do.
+   */
+  #prepareTls(): void {
+    if (this.#cluster.record.clusterKey === null) return;
+    this.#tls ??= this.#tlsOf().catch((error: unknown) => {
+      this.#log.warn({ err: error }, 'the key of the ENIs is asked for once more');
+      return undefined;
+    });
+  }
+
+  #tlsOf(): Promise<TlsIdentity> {
+    return tlsOf(this.#cluster, this.#secrets, allEnis(this.#block));
   }
 
   /** The operator may have stopped every HSM before this start: then the first to serve opens. */
@@ -205,7 +209,8 @@ export class Daemon implements AsyncDisposable {
   readonly #shown = new Map<HsmId, HsmState>();
 
   async #openDoors(kms: Kms): Promise<void> {
-    const tls = await tlsOf(this.#cluster, this.#secrets, allEnis(this.#block));
+    const tls = (await this.#tls) ?? (await this.#tlsOf());
+    this.#tls = undefined;
     const doors = new Doors({
       cluster: this.#cluster,
       kms,

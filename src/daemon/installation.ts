@@ -9,7 +9,6 @@ import {
 } from 'node:fs';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
 import { rootArn } from '../core/arn.js';
 import { joinParts } from '../core/commit.js';
 import { KeyspanError } from '../core/errors.js';
@@ -17,6 +16,7 @@ import type { Home } from '../core/home.js';
 import { claimBlock, type Block } from '../cluster/network.js';
 import type { Secrets } from '../cluster/secrets.js';
 import { endLeftover, startTime } from '../hsm/process.js';
+import { accept, int, object, oneOf, text, type FormOf } from '../protocol/form.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Store } from '../store/store.js';
 import { decodeValue, encodeValue } from '../store/value.js';
@@ -27,12 +27,15 @@ import type { DaemonConfig } from './config.js';
  * directories.
  */
 const VERSION = 1;
-const schema = z.object({
-  v: z.literal(VERSION),
-  block: z.discriminatedUnion('mode', [
-    z.object({ mode: z.literal('addresses'), prefix: z.string() }),
-    z.object({ mode: z.literal('ports'), bind: z.string(), firstPort: z.int() }),
-  ]),
+const addresses = object({ mode: oneOf('addresses'), prefix: text({ max: 64 }) });
+const ports = object({
+  mode: oneOf('ports'),
+  bind: text({ max: 256 }),
+  firstPort: int({ min: 0, max: 65_535 }),
+});
+const schema = object({
+  v: oneOf(VERSION),
+  block: (value: unknown): Block => accept(addresses, value) ?? ports(value),
 });
 
 const YEARS_10_DAYS = 3652;
@@ -56,14 +59,14 @@ export async function prepareHome(config: DaemonConfig): Promise<void> {
   prepareRuntime(home);
 }
 
-const markSchema = z.object({ pid: z.int(), startedAt: z.string() });
+const mark = object({ pid: int({ min: 0 }), startedAt: text({ min: 0, max: 64 }) });
 
 /** The mark names its daemon: the store of an ephemeral home is no file that could be locked. */
 function claimEphemeral(home: Home): void {
   const { pid } = process;
-  const mark = JSON.stringify({ pid, startedAt: startTime(pid) ?? '' });
+  const content = JSON.stringify({ pid, startedAt: startTime(pid) ?? '' });
   try {
-    writeFileSync(home.ephemeralMark, mark, { mode: 0o600, flag: 'wx' });
+    writeFileSync(home.ephemeralMark, content, { mode: 0o600, flag: 'wx' });
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'EEXIST') throw inUse(home);
     throw error;
@@ -72,17 +75,17 @@ function claimEphemeral(home: Home): void {
 
 /** Removes what a daemon left that was killed, and its HSM processes, also stopped ones. */
 async function clearEphemeral(home: Home): Promise<void> {
-  const mark = readMark(home.ephemeralMark);
-  if (mark && startTime(mark.pid) === mark.startedAt) throw inUse(home);
+  const left = readMark(home.ephemeralMark);
+  if (left && startTime(left.pid) === left.startedAt) throw inUse(home);
   if (exists(home.hsms)) {
     await Promise.all(readdirSync(home.hsms).map((hsm) => endLeftover(join(home.hsms, hsm))));
   }
   removeState(home);
 }
 
-function readMark(path: string): z.infer<typeof markSchema> | undefined {
+function readMark(path: string): FormOf<typeof mark> | undefined {
   try {
-    return markSchema.parse(JSON.parse(readFileSync(path, 'utf8')));
+    return mark(JSON.parse(readFileSync(path, 'utf8')));
   } catch {
     return undefined;
   }

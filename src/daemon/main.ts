@@ -5,6 +5,7 @@ import { KeyspanError } from '../core/errors.js';
 import { findHome } from '../core/home.js';
 import { dismiss, warm } from '../hsm/nursery.js';
 import type { DaemonConfig } from './config.js';
+import type { OpenedHome } from './opening.js';
 
 /**
  * The entry of the daemon's process. It loads little by itself: HSM processes are started
@@ -38,7 +39,7 @@ function tell(message: object): void {
   }
 }
 
-async function run(config: DaemonConfig): Promise<void> {
+async function run(config: DaemonConfig, opening: Promise<OpenedHome>): Promise<void> {
   const [{ Daemon }, { openLog }] = await Promise.all([
     import('./daemon.js'),
     import('../core/log.js'),
@@ -47,7 +48,7 @@ async function run(config: DaemonConfig): Promise<void> {
   const ending = new AbortController();
   const end = (): void => ending.abort();
   process.once('SIGTERM', end).once('SIGINT', end);
-  const daemon = await Daemon.start(config, log, ending);
+  const daemon = await Daemon.start(config, log, ending, opening);
   const status = await daemon.status();
   tell({ ready: status });
   dismiss();
@@ -60,8 +61,12 @@ async function run(config: DaemonConfig): Promise<void> {
 async function main(): Promise<number> {
   try {
     warm(Math.min(guessHsms() || 0, 8));
-    const [{ readConfig }] = await Promise.all([import('./config.js'), import('./daemon.js')]);
-    await run(await readConfig(argv));
+    const [{ readConfig }, { openHome }] = await Promise.all([
+      import('./config.js'),
+      import('./opening.js'),
+    ]);
+    const config = await readConfig(argv);
+    await run(config, openHome(config));
     return 0;
   } catch (error) {
     dismiss();

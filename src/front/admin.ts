@@ -5,9 +5,10 @@ import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { ADMIN_ACTIONS, type AdminAction, type AdminResults } from '../protocol/admin.js';
+import { FormError, type FormOf } from '../protocol/form.js';
 import { isMetricsRequest, serveMetrics } from './metrics.js';
 
-type Params<A extends AdminAction> = ReturnType<(typeof ADMIN_ACTIONS)[A]['parse']>;
+type Params<A extends AdminAction> = FormOf<(typeof ADMIN_ACTIONS)[A]>;
 
 /** What the daemon does for its operator. */
 export type AdminHandlers = {
@@ -69,13 +70,17 @@ export class AdminDoor {
   }
 
   async #perform(name: AdminAction, body: string): Promise<unknown> {
-    const params = ADMIN_ACTIONS[name].safeParse(parseJson(body));
-    if (!params.success) {
-      const [issue] = params.error.issues;
-      const sentence = `${issue?.path.join('.') ?? ''}: ${issue?.message ?? 'is not valid'}`;
-      throw new KeyspanError('ValidationException', sentence);
-    }
-    return await (this.#handlers[name] as (params: unknown) => Promise<unknown>)(params.data);
+    const params = readParams(name, parseJson(body));
+    return await (this.#handlers[name] as (params: unknown) => Promise<unknown>)(params);
+  }
+}
+
+function readParams(name: AdminAction, value: unknown): unknown {
+  try {
+    return ADMIN_ACTIONS[name](value);
+  } catch (error) {
+    if (!(error instanceof FormError)) throw error;
+    throw new KeyspanError('ValidationException', `${name}: ${error.message}`);
   }
 }
 

@@ -1,6 +1,5 @@
 import type { Socket } from 'node:net';
 import type { RawData, WebSocket } from 'ws';
-import { z } from 'zod';
 import type { Events } from '../audit/events.js';
 import { wipe } from '../core/bytes.js';
 import type { Call } from '../core/call.js';
@@ -19,7 +18,7 @@ import {
   type ServerMessage,
   type Subprotocol,
 } from '../protocol/client-frames.js';
-import { accept } from '../protocol/form.js';
+import { accept, list, object, oneOf } from '../protocol/form.js';
 import { isMutating } from '../protocol/kms.js';
 import { MessageWriter } from '../protocol/message-writer.js';
 import { TOPICS, type Broadcast, type Listener } from './broadcast.js';
@@ -56,7 +55,7 @@ export interface ConnectionOptions extends WebSocketDoorOptions {
 
 type Answer = Readonly<Record<string, unknown>>;
 
-const subscribe = z.strictObject({ Events: z.array(z.enum(TOPICS)).min(1).max(8) });
+const subscribe = object({ Events: list(oneOf(...TOPICS), { min: 1, max: 8 }) });
 const THROTTLED =
   'You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.';
 /** a WebSocket close code of the IANA registry */
@@ -181,13 +180,13 @@ export class Connection {
   }
 
   #subscribe(params: unknown): Record<string, unknown> {
-    const wanted = subscribe.safeParse(params);
-    if (!wanted.success) {
+    const wanted = accept(subscribe, params);
+    if (!wanted) {
       throw new KeyspanError('ValidationException', `Events is a list of ${TOPICS.join(', ')}.`);
     }
     const { broadcast } = this.#options;
-    for (const topic of wanted.data.Events) broadcast.subscribe(topic, this.#listener);
-    return { Events: wanted.data.Events };
+    for (const topic of wanted.Events) broadcast.subscribe(topic, this.#listener);
+    return { Events: wanted.Events };
   }
 
   #fail(id: number | string | null, error: unknown, requestId?: string): void {

@@ -1,13 +1,18 @@
 import type { IncomingMessage } from 'node:http';
+import { createRequire } from 'node:module';
 import type { Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
-import { WebSocketServer, type WebSocket } from 'ws';
+import type * as Library from 'ws';
+import type { WebSocket, WebSocketServer } from 'ws';
 import { isRegion } from '../core/arn.js';
 import type { HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { SUBPROTOCOLS, type Subprotocol } from '../protocol/client-frames.js';
 import { principalOf } from './client-principal.js';
 import { Connection, type Load, type WebSocketDoorOptions } from './connection.js';
+
+// as an import each of its files would be searched for its exports first, at each start
+const library = createRequire(import.meta.url)('ws') as typeof Library;
 
 const PATH = /^\/(?:v1\/([a-z0-9-]+)\/?)?(?:\?.*)?$/;
 
@@ -21,7 +26,7 @@ export class WebSocketDoor {
 
   constructor(options: WebSocketDoorOptions) {
     this.#options = options;
-    this.#server = new WebSocketServer({
+    this.#server = new library.WebSocketServer({
       noServer: true,
       clientTracking: false,
       perMessageDeflate: false,

@@ -12,6 +12,17 @@ interface Shelved extends DataObject {
   readonly handle: Handle;
 }
 
+/** Where a shelf may be loaded from, other than the token. */
+export interface ShelfSource {
+  /** what is there for sure: nothing is read before the first change */
+  readonly promised?: readonly DataObject[] | undefined;
+  /** the token's data objects, where more than one shelf is loaded */
+  readonly found?: DataByApplication | undefined;
+}
+
+/** What is kept in objects of this application. */
+type Items = Map<string, DataObject>;
+
 /**
  * Named values on the token, one data object each. A token rewrites an object's file many times
  * for one change and a crash
@@ -22,7 +33,9 @@ interface Shelved extends DataObject {
 export class DataShelf {
   readonly #token: Token;
   readonly #application: string;
-  readonly #items = new Map<string, Shelved>();
+  #items = new Map<string, Shelved>();
+  /** what the manifest says, until a change needs the objects themselves */
+  #promised: Items | undefined;
 
   private constructor(token: Token, application: string) {
     this.#token = token;
@@ -33,24 +46,27 @@ export class DataShelf {
    * Reads what is there and destroys what is superseded. What cannot be read is left out; it is
    * destroyed only where a good object of its name stands, because a newer Keyspan may have written
    * it.
-   * @param found the token's data objects, where more than one shelf is loaded
    */
-  static load(
-    token: Token,
-    application: string,
-    found: DataByApplication = listAllData(token),
-  ): DataShelf {
+  static load(token: Token, application: string, source: ShelfSource = {}): DataShelf {
     const shelf = new DataShelf(token, application);
+    const { promised, found } = source;
+    if (promised) shelf.#promised = new Map(promised.map((item) => [item.id, item]));
+    else shelf.#read(found);
+    return shelf;
+  }
+
+  #read(found: DataByApplication = listAllData(this.#token)): void {
+    this.#promised = undefined;
+    this.#items = new Map();
     const unreadable: ListedData[] = [];
-    for (const listed of found.get(application) ?? []) {
+    for (const listed of found.get(this.#application) ?? []) {
       const object = unpackDataObject(listed.value);
-      if (object) shelf.#keepNewest({ ...object, handle: listed.handle });
+      if (object) this.#keepNewest({ ...object, handle: listed.handle });
       else unreadable.push(listed);
     }
     for (const { handle, label } of unreadable) {
-      if (shelf.#items.has(label)) destroyObject(token, handle);
+      if (this.#items.has(label)) destroyObject(this.#token, handle);
     }
-    return shelf;
   }
 
   #keepNewest(item: Shelved): void {
@@ -61,15 +77,16 @@ export class DataShelf {
   }
 
   get(id: string): Uint8Array | undefined {
-    return this.#items.get(id)?.body;
+    return (this.#promised ?? this.#items).get(id)?.body;
   }
 
   entries(): DataObject[] {
-    return [...this.#items.values()];
+    return [...(this.#promised ?? this.#items).values()];
   }
 
   /** Durable when it returns, as far as the token is. */
   put(id: string, body: Uint8Array): void {
+    if (this.#promised) this.#read();
     const old = this.#items.get(id);
     const object = { id, revision: (old?.revision ?? 0) + 1, body };
     const handle = createData(this.#token, {
@@ -82,6 +99,8 @@ export class DataShelf {
   }
 
   delete(id: string): void {
+    if (this.get(id) === undefined) return;
+    if (this.#promised) this.#read();
     const item = this.#items.get(id);
     if (!item) return;
     this.#items.delete(id);

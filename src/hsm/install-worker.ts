@@ -1,5 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { equalConstantTime } from '../core/bytes.js';
+import { monotonicOfProcess } from '../core/clock.js';
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId } from '../core/ids.js';
 import { proveKey } from '../token/mac.js';
@@ -41,9 +42,16 @@ function install(masked: Uint8Array): Installed {
   throw new KeyspanError('HsmKeyUnproven');
 }
 
-parentPort?.on('message', (message: { id: number; masked: Uint8Array }) => {
-  const { id, masked } = message;
+interface Work {
+  readonly id: number;
+  readonly masked: Uint8Array;
+  /** in the process's monotonic time: later nobody waits for it any more */
+  readonly until: number;
+}
+
+parentPort?.on('message', ({ id, masked, until }: Work) => {
   try {
+    if (monotonicOfProcess() >= until) throw new KeyspanError('HsmDeadlineExceeded');
     parentPort?.postMessage({ id, installed: install(masked) });
   } catch (error) {
     const code = error instanceof KeyspanError ? error.code : 'HsmDeviceError';

@@ -1,10 +1,10 @@
 import { Worker } from 'node:worker_threads';
+import { monotonicOfProcess } from '../core/clock.js';
 import { entryPath } from '../core/entry.js';
-import { hasPassed, type Deadline } from '../core/deadline.js';
+import { remainingMs, type Deadline } from '../core/deadline.js';
 import { KeyspanError, isErrorCode } from '../core/errors.js';
 import type { ClusterId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import { TaskQueue } from '../core/queue.js';
 import type { Installed } from './machine.js';
 
 interface Waiting {
@@ -19,19 +19,10 @@ interface Answer {
   readonly text?: string;
 }
 
-/** one that is worked on, and one that is ready when that is done */
-const IN_THE_THREAD = 2;
-
 /** The main thread's side of install-worker: one thread, started with the first key. */
 export class Installer {
   readonly #settings: { readonly directory: string; readonly cluster: ClusterId };
   readonly #waiting = new Map<number, Waiting>();
-  /** the rest waits here, where its deadline can be looked at */
-  readonly #queue = new TaskQueue({
-    concurrent: IN_THE_THREAD,
-    waiting: LIMITS.channel_inflight_max,
-    refusal: 'HsmBusy',
-  });
   #worker: Worker | undefined;
   #nextId = 1;
 
@@ -46,22 +37,19 @@ export class Installer {
   }
 
   readonly install = (masked: Uint8Array, deadline: Deadline): Promise<Installed> => {
-    // a copy: the frame's memory is reused, and a view would carry its whole chunk across
-    const copy = Uint8Array.from(masked);
-    return this.#queue.run(() => {
-      if (hasPassed(deadline)) throw new KeyspanError('HsmDeadlineExceeded');
-      return this.#send(copy);
-    });
-  };
-
-  #send(masked: Uint8Array): Promise<Installed> {
+    if (this.#waiting.size >= LIMITS.channel_inflight_max) {
+      return Promise.reject(new KeyspanError('HsmBusy'));
+    }
     const id = this.#nextId;
     this.#nextId += 1;
+    // the thread looks at the time when its turn comes: to hold keys back here would let it wait
+    const until = monotonicOfProcess() + remainingMs(deadline);
     return new Promise((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject });
-      this.start().postMessage({ id, masked });
+      // a copy: the frame's memory is reused, and a view would carry its whole chunk across
+      this.start().postMessage({ id, masked: Uint8Array.from(masked), until });
     });
-  }
+  };
 
   #open(): Worker {
     const path = entryPath(import.meta.url, './install-worker.js');

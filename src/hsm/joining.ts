@@ -146,7 +146,7 @@ export function handover(
   if (!signed(joiner, transcript, fields.signature)) {
     throw new KeyspanError('HsmBadRecord', 'the joiner did not sign its key');
   }
-  const { masking } = machine.member;
+  const { masking } = machine.masking;
   const users = encodeCbor([encodeUsers([...machine.users.values()]), machine.epoch]);
   return {
     maskingKeyId: masking.id,

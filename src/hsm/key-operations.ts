@@ -5,14 +5,21 @@ import { deadlineIn, type Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
-import { RECORD_VERSION, type HsmFields, type HsmResults } from '../protocol/hsm-frames.js';
+import {
+  RECORD_VERSION,
+  type HsmFields,
+  type HsmResults,
+  type InventoryItem,
+} from '../protocol/hsm-frames.js';
 import { proveKey } from '../token/mac.js';
 import { destroyObject } from '../token/objects.js';
 import { generateSessionKey, wrapKey } from '../token/wrapping.js';
 import { mayCarry, mayDestroy, maySee, type Session } from './authority.js';
+import type { Keyring } from './keyring.js';
+import { noteOf } from './manifest.js';
 import type { Machine } from './machine.js';
 import { mask, openSecret, sealSecret, unmask } from './masking.js';
-import { decodeKeyRecord, digestOfRecord, encodeKeyRecord, type KeyRecord } from './records.js';
+import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
 import { refuse, refuseLate } from './user-operations.js';
 
 const PROOF_BYTES = 16;
@@ -225,6 +232,15 @@ export function find(
   return { keys };
 }
 
+function inventoryItem(keyring: Keyring, id: HsmKeyId, recorded: boolean): InventoryItem[] {
+  const note = recorded ? keyring.noted(id) : undefined;
+  if (note) return [{ id, ...note }];
+  const entry = keyring.get(id);
+  if (!entry) return [];
+  const found = noteOf(entry.record);
+  return [{ id, ...found, proof: keyring.prove(entry) ? found.proof : NOTHING }];
+}
+
 /** Which copies are here and what they prove; secrets come with the first page. */
 export function inventory(
   machine: Machine,
@@ -233,14 +249,7 @@ export function inventory(
 ): HsmResults['inventory'] {
   const { keyring, secrets } = machine.member;
   const page = keyring.page(fields.after, fields.limit);
-  const items = page.ids.flatMap((id) => {
-    const entry = keyring.get(id);
-    if (!entry) return [];
-    const proof = keyring.prove(entry) ? entry.record.proof : NOTHING;
-    const { revision } = entry.record;
-    const digest = revision > 1 ? digestOfRecord(entry.record) : NOTHING;
-    return [{ id, revision, proof, digest }];
-  });
+  const items = page.ids.flatMap((id) => inventoryItem(keyring, id, fields.recorded ?? false));
   if (fields.after === '') {
     for (const { id } of secrets.entries()) {
       const secret = secretOf(machine, id as HsmKeyId);

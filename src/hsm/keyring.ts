@@ -6,12 +6,15 @@ import { proveKey } from '../token/mac.js';
 import {
   copyToSession,
   destroyObject,
-  listKeys,
+  eachKey,
   type DataByApplication,
+  type ListedKey,
 } from '../token/objects.js';
 import type { Handle, Token } from '../token/token.js';
 import { DataShelf } from './data-shelf.js';
+import { noteOf, type KeyNote, type KeyNotes, type Manifest } from './manifest.js';
 import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
+import { UnlistedKeys } from './unlisted-keys.js';
 
 /** A key on this token. */
 export interface KeyEntry {
@@ -24,6 +27,26 @@ export interface KeyEntry {
   /** the session-object copy that serves; at most LIMITS.hsm_hot_keys_max entries have one */
   hot?: Handle;
 }
+
+export interface KeyringOptions {
+  /** what is on the token for sure: its objects are looked at later */
+  readonly manifest?: Manifest | undefined;
+  /** the token's data objects, where they are known */
+  readonly found?: DataByApplication | undefined;
+  /** from 0 to below 1, as Math.random */
+  readonly random?: () => number;
+}
+
+/** CKA_APPLICATION of the data objects that hold changed records of keys. */
+const CHANGED_RECORDS = 'keyspan-record';
+
+/**
+ * Where every place is taken, one miss of so many takes the place of the copy used least recently;
+ * the others are served by the token object. That costs half of copying one and destroying another,
+ * which for keys that are drawn at random gains nothing, while a set of keys that is worked with
+ * anew is in its places after a few dozen uses of each (bimodal insertion; Qureshi et al., 2007).
+ */
+const MISSES_PER_COPY = 32;
 
 /**
  * The index of the token's keys, built once at start: finding by attribute costs the token time
@@ -39,27 +62,59 @@ export class Keyring {
   /** least recently used first */
   readonly #hot = new Map<HsmKeyId, KeyEntry>();
   readonly #unproven: HsmKeyId[] = [];
+  readonly #random: () => number;
   #sorted: HsmKeyId[] | undefined;
-  /** objects whose record cannot be read: kept, counted, never served */
-  readonly unreadable: number;
+  /** undefined once every object was looked at */
+  #unlisted: UnlistedKeys | undefined;
+  #unreadable = 0;
 
-  private constructor(token: Token, found?: DataByApplication) {
+  private constructor(token: Token, options: KeyringOptions) {
+    const { manifest, found, random = Math.random } = options;
     this.#token = token;
-    this.#records = DataShelf.load(token, 'keyspan-record', found);
-    let unreadable = 0;
-    for (const { handle, recordBytes } of listKeys(token)) {
-      const record = readRecord(recordBytes);
-      const twin = record && this.#entries.get(record.id);
-      if (!record) unreadable += 1;
-      else if (!twin) this.add(record, handle, 'due');
-      else this.#keepBetter(twin, { record, handle, proof: 'due' });
-    }
-    this.unreadable = unreadable;
+    this.#random = random;
+    const promised = manifest && (manifest.shelves[CHANGED_RECORDS] ?? []);
+    this.#records = DataShelf.load(token, CHANGED_RECORDS, { promised, found });
+    if (manifest) this.#unlisted = new UnlistedKeys(token, manifest);
+    else for (const listed of eachKey(token)) this.#list(listed);
   }
 
-  /** @param found the token's data objects, where they are known */
-  static load(token: Token, found?: DataByApplication): Keyring {
-    return new Keyring(token, found);
+  static load(token: Token, options: KeyringOptions = {}): Keyring {
+    return new Keyring(token, options);
+  }
+
+  /** objects whose record cannot be read: kept, counted, never served */
+  get unreadable(): number {
+    return this.#unreadable;
+  }
+
+  #list({ handle, recordBytes }: ListedKey): KeyRecord | undefined {
+    const record = readRecord(recordBytes);
+    const twin = record && this.#entries.get(record.id);
+    if (!record) this.#unreadable += 1;
+    else if (!twin) this.add(record, handle, 'due');
+    // one that was made after the start may be found again
+    else if (!twin.handle.equals(handle)) this.#keepBetter(twin, { record, handle, proof: 'due' });
+    return record;
+  }
+
+  /** Looks at up to `count` objects that stand on the token; false when none is left. */
+  listSome(count: number): boolean {
+    for (let done = 0; done < count; done += 1) if (!this.#listNext()) return false;
+    return this.#unlisted !== undefined;
+  }
+
+  #listNext(): KeyRecord | 'unreadable' | undefined {
+    const listed = this.#unlisted?.next();
+    if (listed) return this.#list(listed) ?? 'unreadable';
+    if (this.#unlisted && this.#unlisted.size > 0) this.#sorted = undefined;
+    this.#unlisted = undefined;
+    return undefined;
+  }
+
+  /** Looks at objects until the key is found that the manifest vouches for. */
+  #listUntil(id: HsmKeyId): KeyEntry | undefined {
+    while (!this.#entries.has(id) && this.#listNext());
+    return this.#entries.get(id);
   }
 
   /**
@@ -75,7 +130,7 @@ export class Keyring {
   }
 
   get size(): number {
-    return this.#entries.size;
+    return this.#entries.size + (this.#unlisted?.size ?? 0);
   }
 
   get hotSize(): number {
@@ -83,13 +138,35 @@ export class Keyring {
   }
 
   get(id: HsmKeyId): KeyEntry | undefined {
-    return this.#entries.get(id);
+    return this.#entries.get(id) ?? (this.#unlisted?.note(id) && this.#listUntil(id));
+  }
+
+  /** What the manifest says of a key, while its object was not looked at. */
+  noted(id: HsmKeyId): KeyNote | undefined {
+    return this.#unlisted?.note(id);
+  }
+
+  /**
+   * All keys with what they must prove; undefined while one is there that cannot be vouched for, or
+   * not all were looked at.
+   */
+  notes(): KeyNotes | undefined {
+    if (this.#unlisted) return undefined;
+    // in their order, so that the next start has none to make
+    const entries = [...this.#entries].sort(([a], [b]) => (a < b ? -1 : 1));
+    if (this.#unreadable > 0 || entries.some(([, { proof }]) => proof === 'failed'))
+      return undefined;
+    return {
+      keys: new Map(entries.map(([id, { record }]) => [id, noteOf(record)])),
+      stamp: this.newestStamp(),
+      shelves: { [CHANGED_RECORDS]: this.#records.entries() },
+    };
   }
 
   add(record: KeyRecord, handle: Handle, proof: KeyEntry['proof']): KeyEntry {
     const entry: KeyEntry = { record: this.#newest(record), handle, proof };
     this.#entries.set(record.id, entry);
-    this.#sorted = undefined;
+    if (!this.#unlisted?.found(record.id)) this.#sorted = undefined;
     if (proof === 'due') this.#unproven.push(record.id);
     return entry;
   }
@@ -114,7 +191,7 @@ export class Keyring {
    * its first one again. Asked again after a crash it finds what the first time left.
    */
   delete(id: HsmKeyId): void {
-    const entry = this.#entries.get(id);
+    const entry = this.get(id);
     if (entry) {
       this.#cool(entry);
       this.#entries.delete(id);
@@ -126,14 +203,14 @@ export class Keyring {
 
   /** The highest stamp among the records of keys that are here. */
   newestStamp(): number {
-    let newest = 0;
+    let newest = this.#unlisted?.stamp ?? 0;
     for (const { record } of this.#entries.values()) newest = Math.max(newest, record.stamp ?? 0);
     return newest;
   }
 
   /** Ids in their order, from the first after `after`. */
   page(after: string, limit: number): { ids: HsmKeyId[]; more: boolean } {
-    this.#sorted ??= [...this.#entries.keys()].sort();
+    this.#sorted ??= [...this.#entries.keys(), ...(this.#unlisted?.ids() ?? [])].sort();
     const start = firstAfter(this.#sorted, after);
     const ids = this.#sorted.slice(start, start + limit);
     return { ids, more: start + limit < this.#sorted.length };
@@ -179,6 +256,7 @@ export class Keyring {
 
   #warm(entry: KeyEntry): Handle {
     if (this.#hot.size >= LIMITS.hsm_hot_keys_max) {
+      if (this.#random() * MISSES_PER_COPY >= 1) return entry.handle;
       const [oldest] = this.#hot.values();
       if (oldest) this.#cool(oldest);
     }

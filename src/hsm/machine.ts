@@ -11,6 +11,7 @@ import type { Token } from '../token/token.js';
 import type { Session } from './authority.js';
 import { DataShelf } from './data-shelf.js';
 import { Keyring } from './keyring.js';
+import type { Manifest } from './manifest.js';
 import { verifyMasking, type MaskingContext } from './masking.js';
 import { Passwords } from './passwords.js';
 import { decodeUserRecord, encodeUserRecord, type UserRecord } from './records.js';
@@ -29,13 +30,19 @@ export interface Identity {
 
 /** What a member keeps on its token and serves from. */
 interface Member {
-  readonly masking: MaskingKeys;
   readonly keyring: Keyring;
   readonly users: DataShelf;
   readonly facts: DataShelf;
   /** sealed secrets that are keys of the cluster but no token objects, by key id */
   readonly secrets: DataShelf;
 }
+
+/** CKA_APPLICATION of the data objects of each shelf. */
+const SHELVES = {
+  facts: 'keyspan-fact',
+  users: 'keyspan-user',
+  secrets: 'keyspan-secret',
+} as const;
 
 /**
  * Puts a masked key on the token, in another thread.
@@ -63,6 +70,7 @@ export class Machine {
   joinKey: JoinKey | undefined;
   readonly #sessions = new Map<number, Session>();
   #member: Member | undefined;
+  #masking: MaskingKeys | undefined;
   #users = new Map<string, UserRecord>();
   #epoch = 0;
   #nextSession = 1;
@@ -93,33 +101,52 @@ export class Machine {
     return this.#member;
   }
 
+  /**
+   * To work with the masking keys. Where the token was left in good order and not touched since,
+   * they are searched for and checked when they are first needed.
+   * @throws KeyspanError HsmPhase, HsmDeviceError when they are damaged
+   */
   get masking(): MaskingContext {
-    const { masking } = this.member;
+    const { facts } = this.member;
+    if (this.#masking) return this.#contextOf(this.#masking);
+    const masking = findMaskingKeys(this.token);
+    if (!masking) throw new KeyspanError('HsmDeviceError', 'the masking keys are gone');
+    const context = this.#contextOf(masking);
+    const witness = facts.get('masking');
+    if (witness) verifyMasking(context, witness);
+    this.#masking = masking;
+    return context;
+  }
+
+  #contextOf(masking: MaskingKeys): MaskingContext {
     return { token: this.token, masking, cluster: this.identity.cluster };
   }
 
-  /** Reads the token; true when it is a member's. The token is logged in as user. */
-  load(): boolean {
-    const masking = findMaskingKeys(this.token);
-    if (!masking) return false;
-    this.become(masking);
+  /**
+   * Reads the token; true when it is a member's. The token is logged in as user.
+   * @param manifest what is on the token for sure, so that it need not be read
+   */
+  load(manifest?: Manifest): boolean {
+    const masking = manifest ? undefined : findMaskingKeys(this.token);
+    if (!masking && !manifest) return false;
+    this.become(masking, manifest);
     const witness = this.member.facts.get('masking');
-    if (witness) verifyMasking(this.masking, witness);
+    if (masking && witness) verifyMasking(this.masking, witness);
     return this.member.facts.get('member') !== undefined;
   }
 
   /** Takes up the masking keys. The HSM is a member from `settle` on. */
-  become(masking: MaskingKeys): void {
-    const found = listAllData(this.token);
-    const facts = DataShelf.load(this.token, 'keyspan-fact', found);
-    const users = DataShelf.load(this.token, 'keyspan-user', found);
-    this.#member = {
-      masking,
-      facts,
-      users,
-      keyring: Keyring.load(this.token, found),
-      secrets: DataShelf.load(this.token, 'keyspan-secret', found),
-    };
+  become(masking: MaskingKeys | undefined, manifest?: Manifest): void {
+    const found = manifest ? undefined : listAllData(this.token);
+    const shelf = (name: keyof typeof SHELVES): DataShelf =>
+      DataShelf.load(this.token, SHELVES[name], {
+        promised: manifest && (manifest.shelves[name] ?? []),
+        found,
+      });
+    const [facts, users, secrets] = [shelf('facts'), shelf('users'), shelf('secrets')];
+    const keyring = Keyring.load(this.token, { manifest, found });
+    this.#member = { facts, users, keyring, secrets };
+    this.#masking = masking;
     this.#users = new Map();
     for (const { body } of users.entries()) {
       const user = decodeUserRecord(body);
@@ -128,9 +155,24 @@ export class Machine {
     this.#epoch = readEpoch(facts);
   }
 
+  /** What is on the token, for the next start; undefined when not all is known and in order. */
+  notes(): Omit<Manifest, 'census'> | undefined {
+    const notes = this.#member?.keyring.notes();
+    if (!this.#member || !notes) return undefined;
+    const { facts, users, secrets } = this.#member;
+    const shelves = {
+      ...notes.shelves,
+      facts: facts.entries(),
+      users: users.entries(),
+      secrets: secrets.entries(),
+    };
+    return { ...notes, shelves };
+  }
+
   /** Back to phase `new`: what stands on the token is not a whole member. */
   forget(): void {
     this.#member = undefined;
+    this.#masking = undefined;
     this.#users = new Map();
   }
 

@@ -1,9 +1,13 @@
 #!/usr/bin/env node
 import { Worker } from 'node:worker_threads';
+import { systemClock } from '../core/clock.js';
 import { entryPath } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import { FaultRules } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
+import { deadlineIn, hasPassed } from '../core/deadline.js';
+import { loadCryptoki } from '../token/cryptoki.js';
+import { censusOf, hasTornFiles } from '../token/census.js';
 import {
   loadModuleProfile,
   prepareTokenDirectory,
@@ -15,6 +19,7 @@ import { deferredLog, type HsmLog } from './deferred-log.js';
 import { Installer } from './installer.js';
 import { HEARTBEAT_FD, launch, type Launch, type Launched } from './launch.js';
 import { Machine } from './machine.js';
+import { readManifest, writeManifest, type ManifestPlace } from './manifest.js';
 import { selfTest } from './self-test.js';
 import { Service } from './service.js';
 
@@ -43,9 +48,39 @@ function startHeartbeat(): void {
   new Worker(path, { workerData: { fd: HEARTBEAT_FD, intervalMs, turns } }).unref();
 }
 
+/** HSMs that start beside this one come first, and so does whoever works with it at once. */
+const IDLE_AFTER_MS = 3_000;
+/** a file's time may be that of the last tick of the system's clock */
+const FILE_TIME_LAG_MS = 1_000;
+/** about 5 ms of the token's time */
+const OBJECTS_AT_ONCE = 64;
+
+/** What this process found when it began. */
+interface Start {
+  /** the state of the files that the manifest speaks of; undefined: there is none that counts */
+  readonly census: string | undefined;
+  /** civil time: files that did not change since were whole */
+  readonly sweptAt: number;
+}
+
+/** Loads the module while the daemon is not ready to say who this is; its failure is told later. */
+function preload(): void {
+  try {
+    loadCryptoki(loadModuleProfile().library);
+  } catch {
+    // opening the token says why
+  }
+}
+
 interface Pins {
   readonly soPin: Buffer;
   readonly userPin: Buffer;
+}
+
+/** Where a process was killed while the token wrote; not where it ended in good order. */
+function sweep(directory: string, log: HsmLog): void {
+  const torn = sweepTornFiles(directory);
+  if (torn.length > 0) log.warn({ torn }, 'torn files of objects were put aside');
 }
 
 /**
@@ -54,9 +89,6 @@ interface Pins {
  */
 function openToken(settings: Launch, pins: Pins, log: HsmLog): Token {
   const { directory } = settings;
-  prepareTokenDirectory(directory);
-  const torn = sweepTornFiles(directory);
-  if (torn.length > 0) log.warn({ torn }, 'torn files of objects were put aside');
   const token = Token.open({ profile: loadModuleProfile(), directory });
   try {
     return takeUp(token, settings, pins);
@@ -83,12 +115,28 @@ function takeUp(token: Token, settings: Launch, pins: Pins): Token {
   return token;
 }
 
-/** Proves in idle moments the copies that nobody asked for yet. */
+/** Looks in idle moments at the objects, and proves the copies, that nobody asked for yet. */
 function proveInBackground(machine: Machine): void {
   const step = (): void => {
-    if (machine.phase === 'member' && machine.member.keyring.proveSome(20)) setTimeout(step, 5);
+    if (machine.phase !== 'member') return;
+    const { keyring } = machine.member;
+    if (keyring.listSome(OBJECTS_AT_ONCE) || keyring.proveSome(20)) setTimeout(step, 5);
   };
-  setTimeout(step, 500).unref();
+  setTimeout(step, IDLE_AFTER_MS).unref();
+}
+
+/**
+ * Notes for the next start what is on the token. What cannot be noted in time, or is not in order,
+ * is read anew then.
+ */
+function leaveManifest(machine: Machine, place: ManifestPlace, start: Start): void {
+  const { directory } = place;
+  const census = censusOf(directory);
+  if (census === start.census || machine.phase !== 'member') return;
+  const deadline = deadlineIn(LIMITS.hsm_stop_timeout_ms / 2);
+  while (machine.member.keyring.listSome(OBJECTS_AT_ONCE) && !hasPassed(deadline));
+  const notes = machine.notes();
+  if (notes && !hasTornFiles(directory, start.sweptAt)) writeManifest(place, { census, ...notes });
 }
 
 function faultsOf(settings: Launch): FaultRules | undefined {
@@ -102,18 +150,28 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const soPin = Buffer.from(settings.soPin, 'base64');
   const userPin = Buffer.from(settings.userPin, 'base64');
   const { hsm, cluster, boot, directory } = settings;
+  prepareTokenDirectory(directory);
+  const place = { directory, hsm, userPin };
+  const sweptAt = systemClock().civil() - FILE_TIME_LAG_MS;
+  const manifest = readManifest(place, censusOf(directory));
+  const start = { census: manifest?.census, sweptAt };
+  if (!manifest) sweep(directory, log);
   const token = openToken(settings, { soPin, userPin }, log);
   selfTest(token);
   const { install } = new Installer({ directory, cluster });
   const identity = { hsm, cluster, boot, soPin, userPin };
   const faults = faultsOf(settings);
   const machine = new Machine({ identity, token, install, faults });
-  if (!machine.load()) machine.forget();
+  if (!machine.load(manifest)) machine.forget();
   const service = new Service({ machine, log });
   await service.listen(settings.socket);
   proveInBackground(machine);
   const stop = (): void => {
-    void service.drain().finally(() => process.exit(0));
+    void service
+      .drain()
+      .then(() => leaveManifest(machine, place, start))
+      .catch((error: unknown) => log.warn({ err: error }, 'what is on the token was not noted'))
+      .finally(() => process.exit(0));
     setTimeout(() => process.exit(1), LIMITS.hsm_stop_timeout_ms).unref();
   };
   if (process.stdin.readableEnded) return stop();
@@ -129,6 +187,7 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
 
 let log: HsmLog | undefined;
 try {
+  preload();
   const settings = await readLaunch();
   process.title = `keyspan ${settings.hsm}`;
   log = deferredLog(settings.log, { hsm: settings.hsm });

@@ -4,11 +4,15 @@ import { hasPassed, type Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { TaskQueue } from '../core/queue.js';
-import type { HsmRole } from '../protocol/hsm-frames.js';
 import type { UserRecord } from './records.js';
 
 const SCRYPT: ScryptOptions = { N: 1 << 14, r: 8, p: 1 };
 const HASH_BYTES = 32;
+/** 128 bits in base64 */
+const RANDOM_MIN_CHARS = 22;
+
+/** What decides how a password is hashed. */
+type Stretching = Pick<UserRecord, 'role' | 'random'>;
 
 export interface PasswordHash {
   readonly salt: Uint8Array;
@@ -30,9 +34,13 @@ export class Passwords {
     refusal: 'HsmBusy',
   });
 
-  async hash(password: string, role: HsmRole): Promise<PasswordHash> {
+  /** @throws KeyspanError HsmBadFrame when it is too short to be as random as it is said to be */
+  async hash(password: string, user: Stretching): Promise<PasswordHash> {
+    if (user.random && password.length < RANDOM_MIN_CHARS) {
+      throw new KeyspanError('HsmBadFrame', 'the password cannot have 128 random bits');
+    }
     const salt = randomBytes(16);
-    return { salt, hash: await this.#stretch(password, { salt, role }, Infinity) };
+    return { salt, hash: await this.#stretch(password, { ...user, salt }, Infinity) };
   }
 
   /**
@@ -71,16 +79,17 @@ export class Passwords {
   }
 
   /**
-   * The appliance user's password is made by the installation from 142 random bits: there is
-   * nothing
-   * to guess and so nothing to stretch, and its login stands in the way of each start.
+   * What the installation makes from 142 random bits (the appliance user's password, and KMS's):
+   * there is nothing to guess and so nothing to stretch, and their logins stand in the way of each
+   * start.
    */
   async #stretch(
     password: string,
-    { salt, role }: Pick<UserRecord, 'salt' | 'role'>,
+    user: Stretching & Pick<UserRecord, 'salt'>,
     deadline: Deadline,
   ): Promise<Buffer> {
-    if (role !== 'appliance-user') return await this.#scrypt(password, salt, deadline);
+    const { salt, role, random } = user;
+    if (role !== 'appliance-user' && !random) return await this.#scrypt(password, salt, deadline);
     return createHmac('sha256', asBuffer(salt)).update(password, 'utf8').digest();
   }
 

@@ -65,6 +65,8 @@ const userRecord = object({
   revision,
   salt: bytes({ min: 16, max: 16 }),
   hash: bytes({ min: 32, max: 32 }),
+  /** its password is random, and not stretched */
+  random: optional(oneOf(true)),
   /** wrong passwords since the last right one */
   failures: int({ min: 0 }),
   locked: flag,

@@ -59,26 +59,36 @@ export function logout(machine: Machine, session: Session): Record<string, never
 
 export async function newUser(
   machine: Machine,
-  user: { username: string; role: UserRecord['role']; password: string },
+  user: {
+    username: string;
+    role: UserRecord['role'];
+    password: string;
+    random?: boolean | undefined;
+  },
 ): Promise<UserRecord> {
-  const { salt, hash } = await machine.passwords.hash(user.password, user.role);
+  const { role } = user;
+  const random = user.random ? ({ random: true } as const) : {};
+  const { salt, hash } = await machine.passwords.hash(user.password, { role, ...random });
   return {
     version: RECORD_VERSION,
     username: user.username.toLowerCase(),
-    role: user.role,
+    role,
     revision: 1,
     salt,
     hash,
+    ...random,
     failures: 0,
     locked: false,
   };
 }
 
 async function setPassword(machine: Machine, user: UserRecord, password: string): Promise<void> {
-  const { salt, hash } = await machine.passwords.hash(password, user.role);
-  const now = machine.user(user.username);
+  // whoever chose it: it is stretched
+  const { salt, hash } = await machine.passwords.hash(password, { role: user.role });
+  const known = machine.user(user.username);
   // deleted, replaced or activated while the password was hashed
-  if (!now || now.role !== user.role) throw new KeyspanError('HsmUserNotFound');
+  if (!known || known.role !== user.role) throw new KeyspanError('HsmUserNotFound');
+  const { random: _, ...now } = known;
   const role = now.role === 'unactivated-admin' ? 'admin' : now.role;
   const revision = now.revision + 1;
   machine.putUser({ ...now, role, revision, salt, hash, failures: 0, locked: false });

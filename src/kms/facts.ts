@@ -5,7 +5,7 @@ import { isKeyspanError } from '../core/errors.js';
 import type { KmsKeyId, MaterialId } from '../core/ids.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { Snapshot } from '../store/snapshot.js';
-import type { Store } from '../store/store.js';
+import type { Entry, Store } from '../store/store.js';
 import {
   decodeFact,
   type AliasFact,
@@ -27,22 +27,43 @@ interface KeyPlace {
   readonly path: string;
 }
 
+/** What the index knows of a key or an alias: from its path alone where that says enough. */
+type Indexed =
+  | { readonly kind: 'key'; readonly place: string }
+  | { readonly kind: 'alias'; readonly targetPath: string };
+
 /** Ways to facts that the store's order does not offer. It may know more than there is. */
 class FactIndex {
   readonly #places = new Map<KmsKeyId, KeyPlace>();
   readonly #keysByPlace = new Map<string, Set<string>>();
   readonly #aliasesByKey = new Map<string, Set<string>>();
-  readonly #facts = new Map<string, KeyFact | AliasFact>();
+  readonly #facts = new Map<string, Indexed>();
 
-  put(path: string, fact: Fact): void {
-    if (fact.kind === 'material') return;
+  put(entry: Entry): void {
+    const { key: path } = entry;
+    const [, kind, account = '', region = '', id = ''] = path.split('/');
+    // most facts are materials, and none of them is indexed
+    if (kind === 'material') return;
     this.remove(path);
-    this.#facts.set(path, fact);
-    if (fact.kind === 'key') {
-      this.#places.set(fact.id, { account: fact.account, region: fact.region, path });
-      addTo(this.#keysByPlace, placeOf(fact), path);
-    } else {
-      addTo(this.#aliasesByKey, fact.targetPath, path);
+    if (kind === 'key') {
+      const place = `${account}/${region}`;
+      this.#facts.set(path, { kind, place });
+      this.#places.set(id as KmsKeyId, { account, region, path });
+      addTo(this.#keysByPlace, place, path);
+    } else if (kind === 'alias') {
+      this.#putAlias(entry);
+    }
+  }
+
+  /** Where an alias leads only its value says. One that cannot be read leads nowhere. */
+  #putAlias(entry: Entry): void {
+    try {
+      const fact = decodeFact(entry);
+      if (fact.kind !== 'alias') return;
+      this.#facts.set(entry.key, { kind: 'alias', targetPath: fact.targetPath });
+      addTo(this.#aliasesByKey, fact.targetPath, entry.key);
+    } catch (error) {
+      if (!isKeyspanError(error)) throw error;
     }
   }
 
@@ -50,11 +71,8 @@ class FactIndex {
     const fact = this.#facts.get(path);
     if (!fact) return;
     this.#facts.delete(path);
-    if (fact.kind === 'key') {
-      this.#keysByPlace.get(placeOf(fact))?.delete(path);
-    } else {
-      removeFrom(this.#aliasesByKey, fact.targetPath, path);
-    }
+    if (fact.kind === 'key') this.#keysByPlace.get(fact.place)?.delete(path);
+    else removeFrom(this.#aliasesByKey, fact.targetPath, path);
   }
 
   /** Where a key of this id stands or stood: an id belongs to one account for ever. */
@@ -70,8 +88,6 @@ class FactIndex {
     return [...(this.#aliasesByKey.get(key.path) ?? [])].sort();
   }
 }
-
-const placeOf = (key: KeyFact): string => `${key.account}/${key.region}`;
 
 function addTo(sets: Map<string, Set<string>>, name: string, member: string): void {
   const set = sets.get(name);
@@ -101,22 +117,14 @@ export class Facts implements AsyncDisposable {
   static async open(store: Store): Promise<Facts> {
     const index = new FactIndex();
     const opened: { snapshot?: Snapshot<Fact> } = {};
-    opened.snapshot = await Snapshot.open(
-      store,
-      KEYSPACE.kms,
-      (entry) => {
-        const fact = decodeFact(entry);
-        index.put(entry.key, fact);
-        return fact;
+    opened.snapshot = await Snapshot.open(store, KEYSPACE.kms, decodeFact, {
+      onEntry: (entry) => index.put(entry),
+      onChange: (paths) => {
+        for (const path of paths) {
+          if (opened.snapshot && isGone(opened.snapshot, path)) index.remove(path);
+        }
       },
-      {
-        onChange: (paths) => {
-          for (const path of paths) {
-            if (opened.snapshot && isGone(opened.snapshot, path)) index.remove(path);
-          }
-        },
-      },
-    );
+    });
     return new Facts(store, opened.snapshot, index);
   }
 

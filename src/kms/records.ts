@@ -1,10 +1,21 @@
-import { z } from 'zod';
 import { isAccount, isRegion, aliasArn, keyArn } from '../core/arn.js';
 import { assert } from '../core/assert.js';
 import type { Clock } from '../core/clock.js';
 import { isHsmKeyId, isKmsKeyId, isMaterialId } from '../core/ids.js';
 import type { HsmKeyId, KmsKeyId, MaterialId } from '../core/ids.js';
 import { cachedPolicy, type PolicyDocument } from '../iam/policy-document.js';
+import {
+  id,
+  int,
+  list,
+  number,
+  object,
+  oneOf,
+  optional,
+  text,
+  type FormOf,
+} from '../protocol/form.js';
+import { LIMITS } from '../core/limits.js';
 import { KEY_SPECS, KEY_USAGES, ORIGINS } from '../protocol/kms.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Entry } from '../store/store.js';
@@ -19,59 +30,63 @@ const KEY_VERSION = 1;
 const MATERIAL_VERSION = 1;
 const ALIAS_VERSION = 1;
 
-const account = z.string().refine(isAccount);
-const region = z.string().refine(isRegion);
-const keyId = z.custom<KmsKeyId>((id) => typeof id === 'string' && isKmsKeyId(id));
-const materialId = z.custom<MaterialId>((id) => typeof id === 'string' && isMaterialId(id));
-const hsmKeyId = z.custom<HsmKeyId>((id) => typeof id === 'string' && isHsmKeyId(id));
+const account = id<string>((value): value is string => isAccount(value));
+const region = id<string>((value): value is string => isRegion(value));
+const keyId = id<KmsKeyId>(isKmsKeyId);
+const materialId = id<MaterialId>(isMaterialId);
+const hsmKeyId = id<HsmKeyId>(isHsmKeyId);
 /** civil time in seconds since 1970, with fractions, as AWS's timestamps are */
-const time = z.number();
+const time = number;
+/** its length was checked when it was asked for */
+const content = text({ min: 0, max: LIMITS.store_value_max_bytes });
 
 /** Civil time as AWS writes it: seconds since 1970, to the millisecond. */
 export const civilSeconds = (clock: Clock): number => Math.round(clock.civil()) / 1000;
 
-const keyRecord = z.strictObject({
-  v: z.literal(KEY_VERSION),
+const keyMembers = {
+  v: oneOf(KEY_VERSION),
   id: keyId,
   account,
   region,
-  description: z.string(),
-  spec: z.enum(KEY_SPECS),
-  usage: z.enum(KEY_USAGES),
-  origin: z.enum(ORIGINS),
-  state: z.enum(['Enabled', 'Disabled']),
+  description: content,
+  spec: oneOf(...KEY_SPECS),
+  usage: oneOf(...KEY_USAGES),
+  origin: oneOf(...ORIGINS),
+  state: oneOf('Enabled', 'Disabled'),
   createdAt: time,
-  policy: z.string(),
-  multiRegion: z.literal(false),
+  policy: content,
+  multiRegion: oneOf(false),
   currentMaterial: materialId,
   /** how often RotateKeyOnDemand was used: it is limited */
-  onDemandRotations: z.int().min(0),
-  tags: z.array(z.strictObject({ key: z.string(), value: z.string() })),
-});
-export type KeyRecord = Omit<z.infer<typeof keyRecord>, 'v'>;
+  onDemandRotations: int({ min: 0 }),
+  tags: list(object({ key: content, value: content }), { max: LIMITS.kms_tags_max }),
+};
+const keyRecord = object(keyMembers);
+const KEY_MEMBERS = Object.keys(keyMembers).filter((name) => name !== 'v');
+export type KeyRecord = Omit<FormOf<typeof keyRecord>, 'v'>;
 
-const materialRecord = z.strictObject({
-  v: z.literal(MATERIAL_VERSION),
+const materialRecord = object({
+  v: oneOf(MATERIAL_VERSION),
   id: materialId,
   key: keyId,
   /** the vault that holds the HSM key */
-  vault: z.string().min(1),
+  vault: text({ max: 256 }),
   hsmKey: hsmKeyId,
   createdAt: time,
   /** absent on a key's first material */
-  rotation: z.strictObject({ date: time, type: z.enum(['AUTOMATIC', 'ON_DEMAND']) }).optional(),
+  rotation: optional(object({ date: time, type: oneOf('AUTOMATIC', 'ON_DEMAND') })),
 });
-export type MaterialRecord = Omit<z.infer<typeof materialRecord>, 'v'>;
+export type MaterialRecord = Omit<FormOf<typeof materialRecord>, 'v'>;
 
-const aliasRecord = z.strictObject({
-  v: z.literal(ALIAS_VERSION),
+const aliasRecord = object({
+  v: oneOf(ALIAS_VERSION),
   /** begins with `alias/` */
-  name: z.string().startsWith('alias/'),
+  name: text({ max: 1_024, pattern: /^alias\// }),
   target: keyId,
   createdAt: time,
   updatedAt: time,
 });
-export type AliasRecord = Omit<z.infer<typeof aliasRecord>, 'v'>;
+export type AliasRecord = Omit<FormOf<typeof aliasRecord>, 'v'>;
 
 export interface KeyFact extends KeyRecord {
   readonly kind: 'key';
@@ -103,11 +118,13 @@ export interface AliasFact extends AliasRecord {
 
 export type Fact = KeyFact | MaterialFact | AliasFact;
 
-/** leaves out what a fact has beyond its record */
-const keyMembers = keyRecord.omit({ v: true }).strip();
-
-export const encodeKey = (key: KeyRecord): Uint8Array =>
-  encodeValue(KEY_VERSION, keyMembers.parse(key));
+/** It leaves out what a fact has beyond its record. */
+export function encodeKey(key: KeyRecord): Uint8Array {
+  const members = KEY_MEMBERS.map((name) => [name, key[name as keyof KeyRecord]] as const);
+  const record = Object.fromEntries(members.filter(([, value]) => value !== undefined));
+  keyRecord({ v: KEY_VERSION, ...record });
+  return encodeValue(KEY_VERSION, record);
+}
 export const encodeMaterial = (material: MaterialRecord): Uint8Array =>
   encodeValue(MATERIAL_VERSION, material);
 export const encodeAlias = (alias: AliasRecord): Uint8Array => encodeValue(ALIAS_VERSION, alias);

@@ -1,4 +1,4 @@
-import { z } from 'zod';
+import { anything, flag, id, int, list, object, optional, orElse, text } from './form.js';
 import type { ListedFault } from '../core/fault-rules.js';
 import { isHsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
@@ -131,8 +131,8 @@ export interface CertificateDocument {
   readonly serverCa: string;
 }
 
-const hsm = z.strictObject({ id: z.string().min(1).max(64) });
-const empty = z.strictObject({});
+const hsm = object({ id: text({ max: 64 }) });
+const empty = object({});
 
 /** The actions with the form of their requests. */
 export const ADMIN_ACTIONS = {
@@ -145,23 +145,23 @@ export const ADMIN_ACTIONS = {
   HsmCrash: hsm,
   HsmPause: hsm,
   HsmResume: hsm,
-  HsmAdd: z.strictObject({ az: z.string().min(2).max(32).optional() }),
+  HsmAdd: object({ az: optional(text({ min: 2, max: 32 })) }),
   HsmRemove: hsm,
   HsmReplace: hsm,
   HsmWipe: hsm,
-  FaultAdd: z.strictObject({ hsm: z.string().min(1).max(64), rule: z.unknown() }),
+  FaultAdd: object({ hsm: text({ max: 64 }), rule: anything }),
   FaultList: empty,
   FaultClear: empty,
   StoreAdopt: empty,
-  ClusterCheck: z.strictObject({ repair: z.boolean().default(false) }),
+  ClusterCheck: object({ repair: orElse(flag, false) }),
   /** without keys: every copy that the ledger does not know */
-  ClusterDiscardUnknown: z.strictObject({
-    keys: z.array(z.string().refine(isHsmKeyId)).min(1).max(LIMITS.discard_keys_max).optional(),
+  ClusterDiscardUnknown: object({
+    keys: optional(list(id(isHsmKeyId), { min: 1, max: LIMITS.discard_keys_max })),
   }),
-  IssueCertificate: z.strictObject({
-    principal: z.string().min(1).max(2048),
+  IssueCertificate: object({
+    principal: text({ max: 2_048 }),
     /** how long it is valid */
-    days: z.int().min(1).max(3650).default(365),
+    days: orElse(int({ min: 1, max: 3_650 }), 365),
   }),
 } as const;
 

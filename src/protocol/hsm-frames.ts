@@ -185,6 +185,8 @@ export const HSM_OPERATIONS = {
       username,
       role: oneOf('admin', 'crypto-user'),
       password: newPassword,
+      /** a machine made it of at least 128 random bits */
+      random: optional(flag),
     }),
     ADMIN,
     change,
@@ -215,7 +217,8 @@ export const HSM_OPERATIONS = {
   find: operation(object(page), CU),
   destroy: operation(object({ keyId }), CU, change),
   discard: operation(object({ keyId }), AU, change),
-  inventory: operation(object(page), AU),
+  /** `recorded`: what a copy is on record to prove is enough where the token was left in order */
+  inventory: operation(object({ ...page, recorded: optional(flag) }), AU),
   /** decides a change of a key's record and vouches for what it comes to; changes nothing yet */
   'record-prepare': operation(
     object({

@@ -17,12 +17,17 @@ export interface SnapshotOptions {
    * what `open` found. It must not throw.
    */
   readonly onChange?: (keys: readonly string[]) => void;
+  /** Called with each entry before the snapshot shows it. It must not throw. */
+  readonly onEntry?: ((entry: Entry) => void) | undefined;
 }
 
 /** An entry whose value could not be parsed keeps its place: reading it says why. */
 type Parsed<T> =
   | { readonly value: T; readonly modRevision: number }
   | { readonly error: KeyspanError; readonly modRevision: number };
+
+/** Most entries of a large prefix are not read for a long time: each is parsed when it first is. */
+type Held<T> = Parsed<T> | { readonly unread: Entry; readonly modRevision: number };
 
 interface Waiter {
   readonly revision: number;
@@ -38,7 +43,7 @@ function toError(error: unknown): KeyspanError {
 /** What one reading of a prefix found. Its pages may stem from different revisions. */
 class Image<T> {
   readonly keys = new SortedKeys();
-  readonly entries = new Map<string, Parsed<T>>();
+  readonly entries = new Map<string, Held<T>>();
   /** everything up to here is in the image */
   revision = 0;
   /** the image mixes several revisions until `revision` has come as far as its last page */
@@ -55,6 +60,7 @@ export class Snapshot<T> implements AsyncDisposable {
   readonly #prefix: string;
   readonly #decode: (entry: Entry) => T;
   readonly #onChange: ((keys: readonly string[]) => void) | undefined;
+  readonly #onEntry: ((entry: Entry) => void) | undefined;
   readonly #lost = new AbortController();
   readonly #disposed = new AbortController();
   #image = new Image<T>();
@@ -73,6 +79,7 @@ export class Snapshot<T> implements AsyncDisposable {
     this.#prefix = prefix;
     this.#decode = decode;
     this.#onChange = options.onChange;
+    this.#onEntry = options.onEntry;
   }
 
   /**
@@ -108,7 +115,8 @@ export class Snapshot<T> implements AsyncDisposable {
   /** @throws StoreCorrupt when the value cannot be parsed; the watch's error while it is broken */
   get(key: string): Omit<SnapshotEntry<T>, 'key'> | undefined {
     if (this.#failure) throw this.#failure;
-    const parsed = this.#image.entries.get(key);
+    const held = this.#image.entries.get(key);
+    const parsed = held && 'unread' in held ? this.#parse(held.unread) : held;
     if (parsed && 'error' in parsed) throw parsed.error;
     return parsed;
   }
@@ -173,7 +181,7 @@ export class Snapshot<T> implements AsyncDisposable {
     for (let page = first; ;) {
       for (const entry of page.entries) {
         image.keys.add(entry.key);
-        image.entries.set(entry.key, this.#parse(entry));
+        image.entries.set(entry.key, this.#hold(entry));
       }
       image.consistentFrom = page.revision;
       const last = page.entries.at(-1);
@@ -194,7 +202,18 @@ export class Snapshot<T> implements AsyncDisposable {
     }
   }
 
+  #hold(entry: Entry): Held<T> {
+    this.#onEntry?.(entry);
+    return { unread: entry, modRevision: entry.modRevision };
+  }
+
   #parse(entry: Entry): Parsed<T> {
+    const parsed = this.#parsed(entry);
+    this.#image.entries.set(entry.key, parsed);
+    return parsed;
+  }
+
+  #parsed(entry: Entry): Parsed<T> {
     const { modRevision } = entry;
     try {
       return { value: this.#decode(entry), modRevision };
@@ -259,7 +278,7 @@ export class Snapshot<T> implements AsyncDisposable {
       changed.push(event.key);
       if (event.type === 'put') {
         if (!held) keys.add(event.key);
-        entries.set(event.key, this.#parse(event.entry));
+        entries.set(event.key, this.#hold(event.entry));
       } else if (held) {
         keys.delete(event.key);
         entries.delete(event.key);

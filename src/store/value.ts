@@ -1,10 +1,8 @@
 import { decodeCborItem, encodeCborItem } from '../core/cbor.js';
 import { KeyspanError } from '../core/errors.js';
 
-/** What checks and types a decoded value; a zod schema is one. */
-export interface Schema<T> {
-  parse(value: unknown): T;
-}
+/** What checks and types a decoded value. It throws where the value has another form. */
+export type Schema<T> = (value: unknown) => T;
 
 /** A CBOR map (RFC 8949) whose first member, `v`, is the version of its form. */
 export function encodeValue(version: number, members: object): Uint8Array {
@@ -18,7 +16,7 @@ export function encodeValue(version: number, members: object): Uint8Array {
  */
 export function decodeValue<T>(bytes: Uint8Array, schema: Schema<T>): T {
   try {
-    return schema.parse(decodeCborItem(bytes));
+    return schema(decodeCborItem(bytes));
   } catch (cause) {
     throw new KeyspanError('StoreCorrupt', 'A stored value cannot be read.', { cause });
   }

@@ -80,25 +80,43 @@ export function readIfWhole(
   }
 }
 
+/** As `readIfWhole`; the object may have been destroyed since it was found. */
+function readIfThere(
+  token: Token,
+  handle: Handle,
+  types: readonly number[],
+): Buffer[] | 'gone' | undefined {
+  try {
+    return readIfWhole(token, handle, types);
+  } catch (error) {
+    if (isKeyspanError(error, 'HsmKeyNotFound')) return 'gone';
+    throw error;
+  }
+}
+
 /**
  * All secret and private keys of users on the token: not the HSM's own, not session objects. Every
  * key on a token is sensitive, so one search finds both classes. About 75 µs for each. One that
  * cannot be read has no record and no label.
  */
 export function listKeys(token: Token): ListedKey[] {
+  return [...eachKey(token)];
+}
+
+/** As `listKeys`, one after the other: records are read when they are asked for. */
+export function* eachKey(token: Token): Generator<ListedKey> {
   const own = Buffer.from(OWN_KEY_PREFIX);
   const template = [
     { type: CKA.TOKEN, value: true },
     { type: CKA.SENSITIVE, value: true },
   ];
-  const listed: ListedKey[] = [];
   for (const handle of findObjects(token, template)) {
-    const read = readIfWhole(token, handle, [CKA.ID, CKA.LABEL]);
+    const read = readIfThere(token, handle, [CKA.ID, CKA.LABEL]);
+    if (read === 'gone') continue;
     const [recordBytes = Buffer.alloc(0), label = Buffer.alloc(0)] = read ?? [];
     if (recordBytes.subarray(0, own.length).equals(own)) continue;
-    listed.push({ handle, recordBytes, label: label.toString('utf8') });
+    yield { handle, recordBytes, label: label.toString('utf8') };
   }
-  return listed;
 }
 
 /**

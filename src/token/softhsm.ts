@@ -163,13 +163,18 @@ export function putTokensAside(directory: string): void {
   }
 }
 
-function tokenFolders(directory: string): string[] {
+/** The folders of the tokens in a token's directory. */
+export function tokenFolders(directory: string): string[] {
   const tokens = join(resolve(directory), TOKENS);
   if (!existsSync(tokens)) return [];
   return readdirSync(tokens, { withFileTypes: true })
     .filter((entry) => entry.isDirectory())
     .map((entry) => join(tokens, entry.name));
 }
+
+/** Whether a file of a token is one of its objects. */
+export const isObjectFile = (name: string): boolean =>
+  name.endsWith(OBJECT_SUFFIX) && name !== TOKEN_OBJECT;
 
 /**
  * Moves object files that a killed process left half-written to `torn/`, so that SoftHSM does not
@@ -182,7 +187,7 @@ export function sweepTornFiles(directory: string): string[] {
   const moved: string[] = [];
   for (const folder of tokenFolders(directory)) {
     for (const name of readdirSync(folder)) {
-      if (!name.endsWith(OBJECT_SUFFIX) || name === TOKEN_OBJECT) continue;
+      if (!isObjectFile(name)) continue;
       const path = join(folder, name);
       if (tornReason(readInto(buffer, path)) === undefined) continue;
       mkdirSync(torn, { recursive: true, mode: PRIVATE_MODE });

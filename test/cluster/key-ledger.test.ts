@@ -7,7 +7,7 @@ import { MemoryStore } from '../../src/store/memory.js';
 import { encodeValue } from '../../src/store/value.js';
 import { expectCode, putOf } from '../support/store-calls.js';
 
-const PROOF = new Uint8Array(16).fill(7);
+const PROOF = Buffer.alloc(16, 7);
 const cluster = newClusterId();
 let store: MemoryStore;
 let ledger: KeyLedger;
@@ -111,8 +111,8 @@ describe('the life of a key', () => {
 describe('a change of a record', () => {
   const to = (revision: number, mark: number): Parameters<KeyLedger['amend']>[1] => ({
     revision,
-    digest: new Uint8Array(32).fill(mark),
-    masked: new Uint8Array(100).fill(mark),
+    digest: Buffer.alloc(32, mark),
+    masked: Buffer.alloc(100, mark),
   });
 
   test('is named by the entry, which stays live and keeps its proof', async () => {

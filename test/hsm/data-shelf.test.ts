@@ -44,6 +44,25 @@ describe('a shelf of data objects', () => {
     expect(revisions.sort()).toEqual(['a 2', 'b 1']);
   });
 
+  test('that is vouched for is read before its first change', () => {
+    const before = load();
+    before.put('a', Buffer.from('one'));
+    before.put('b', Buffer.from('two'));
+    const shelf = DataShelf.load(fixture.token, SHELF, { promised: before.entries() });
+    expect([textOf(shelf, 'a'), textOf(shelf, 'c'), shelf.entries().length]).toEqual([
+      'one',
+      undefined,
+      2,
+    ]);
+    shelf.delete('c');
+    shelf.put('a', Buffer.from('three'));
+    expect([textOf(shelf, 'a'), textOf(shelf, 'b')]).toEqual(['three', 'two']);
+    expect(listData(fixture.token, SHELF)).toHaveLength(2);
+    const other = DataShelf.load(fixture.token, SHELF, { promised: shelf.entries() });
+    other.delete('b');
+    expect([...load().entries()].map(({ id, revision }) => [id, revision])).toEqual([['a', 2]]);
+  });
+
   test('forgets what was deleted', () => {
     const shelf = load();
     shelf.put('a', Buffer.from('one'));

@@ -54,7 +54,7 @@ describe('founding', () => {
     await expect(other).rejects.toEqual(refused('HsmPhase'));
     await fixture.ask('found', founding(id));
     expect(maskingKeys(fixture)).toBe(3);
-    expect(fixture.machine.member.masking.id).toBe(id);
+    expect(fixture.machine.masking.masking.id).toBe(id);
     expect(fixture.restart()).toBe(true);
   });
 

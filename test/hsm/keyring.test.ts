@@ -141,7 +141,7 @@ describe('a keyring', () => {
 
   test('keeps as many copies as allowed, those used last', () => {
     const ids = Array.from({ length: HOT + 2 }, () => store().id);
-    const keyring = Keyring.load(fixture.token);
+    const keyring = Keyring.load(fixture.token, { random: () => 0 });
     const work = (at: number): Handle => keyring.working(entryOf(keyring, ids[at]));
     const isHot = (at: number): boolean => entryOf(keyring, ids[at]).hot !== undefined;
     for (let at = 0; at < HOT; at += 1) work(at);
@@ -153,6 +153,21 @@ describe('a keyring', () => {
     expect(sessionObjects()).toBe(HOT);
     for (const id of ids) keyring.delete(id);
     expect([keyring.hotSize, sessionObjects()]).toEqual([0, 0]);
+  });
+
+  test('serves most of what has no place by the token object itself', () => {
+    const ids = Array.from({ length: HOT + 1 }, () => store().id);
+    let draw = 0.5;
+    const keyring = Keyring.load(fixture.token, { random: () => draw });
+    for (const id of ids) keyring.working(entryOf(keyring, id));
+    const last = entryOf(keyring, ids[HOT]);
+    expect([last.hot, keyring.working(last)]).toEqual([undefined, last.handle]);
+    expect([keyring.hotSize, sessionObjects()]).toEqual([HOT, HOT]);
+    draw = 0.01;
+    expect(keyring.working(last)).toEqual(last.hot);
+    expect(entryOf(keyring, ids[0]).hot).toBeUndefined();
+    expect([keyring.hotSize, sessionObjects()]).toEqual([HOT, HOT]);
+    for (const id of ids) keyring.delete(id);
   });
 
   test('never serves a copy whose proof is wrong, and keeps it', () => {
@@ -187,6 +202,46 @@ describe('a keyring', () => {
     expect(due()).toBe(0);
     expect(entryOf(keyring, bad).proof).toBe('failed');
     expect(good.every((id) => entryOf(keyring, id).proof === 'good')).toBe(true);
+  });
+
+  test('tells of keys by a manifest, and looks at an object when it is needed', () => {
+    const ids = [store().id, store().id, store().id].sort();
+    const whole = Keyring.load(fixture.token);
+    const notes = whole.notes();
+    if (!notes) expect.unreachable('all is in order');
+    const manifest = { ...notes, census: '', shelves: {} };
+    const keyring = Keyring.load(fixture.token, { manifest });
+    expect([keyring.size, keyring.newestStamp()]).toEqual([3, whole.newestStamp()]);
+    expect(keyring.page('', 9)).toEqual({ ids, more: false });
+    const [id] = ids as [HsmKeyId];
+    expect(keyring.noted(id)).toEqual(notes.keys.get(id));
+    expect(keyring.get(newHsmKeyId())).toBeUndefined();
+    expect([keyring.listSome(0), keyring.notes()]).toEqual([true, undefined]);
+    const added = store().id;
+    for (const one of ids) expect(keyring.prove(entryOf(keyring, one))).toBe(true);
+    expect(keyring.noted(id)).toBeUndefined();
+    while (keyring.listSome(1));
+    // what the manifest did not know is there too, once everything was looked at
+    expect(keyring.page('', 9).ids).toEqual([...ids, added].sort());
+    expect(keyring.notes()?.keys.size).toBe(4);
+  });
+
+  test('is not vouched for while a copy fails its proof or cannot be read', () => {
+    const { id } = store({ proof: Buffer.alloc(16) });
+    const keyring = Keyring.load(fixture.token);
+    expect(keyring.notes()?.keys.size).toBe(1);
+    keyring.prove(entryOf(keyring, id));
+    expect(keyring.notes()).toBeUndefined();
+  });
+
+  test('does not take a key that was made after the start for another copy of it', () => {
+    const manifest = { census: '', stamp: 0, keys: new Map(), shelves: {} };
+    const keyring = Keyring.load(fixture.token, { manifest });
+    const { id, handle } = store();
+    keyring.add(newKeyRecord({ id }), handle, 'good');
+    while (keyring.listSome(1));
+    expect([keyring.size, entryOf(keyring, id).proof]).toEqual([1, 'good']);
+    expect(listKeys(fixture.token)).toHaveLength(1);
   });
 
   test('passes over what it cannot read', () => {

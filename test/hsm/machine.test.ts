@@ -23,3 +23,24 @@ test('an HSM whose masking keys are damaged is no member and does not start', as
     expect(fixture.restart()).toBe(true);
   }
 });
+
+test('an HSM that is vouched for looks for its masking keys when it needs them', async () => {
+  using fixture = await MachineFixture.founded();
+  const notes = fixture.machine.notes();
+  if (!notes) expect.unreachable('all is in order');
+  const manifest = { census: '', ...notes };
+  expect(fixture.restart(manifest)).toBe(true);
+  expect([...fixture.machine.users.keys()].sort()).toEqual(['admin', 'app_user']);
+  expect(fixture.machine.masking.masking.id).toBe(fixture.machine.masking.masking.id);
+  const again = fixture.machine.notes();
+  // not everything was looked at yet
+  expect(again).toBeUndefined();
+  while (fixture.machine.member.keyring.listSome(9));
+  expect(fixture.machine.notes()).toEqual(notes);
+  const [mask] = objectFiles(fixture.tokens.directory).filter(
+    (path) => classOf(path) === CKO.SECRET_KEY,
+  );
+  exchangeValue(mask ?? '');
+  expect(fixture.restart(manifest)).toBe(true);
+  expect(() => fixture.machine.masking).toThrow('the masking keys on this token are damaged');
+});

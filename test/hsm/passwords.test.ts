@@ -21,7 +21,7 @@ async function newUser(
   password: string,
   role: HsmRole = 'crypto-user',
 ): Promise<UserRecord> {
-  const { salt, hash } = await passwords.hash(password, role);
+  const { salt, hash } = await passwords.hash(password, { role });
   const rest = { version: 1 as const, revision: 1, failures: 0, locked: false };
   return { ...rest, username: 'alice', role, salt, hash };
 }
@@ -40,7 +40,7 @@ describe('passwords', () => {
     expect(await passwords.matches(user, 'correct horsf')).toBe(false);
     expect(await passwords.matches(user, '')).toBe(false);
     expect(user.hash).toHaveLength(32);
-    const again = await passwords.hash('correct horse', 'crypto-user');
+    const again = await passwords.hash('correct horse', { role: 'crypto-user' });
     expect(again.hash).not.toEqual(user.hash);
   });
 
@@ -63,6 +63,23 @@ describe('passwords', () => {
       expect(await hashesOf(late)).toBe(0);
     }
     expect(await passwords.matches(user, 'correct horse', deadlineIn(60_000))).toBe(true);
+  });
+
+  test('that are random bits are not stretched, and must be long enough', async () => {
+    const passwords = new Passwords();
+    const kind = { role: 'crypto-user', random: true } as const;
+    const password = 'a'.repeat(22);
+    const user = { ...(await newUser(passwords, 'x')), ...(await passwords.hash(password, kind)) };
+    const random = { ...user, random: true as const };
+    const hashes = await hashesOf(async () => {
+      expect(await passwords.matches(random, password)).toBe(true);
+      expect(await passwords.matches(random, `${password}b`)).toBe(false);
+    });
+    expect(hashes).toBe(0);
+    // the one hash is not the other
+    expect(await new Passwords().matches(user, password)).toBe(false);
+    const short = passwords.hash('a'.repeat(21), kind);
+    await expect(short).rejects.toThrow(expect.objectContaining({ code: 'HsmBadFrame' }));
   });
 
   test('of nobody cost as much as those of somebody, and are wrong', async () => {

@@ -1,14 +1,23 @@
 import { expect, test } from 'vitest';
-import { z } from 'zod';
 import { decodeValue, encodeValue } from '../../src/store/value.js';
+import {
+  bytes as blob,
+  list,
+  nullable,
+  number,
+  object,
+  oneOf,
+  optional,
+  text,
+} from '../../src/protocol/form.js';
 import { bytes, expectCode } from '../support/store-calls.js';
 
-const schema = z.strictObject({
-  v: z.literal(1),
-  name: z.string(),
-  blob: z.instanceof(Uint8Array),
-  list: z.array(z.number()),
-  note: z.string().nullable().optional(),
+const schema = object({
+  v: oneOf(1),
+  name: text({ max: 64 }),
+  blob: blob({ max: 64 }),
+  list: list(number, { max: 8 }),
+  note: optional(nullable(text({ max: 64 }))),
 });
 
 test('a value comes back as it was, blobs included', () => {

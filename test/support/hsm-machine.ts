@@ -1,4 +1,5 @@
 import { newBootId, newClusterId, newHsmId, newMaskingKeyId } from '../../src/core/ids.js';
+import type { Manifest } from '../../src/hsm/manifest.js';
 import { Machine } from '../../src/hsm/machine.js';
 import { perform } from '../../src/hsm/operations.js';
 import {
@@ -47,10 +48,10 @@ export class MachineFixture implements Disposable {
   }
 
   /** As a restart of the process. @returns whether the token is a member's */
-  restart(): boolean {
+  restart(manifest?: Manifest): boolean {
     this.tokens.restart();
     this.machine = this.#newMachine();
-    return this.machine.load();
+    return this.machine.load(manifest);
   }
 
   async ask<Op extends HsmOperation>(

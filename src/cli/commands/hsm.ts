@@ -1,7 +1,6 @@
 import { findHome } from '../../core/home.js';
-import { LIMITS } from '../../core/limits.js';
 import type { AdminAction } from '../../protocol/admin.js';
-import { callAdmin } from '../admin-client.js';
+import { callAdmin, callPatiently } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
 import type { SharedOptions } from '../global-options.js';
 import { hsmTable } from '../status-text.js';
@@ -17,9 +16,6 @@ const ACTIONS = {
   wipe: 'HsmWipe',
 } as const satisfies Record<string, AdminAction>;
 
-/** joining takes as long as there are keys to copy */
-const PATIENCE_MS = LIMITS.join_timeout_ms + LIMITS.admin_timeout_ms;
-
 export type HsmVerb = keyof typeof ACTIONS;
 
 export async function listHsms(options: SharedOptions): Promise<number> {
@@ -33,7 +29,7 @@ export async function changeHsm(
   options: SharedOptions & { readonly verb: HsmVerb; readonly id: string },
 ): Promise<number> {
   const params = { id: options.id };
-  const hsm = await callAdmin(findHome(options.home), ACTIONS[options.verb], params, PATIENCE_MS);
+  const hsm = await callPatiently(findHome(options.home), ACTIONS[options.verb], params);
   if (options.json) printJson(hsm);
   else print(`${hsm.id} is ${hsm.state}`);
   return EXIT.ok;
@@ -41,7 +37,7 @@ export async function changeHsm(
 
 export async function addHsm(options: SharedOptions & { readonly az?: string }): Promise<number> {
   const params = options.az === undefined ? {} : { az: options.az };
-  const hsm = await callAdmin(findHome(options.home), 'HsmAdd', params, PATIENCE_MS);
+  const hsm = await callPatiently(findHome(options.home), 'HsmAdd', params);
   if (options.json) printJson(hsm);
   else print(`${hsm.id} is ${hsm.state} at ${hsm.eniIp}`);
   return EXIT.ok;
@@ -49,7 +45,7 @@ export async function addHsm(options: SharedOptions & { readonly az?: string }):
 
 export async function removeHsm(options: SharedOptions & { readonly id: string }): Promise<number> {
   const home = findHome(options.home);
-  const removed = await callAdmin(home, 'HsmRemove', { id: options.id }, PATIENCE_MS);
+  const removed = await callPatiently(home, 'HsmRemove', { id: options.id });
   if (options.json) printJson(removed);
   else print(`${removed.id} has left the cluster`);
   return EXIT.ok;

@@ -4,7 +4,6 @@ import { KeyspanError } from '../../core/errors.js';
 import { findHome, type Home } from '../../core/home.js';
 import { LIMITS } from '../../core/limits.js';
 import type { StatusDocument } from '../../protocol/admin.js';
-import { findStatus } from '../admin-client.js';
 import { endDaemon, startDaemon, type DaemonOptions } from '../daemon-process.js';
 import { describeError, EXIT, note, print, printJson } from '../output.js';
 import type { SharedOptions } from '../global-options.js';
@@ -34,7 +33,10 @@ export async function up(options: UpOptions): Promise<number> {
 
 /** The status of a daemon that runs, after its start if it is at that. */
 async function awaitRunning(home: Home, timeoutMs: number): Promise<StatusDocument | undefined> {
+  // a daemon that runs has its socket: without one there is nobody to ask, nor the means to load
+  if (!existsSync(home.adminSocket)) return undefined;
   const deadline = deadlineIn(timeoutMs);
+  const { findStatus } = await import('../admin-client.js');
   let status = await findStatus(home);
   while (status?.state === 'STARTING' && !hasPassed(deadline)) {
     await pause(POLL_MS);
