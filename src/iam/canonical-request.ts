@@ -10,18 +10,20 @@ export interface WireRequest {
   readonly body: Uint8Array;
 }
 
-/** Every value that was sent for a header, in their order. @param name in lower case */
-export function headerValues(headers: readonly string[], name: string): string[] {
-  const values: string[] = [];
+/** What was sent for each header, by its name in lower case; repeated ones in their order. */
+export type HeaderValues = ReadonlyMap<string, readonly string[]>;
+
+/** Read once for a request: a client may send, and sign, a thousand headers. */
+export function readHeaders(headers: readonly string[]): HeaderValues {
+  const values = new Map<string, string[]>();
   for (let at = 0; at + 1 < headers.length; at += 2) {
-    if (headers[at]?.toLowerCase() === name) values.push(headers[at + 1] ?? '');
+    const name = (headers[at] ?? '').toLowerCase();
+    const known = values.get(name);
+    if (known) known.push(headers[at + 1] ?? '');
+    else values.set(name, [headers[at + 1] ?? '']);
   }
   return values;
 }
-
-/** The names of all headers, in lower case; one that was repeated stands as often. */
-export const headerNames = (headers: readonly string[]): string[] =>
-  headers.flatMap((text, at) => (at % 2 === 0 ? [text.toLowerCase()] : []));
 
 /**
  * The canonical request (AWS Signature Version 4, "Create a canonical request"), with the hash of
@@ -29,8 +31,12 @@ export const headerNames = (headers: readonly string[]): string[] =>
  * since the services behind this know no unsigned payloads.
  * @param signedHeaders the value of SignedHeaders, as the client sent it
  */
-export function canonicalRequest(request: WireRequest, signedHeaders: string): string {
-  const { method, target, headers, body } = request;
+export function canonicalRequest(
+  request: WireRequest,
+  headers: HeaderValues,
+  signedHeaders: string,
+): string {
+  const { method, target, body } = request;
   const at = target.indexOf('?');
   const path = at < 0 ? target : target.slice(0, at);
   const query = at < 0 ? '' : target.slice(at + 1);
@@ -41,7 +47,7 @@ export function canonicalRequest(request: WireRequest, signedHeaders: string): s
     ...signedHeaders
       .split(';')
       .sort()
-      .map((name) => `${name}:${canonicalValue(headerValues(headers, name))}`),
+      .map((name) => `${name}:${canonicalValue(headers.get(name) ?? [])}`),
     '',
     signedHeaders,
     createHash('sha256').update(body).digest('hex'),

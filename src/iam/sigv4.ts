@@ -5,8 +5,8 @@ import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import {
   canonicalRequest,
-  headerNames,
-  headerValues,
+  readHeaders,
+  type HeaderValues,
   type WireRequest,
 } from './canonical-request.js';
 import {
@@ -62,23 +62,24 @@ interface Claim {
  * InvalidSignatureException, UnrecognizedClientException, with AWS's sentences
  */
 export function verifySignature(request: WireRequest, verification: Verification): Signer {
-  const claim = readClaim(request.headers);
+  const headers = readHeaders(request.headers);
+  const claim = readClaim(headers);
   const { keys, service, nowMs } = verification;
   checkScope(claim, service ?? claim.scope.service);
-  checkSignedHeaders(claim, request.headers);
+  checkSignedHeaders(claim, headers);
   checkTime(claim.date, nowMs);
   const key = keys.find(claim.accessKeyId);
   // a session token belongs to a temporary key, and there are none
-  const hasToken = headerValues(request.headers, 'x-amz-security-token').length > 0;
+  const hasToken = headers.has('x-amz-security-token');
   if (!key || hasToken) throw new KeyspanError('UnrecognizedClientException', INVALID_TOKEN);
-  const expected = Buffer.from(signatureOf(request, claim, key), 'latin1');
+  const canonical = canonicalRequest(request, headers, claim.signedHeaders);
+  const expected = Buffer.from(signatureOf(canonical, claim, key), 'latin1');
   if (!equalConstantTime(expected, Buffer.from(claim.signature, 'latin1'))) throw invalid(MISMATCH);
   return { key, region: claim.scope.region };
 }
 
 /** The signature that the key gives the request ("Create a string to sign", "Calculate"). */
-function signatureOf(request: WireRequest, claim: Claim, key: AccessKey): string {
-  const canonical = canonicalRequest(request, claim.signedHeaders);
+function signatureOf(canonical: string, claim: Claim, key: AccessKey): string {
   const hash = createHash('sha256').update(canonical, 'latin1').digest('hex');
   const { date, region, service } = claim.scope;
   const scope = `${date}/${region}/${service}/${SCOPE_TERMINATOR}`;
@@ -86,15 +87,14 @@ function signatureOf(request: WireRequest, claim: Claim, key: AccessKey): string
   return createHmac('sha256', signingKey(key, claim.scope)).update(text, 'latin1').digest('hex');
 }
 
-function readClaim(headers: readonly string[]): Claim {
-  const authorizations = headerValues(headers, 'authorization');
-  if (authorizations.length === 0) {
+function readClaim(headers: HeaderValues): Claim {
+  const authorizations = headers.get('authorization');
+  if (!authorizations) {
     throw new KeyspanError('MissingAuthenticationTokenException', 'Missing Authentication Token');
   }
   const authorization = authorizations.join(', ');
   const parameters = readAuthorization(authorization);
-  const given = headerValues(headers, 'x-amz-date');
-  const dates = given.length > 0 ? given : headerValues(headers, 'date');
+  const dates = headers.get('x-amz-date') ?? headers.get('date') ?? [];
   const missing = ['Credential', 'Signature', 'SignedHeaders']
     .filter((name) => !parameters.get(name))
     .map((name) => `Authorization header requires '${name}' parameter.`);
@@ -203,15 +203,14 @@ function checkScope({ scope, terminator, date }: Claim, service: string): void {
  * The host, and whatever else AWS gives a meaning to, must be under the signature; and what is
  * under it must be there: one that was taken away would look like one that is empty.
  */
-function checkSignedHeaders({ signedHeaders }: Claim, headers: readonly string[]): void {
+function checkSignedHeaders({ signedHeaders }: Claim, headers: HeaderValues): void {
   const signed = new Set(signedHeaders.split(';'));
   const must = (what: string): string =>
     `${what} must be a 'SignedHeader' in the AWS Authorization.`;
   if (!signed.has('host')) throw invalid(must("'Host' or ':authority'"));
-  const sent = headerNames(headers);
-  const bare = sent.find((name) => name.startsWith('x-amz-') && !signed.has(name));
+  const bare = [...headers.keys()].find((name) => name.startsWith('x-amz-') && !signed.has(name));
   if (bare !== undefined) throw invalid(must(`'${bare}'`));
-  for (const name of signed) if (!sent.includes(name)) throw invalid(MISMATCH);
+  for (const name of signed) if (!headers.has(name)) throw invalid(MISMATCH);
 }
 
 function checkTime(date: string, nowMs: number): void {

@@ -127,6 +127,13 @@ describe('a signed request', () => {
     },
   );
 
+  test('has headers within their bound', async () => {
+    const { url, asked } = await scene();
+    const extra = { 'x-long': 'x'.repeat(LIMITS.aws_header_max_bytes) };
+    expect((await awsRequest(url, { target: 'Service.A', extra })).status).toBe(431);
+    expect(asked).toEqual([]);
+  });
+
   test('that is cut off is forgotten', async () => {
     const { url, door, asked } = await scene();
     const socket = connect(Number(new URL(url).port), '127.0.0.1');

@@ -3,8 +3,7 @@ import {
   canonicalQuery,
   canonicalRequest,
   canonicalUri,
-  headerNames,
-  headerValues,
+  readHeaders,
 } from '../../src/iam/canonical-request.js';
 
 const EMPTY_HASH = 'e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855';
@@ -47,9 +46,10 @@ describe('the query', () => {
 
 test('headers are found whatever their case, in their order', () => {
   const headers = ['X-A', '1', 'Host', 'h', 'x-a', '2'];
-  expect(headerValues(headers, 'x-a')).toEqual(['1', '2']);
-  expect(headerValues(headers, 'x')).toEqual([]);
-  expect(headerNames(headers)).toEqual(['x-a', 'host', 'x-a']);
+  expect([...readHeaders(headers)]).toEqual([
+    ['x-a', ['1', '2']],
+    ['host', ['h']],
+  ]);
 });
 
 test('the whole is as the standard has it', () => {
@@ -70,7 +70,11 @@ test('the whole is as the standard has it', () => {
     ],
     body: Buffer.alloc(0),
   };
-  expect(canonicalRequest(request, 'host;my-header1;x-amz-date').split('\n')).toEqual([
+  expect(
+    canonicalRequest(request, readHeaders(request.headers), 'host;my-header1;x-amz-date').split(
+      '\n',
+    ),
+  ).toEqual([
     'GET',
     '/',
     'Param1=value1&Param2=value2',

@@ -1,7 +1,12 @@
 import * as fc from 'fast-check';
 import { createHash, createHmac } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import { canonicalRequest, type WireRequest } from '../../src/iam/canonical-request.js';
+import {
+  canonicalRequest,
+  readHeaders,
+  type WireRequest,
+} from '../../src/iam/canonical-request.js';
 import { signingKey, type AccessKey } from '../../src/iam/credentials.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
 import { verifySignature, type Verification } from '../../src/iam/sigv4.js';
@@ -40,80 +45,20 @@ const MISMATCH =
   'you provided. Check your AWS Secret Access Key and signing method. Consult the service ' +
   'documentation for details.';
 
-const utf8 = (text: string): string => Buffer.from(text, 'utf8').toString('latin1');
+interface Example {
+  readonly name: string;
+  /** method and target; beyond ASCII in UTF-8 */
+  readonly request: string;
+  readonly headers?: readonly string[];
+  readonly body?: string;
+  readonly signed?: string;
+  readonly signature: string;
+}
 
-/** The published example requests of Signature Version 4, by their names in AWS's suite. */
-const SUITE: readonly {
-  name: string;
-  request: string;
-  headers?: readonly string[];
-  body?: string;
-  signed?: string;
-  signature: string;
-}[] = [
-  {
-    name: 'get-vanilla',
-    request: 'GET /',
-    signature: '5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31',
-  },
-  {
-    name: 'get-relative-relative',
-    request: 'GET /example1/example2/../..',
-    signature: '5fa00fa31553b73ebf1942676e86291e8372ff2a2260956d9b8aae1d763fbf31',
-  },
-  {
-    name: 'get-utf8',
-    request: `GET ${utf8('/ሴ')}`,
-    signature: '8318018e0b0f223aa2bbf98705b62bb787dc9c0e678f255a891fd03141be5d85',
-  },
-  {
-    name: 'get-space',
-    request: 'GET /example space/',
-    signature: '652487583200325589f1fba4c7e578f72c47cb61beeca81406b39ddec1366741',
-  },
-  {
-    name: 'get-unreserved',
-    request: 'GET /-._~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz',
-    signature: '07ef7494c76fa4850883e2b006601f940f8a34d404d0cfa977f52a65bbf5f24f',
-  },
-  {
-    name: 'get-vanilla-query-order-key-case',
-    request: 'GET /?Param2=value2&Param1=value1',
-    signature: 'b97d918cfa904a5beff61c982a1b6f458b799221646efd99d3219ec94cdf2500',
-  },
-  {
-    name: 'get-vanilla-utf8-query',
-    request: `GET ${utf8('/?ሴ=bar')}`,
-    signature: '2cdec8eed098649ff3a119c94853b13c643bcf08f8b0a1d91e12c9027818dd04',
-  },
-  {
-    name: 'get-header-key-duplicate',
-    request: 'GET /',
-    headers: ['My-Header1', 'value2', 'My-Header1', 'value2', 'My-Header1', 'value1'],
-    signed: 'host;my-header1;x-amz-date',
-    signature: 'c9d5ea9f3f72853aea855b47ea873832890dbdd183b4468f858259531a5138ea',
-  },
-  {
-    name: 'get-header-value-trim',
-    request: 'GET /',
-    headers: ['My-Header1', ' value1', 'My-Header2', ' "a   b   c"'],
-    signed: 'host;my-header1;my-header2;x-amz-date',
-    signature: 'acc3ed3afb60bb290fc8d2dd0098b9911fcaa05412b367055dee359757a9c736',
-  },
-  {
-    name: 'post-vanilla',
-    request: 'POST /',
-    signature: '5da7c1a2acd57cee7505fc6676e4e544621c30862966e37dddb68e92efbe5d6b',
-  },
-  {
-    name: 'post-x-www-form-urlencoded',
-    request: 'POST /',
-    headers: ['Content-Type', 'application/x-www-form-urlencoded'],
-    body: 'Param1=value1',
-    signed: 'content-type;host;x-amz-date',
-    signature: 'ff11897932ad3f4e8b18135d722051e5ac45fc38421b1da7b9d196a0fe09473a',
-  },
-];
+/** The published example requests of Signature Version 4. */
+const { requests: SUITE } = JSON.parse(
+  readFileSync(new URL('../vectors/sigv4.json', import.meta.url), 'utf8'),
+) as { requests: readonly Example[] };
 
 interface Parts {
   readonly signature?: string;
@@ -143,7 +88,8 @@ function vanilla(parts: Parts = {}): WireRequest {
 const withHeaders = (...headers: string[]): WireRequest => ({ ...vanilla(), headers });
 
 describe("the examples of AWS's suite", () => {
-  test.each(SUITE)('$name', ({ request, headers, body = '', signed, signature }) => {
+  test.each(SUITE)('$name', ({ request: text, headers, body = '', signed, signature }) => {
+    const request = Buffer.from(text, 'utf8').toString('latin1');
     const at = request.indexOf(' ');
     const given: WireRequest = {
       ...vanilla({ signature, ...(signed && { signed }), ...(headers && { headers }) }),
@@ -323,7 +269,9 @@ describe('the time', () => {
     const date = 'Sun, 30 Aug 2015 12:36:00 GMT';
     const headers = ['Host', 'example.amazonaws.com', 'Date', date];
     const bare: WireRequest = { method: 'GET', target: '/', headers, body: Buffer.alloc(0) };
-    const hash = createHash('sha256').update(canonicalRequest(bare, 'date;host')).digest('hex');
+    const hash = createHash('sha256')
+      .update(canonicalRequest(bare, readHeaders(headers), 'date;host'))
+      .digest('hex');
     const scope = CREDENTIAL.slice(CREDENTIAL.indexOf('/') + 1);
     const text = `AWS4-HMAC-SHA256\n20150830T123600Z\n${scope}\n${hash}`;
     const key = signingKey(KEY, { date: '20150830', region: 'us-east-1', service: 'service' });
@@ -457,6 +405,45 @@ describe("AWS's own signer", () => {
         expect(outcome(signed, { ...options, keys: wrong })).toBe(MISMATCH);
       }),
       { numRuns: 200 },
+    );
+  });
+});
+
+describe('whatever comes', () => {
+  const REFUSALS = [
+    'MissingAuthenticationTokenException',
+    'IncompleteSignatureException',
+    'InvalidSignatureException',
+    'UnrecognizedClientException',
+  ];
+  const anything = fc.string({ unit: 'binary', maxLength: 40 });
+  const header = fc.oneof(
+    fc.tuple(fc.constantFrom('host', 'Host', 'X-Amz-Date', 'Date', 'X-Amz-Target'), anything),
+    fc.tuple(fc.constant('x-amz-date'), fc.constant('20150830T123600Z')),
+    fc.tuple(
+      fc.constant('Authorization'),
+      fc
+        .array(fc.oneof(anything, fc.constantFrom(...AUTHORIZATION.split(' '), 'Signature=x')))
+        .map((pieces) => pieces.join(' ')),
+    ),
+    fc.tuple(fc.constant('Authorization'), fc.constant(`${AUTHORIZATION}, Signature=x`)),
+    fc.tuple(anything, anything),
+  );
+
+  test('a refusal has a name', () => {
+    fc.assert(
+      fc.property(
+        fc.record({
+          method: anything,
+          target: anything,
+          headers: fc.array(header, { maxLength: 6 }).map((headers) => headers.flat()),
+          body: fc.uint8Array({ maxLength: 8 }),
+        }),
+        (request) => {
+          expect(REFUSALS).toContain(outcome(request).split(':')[0]);
+        },
+      ),
+      { numRuns: 2_000 },
     );
   });
 });
