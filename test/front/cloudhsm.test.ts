@@ -15,6 +15,7 @@ import {
 } from '../../src/protocol/cloudhsm.js';
 import { awsRequest, wire, type AwsRequest, type AwsResponse } from '../support/aws-request.js';
 import { DaemonFixture } from '../support/daemon-fixture.js';
+import { parseMetrics } from '../support/metrics-text.js';
 
 const ACCOUNT = '111122223333';
 const REGION = 'eu-west-1';
@@ -311,6 +312,17 @@ describe('the door', () => {
   test("shows the operator's CA", async () => {
     const { text } = await wire(`${status.endpoints.aws}/public/customerCA.crt`);
     expect(text).toBe(readFileSync(daemon.home.customerCa, 'utf8'));
+  });
+
+  test('counts each request', async () => {
+    const label = 'door="cloudhsm",action="DeleteBackup",code="CloudHsmInvalidRequestException"';
+    const count = async (): Promise<number> => {
+      const { body } = await daemon.adminRequest('/metrics', '', 'GET');
+      return parseMetrics(body).get(`keyspan_requests_total{${label}}`) ?? 0;
+    };
+    const before = await count();
+    await raw('DeleteBackup', { BackupId: 'backup-ro5c4er4aac' });
+    expect(await count()).toBe(before + 1);
   });
 
   test('writes a line for each request', async () => {
