@@ -1,4 +1,4 @@
-import { equalConstantTime } from '../core/bytes.js';
+import { asBuffer, equalConstantTime } from '../core/bytes.js';
 import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -6,7 +6,13 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
 import type { Channel } from '../hsm/channel.js';
-import type { HsmFields, HsmOperation, HsmResults, InventoryItem } from '../protocol/hsm-frames.js';
+import type {
+  HsmFields,
+  HsmOperation,
+  HsmResults,
+  InventoryItem,
+  PackedItems,
+} from '../protocol/hsm-frames.js';
 import type { ClusterRecord } from './cluster.js';
 import type { ClusterFacts } from './facts.js';
 import type { KeyLedger } from './key-ledger.js';
@@ -349,10 +355,9 @@ export class Rising {
         { after, limit, recorded },
         deadlineIn(2 * STEP_MS),
       );
-      items.push(...page.items);
+      items.push(...page.items, ...unpack(page.packed));
       if (!page.more) return items;
-      // secrets come with the first page, out of order
-      after = page.items.slice(0, limit).at(-1)?.id ?? '';
+      after = page.last;
     }
   }
 
@@ -405,6 +410,21 @@ async function eachOf(
   };
   await Promise.all(Array.from({ length: COPIES_AT_ONCE }, worker));
   return failed;
+}
+
+const ID_DIGITS = 32;
+const PROOF_BYTES = 16;
+const NO_DIGEST = new Uint8Array(0);
+
+function unpack(packed: PackedItems | undefined): InventoryItem[] {
+  if (!packed) return [];
+  const ids = asBuffer(packed.ids).toString('hex');
+  return Array.from({ length: ids.length / ID_DIGITS }, (_, at) => ({
+    id: ids.slice(at * ID_DIGITS, (at + 1) * ID_DIGITS) as HsmKeyId,
+    revision: 1,
+    proof: packed.proofs.subarray(at * PROOF_BYTES, (at + 1) * PROOF_BYTES),
+    digest: NO_DIGEST,
+  }));
 }
 
 function ask<Op extends HsmOperation>(

@@ -9,7 +9,7 @@ export const LIMITS = {
   frame_hello_timeout_ms: 2_000,
   channel_inflight_max: 4_096,
   hsm_connections_max: 256,
-  batch_frames_max: 16,
+  batch_frames_max: 32,
   batch_messages_max: 32,
   hsm_sessions_max: 4_096,
   hsm_users_max: 1_024,

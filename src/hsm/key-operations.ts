@@ -10,13 +10,14 @@ import {
   type HsmFields,
   type HsmResults,
   type InventoryItem,
+  type PackedItems,
 } from '../protocol/hsm-frames.js';
 import { proveKey } from '../token/mac.js';
 import { destroyObject } from '../token/objects.js';
 import { generateSessionKey, wrapKey } from '../token/wrapping.js';
 import { mayCarry, mayDestroy, maySee, type Session } from './authority.js';
 import type { Keyring } from './keyring.js';
-import { noteOf } from './manifest.js';
+import { noteOf, type KeyNote } from './manifest.js';
 import type { Machine } from './machine.js';
 import { mask, openSecret, sealSecret, unmask } from './masking.js';
 import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
@@ -232,14 +233,30 @@ export function find(
   return { keys };
 }
 
-function inventoryItem(keyring: Keyring, id: HsmKeyId, recorded: boolean): InventoryItem[] {
-  const note = recorded ? keyring.noted(id) : undefined;
-  if (note) return [{ id, ...note }];
+function inventoryItem(keyring: Keyring, id: HsmKeyId): InventoryItem[] {
   const entry = keyring.get(id);
   if (!entry) return [];
   const found = noteOf(entry.record);
   return [{ id, ...found, proof: keyring.prove(entry) ? found.proof : NOTHING }];
 }
+
+type Noted = readonly [HsmKeyId, KeyNote];
+
+const hasFirstRecord = ([, { digest }]: Noted): boolean => digest.length === 0;
+
+function pack(notes: readonly Noted[]): PackedItems {
+  return {
+    ids: Buffer.from(notes.map(([id]) => id).join(''), 'hex'),
+    proofs: Buffer.concat(notes.map(([, { proof }]) => proof)),
+  };
+}
+
+/** What the manifest says of these keys. */
+const notesOf = (keyring: Keyring, ids: readonly HsmKeyId[]): Noted[] =>
+  ids.flatMap((id) => {
+    const note = keyring.noted(id);
+    return note ? [[id, note] as const] : [];
+  });
 
 /** Which copies are here and what they prove; secrets come with the first page. */
 export function inventory(
@@ -249,7 +266,11 @@ export function inventory(
 ): HsmResults['inventory'] {
   const { keyring, secrets } = machine.member;
   const page = keyring.page(fields.after, fields.limit);
-  const items = page.ids.flatMap((id) => inventoryItem(keyring, id, fields.recorded ?? false));
+  const noted = fields.recorded ? notesOf(keyring, page.ids) : [];
+  const known = new Set(noted.map(([id]) => id));
+  const items = page.ids.flatMap((id) => (known.has(id) ? [] : inventoryItem(keyring, id)));
+  for (const [id, note] of noted) if (note.digest.length > 0) items.push({ id, ...note });
+  const first = noted.filter(hasFirstRecord);
   if (fields.after === '') {
     for (const { id } of secrets.entries()) {
       const secret = secretOf(machine, id as HsmKeyId);
@@ -258,7 +279,12 @@ export function inventory(
       items.push({ id: keyId, revision, proof, digest: NOTHING });
     }
   }
-  return { items, more: page.more };
+  return {
+    items,
+    ...(first.length > 0 && { packed: pack(first) }),
+    last: page.ids.at(-1) ?? '',
+    more: page.more,
+  };
 }
 
 export function clusterKey(

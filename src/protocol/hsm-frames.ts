@@ -266,6 +266,12 @@ export interface HsmUser {
   readonly locked: boolean;
 }
 
+/** Items of keys with their first record, one behind the other: 16 bytes of id, 16 of proof. */
+export interface PackedItems {
+  readonly ids: Uint8Array;
+  readonly proofs: Uint8Array;
+}
+
 export interface InventoryItem {
   readonly id: HsmKeyId;
   readonly revision: number;
@@ -325,7 +331,14 @@ export interface HsmResults {
   find: { readonly keys: readonly { readonly id: HsmKeyId; readonly label: string }[] };
   destroy: Record<string, never>;
   discard: Record<string, never>;
-  inventory: { readonly items: readonly InventoryItem[]; readonly more: boolean };
+  inventory: {
+    readonly items: readonly InventoryItem[];
+    /** further items in two lists, where there are thousands: only when `recorded` was asked */
+    readonly packed?: PackedItems | undefined;
+    /** the id that the next page begins behind; empty when nothing but secrets is here */
+    readonly last: string;
+    readonly more: boolean;
+  };
   'record-prepare': CarriedRecord;
   'record-apply': { readonly revision: number; readonly digest: Uint8Array };
   'record-extract': CarriedRecord;

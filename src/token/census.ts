@@ -6,8 +6,7 @@ import { isObjectFile, tokenFolders } from './softhsm.js';
 
 function* objectFiles(directory: string): Generator<[path: string, stats: Stats]> {
   for (const folder of tokenFolders(directory)) {
-    for (const name of readdirSync(folder).sort()) {
-      if (!isObjectFile(name)) continue;
+    for (const name of readdirSync(folder).filter(isObjectFile).sort()) {
       const path = join(folder, name);
       yield [path, statSync(path)];
     }

@@ -4,7 +4,6 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { deadlineIn } from '../../src/core/deadline.js';
 import { newHsmKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
-import type { HsmResults } from '../../src/protocol/hsm-frames.js';
 import { HsmHost, PASSWORDS, type FrameClient, type TestHsm } from '../support/hsm-host.js';
 
 let host: HsmHost;
@@ -39,10 +38,15 @@ async function startAgain(): Promise<void> {
   alice = await client.login('alice', PASSWORDS.user);
 }
 
-async function inventory(recorded: boolean): Promise<HsmResults['inventory']> {
+/** The ids that the HSM says it holds. */
+async function held(recorded: boolean): Promise<string[]> {
   const session = await client.login('app_user', PASSWORDS.appUser);
   const fields = { after: '', limit: LIMITS.hsm_inventory_page_max, recorded };
-  return await client.ask<'inventory'>('inventory', fields, { session });
+  const { items, packed } = await client.ask<'inventory'>('inventory', fields, { session });
+  const ids = packed ? (Buffer.from(packed.ids).toString('hex').match(/.{32}/g) ?? []) : [];
+  expect(packed === undefined).toBe(!recorded);
+  expect(Buffer.from(packed?.proofs ?? []).length).toBe(16 * ids.length);
+  return [...ids, ...items.map(({ id }) => id)].sort();
 }
 
 test('what was there at an end in good order is there at the next start, and works', async () => {
@@ -55,21 +59,39 @@ test('what was there at an end in good order is there at the next start, and wor
   await startAgain();
   const after = await client.ask<'info'>('info', {});
   expect(after).toMatchObject({ keys: before.keys, users: before.users, epoch: before.epoch });
-  const recorded = await inventory(true);
-  expect(recorded.items.map(({ id }) => id)).toEqual(keyIds.sort());
-  expect(await inventory(false)).toEqual(recorded);
+  expect(await held(true)).toEqual(keyIds.sort());
+  expect(await held(false)).toEqual(keyIds.sort());
   const opened = await client.ask<'decrypt'>('decrypt', { ...work, ...sealed }, { session: alice });
   expect(Buffer.from(opened.data).toString()).toBe('noted');
 });
 
 test('what changes after such a start holds at the next one', async () => {
   await startAgain();
-  const { items } = await inventory(true);
-  const [gone] = items;
-  await client.ask('destroy', { keyId: gone?.id }, { session: alice });
+  const [gone, ...kept] = await held(true);
+  await client.ask('destroy', { keyId: gone }, { session: alice });
   const added = await newKey();
   await startAgain();
-  const ids = (await inventory(true)).items.map(({ id }) => String(id));
-  const kept = items.slice(1).map(({ id }) => String(id));
-  expect(ids).toEqual([...kept, added].sort());
+  expect(await held(true)).toEqual([...kept, added].sort());
+});
+
+test('a changed record holds at such a start: it is on the list, and it binds', async () => {
+  const keyId = await newKey();
+  const change = { label: 'new', usage: { encrypt: false, decrypt: true } };
+  const fields = { keyId, change };
+  const prepared = await client.ask<'record-prepare'>('record-prepare', fields, { session: alice });
+  const appliance = await client.login('app_user', PASSWORDS.appUser);
+  const { masked, digest } = prepared;
+  await client.ask('record-apply', { masked }, { session: appliance });
+  await startAgain();
+  const session = await client.login('app_user', PASSWORDS.appUser);
+  const all = { after: '', limit: LIMITS.hsm_inventory_page_max };
+  for (const recorded of [true, false]) {
+    const asked = { ...all, recorded };
+    const { items } = await client.ask<'inventory'>('inventory', asked, { session });
+    expect(items.find(({ id }) => id === keyId)).toMatchObject({ revision: 2, digest });
+  }
+  const work = { keyId, aad: Buffer.alloc(0), data: Buffer.from('x') };
+  await expect(client.ask('encrypt', work, { session: alice })).rejects.toMatchObject({
+    code: 'HsmUsageRefused',
+  });
 });
