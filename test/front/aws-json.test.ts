@@ -25,6 +25,8 @@ interface Scene {
   readonly door: AwsDoor;
   /** what the service was asked */
   readonly asked: unknown[];
+  /** how often its operations were asked for */
+  readonly loads: { readonly count: number };
   readonly publicDirectory: string;
   /** closes the log and reads its lines */
   readonly lines: () => Promise<Record<string, unknown>[]>;
@@ -38,6 +40,7 @@ async function scene(perform?: AwsOperations['perform']): Promise<Scene> {
   const publicDirectory = join(directory, 'public');
   mkdirSync(publicDirectory);
   const asked: unknown[] = [];
+  const loads = { count: 0 };
   const echo: AwsOperations['perform'] = async (action, params, caller) => {
     asked.push({ action, params, region: caller.region, principal: caller.principal.arn });
     return { Action: action };
@@ -47,7 +50,10 @@ async function scene(perform?: AwsOperations['perform']): Promise<Scene> {
       {
         target: 'Service',
         signingName: 'cloudhsm',
-        load: async () => ({ perform: perform ?? echo }),
+        load: async () => {
+          loads.count += 1;
+          return { perform: perform ?? echo };
+        },
       },
     ],
     keys: { find: (id) => (id === ROOT.id ? ROOT : undefined) },
@@ -65,7 +71,7 @@ async function scene(perform?: AwsOperations['perform']): Promise<Scene> {
       .split('\n')
       .map((line) => JSON.parse(line) as Record<string, unknown>);
   };
-  return { url: await door.listen(0), door, asked, publicDirectory, lines };
+  return { url: await door.listen(0), door, asked, loads, publicDirectory, lines };
 }
 
 describe('a signed request', () => {
@@ -126,6 +132,15 @@ describe('a signed request', () => {
       expect(asked).toEqual([]);
     },
   );
+
+  test('is the first to load the operations: neither the start nor a refusal does', async () => {
+    const { url, loads } = await scene();
+    await awsRequest(url, { target: 'Service.A', signed: false });
+    await awsRequest(url, { target: 'Other.A' });
+    expect(loads.count).toBe(0);
+    await awsRequest(url, { target: 'Service.A' });
+    expect(loads.count).toBe(1);
+  });
 
   test('has headers within their bound', async () => {
     const { url, asked } = await scene();
