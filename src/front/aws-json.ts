@@ -50,6 +50,14 @@ export interface AwsDoorOptions {
   readonly log: Logger;
 }
 
+/** A request that a service is asked for. */
+interface Admitted {
+  readonly service: AwsService;
+  readonly action: string;
+  readonly params: unknown;
+  readonly caller: AwsCaller;
+}
+
 /** Who signs asks from this machine; no name that a resolver could turn elsewhere. */
 const ADDRESS = '127.0.0.1';
 /** AWS JSON 1.1 */
@@ -148,47 +156,47 @@ export class AwsDoor implements AsyncDisposable {
     }
   }
 
-  /** Nothing is decided, nor said of what there is, before it is known who asks. */
   async #perform(
     request: IncomingMessage,
     body: Uint8Array | undefined,
     requestId: string,
   ): Promise<object> {
-    const { services } = this.#options;
-    const [, target, action = ''] = TARGET.exec(targetOf(request)) ?? [];
-    const service = services.find((one) => one.target === target);
-    const caller = this.#admit(request, body, service);
-    if (!service) throw new KeyspanError('UnknownOperationException');
+    const { service, action, params, caller } = this.#admit(request, body);
     const operations = await service.load();
     const deadline = deadlineIn(LIMITS.request_timeout_ms);
     const call: Call = { requestId, deadline };
-    const params = parseJson(body ?? new Uint8Array());
     return await within(operations.perform(action, params, caller, call), deadline, action);
   }
 
-  /** The caller, if the door takes the request at all. */
-  #admit(
-    request: IncomingMessage,
-    body: Uint8Array | undefined,
-    service: AwsService | undefined,
-  ): AwsCaller {
+  /** What is not for a service leaves its line here; the services write their own. */
+  #admit(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
     try {
-      const isPost = request.method === 'POST' && request.url === '/';
-      if (!isPost) throw new KeyspanError('UnknownOperationException');
-      if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
-      if (this.#inflight > LIMITS.aws_inflight_max) {
-        throw new KeyspanError('ThrottlingException', 'Rate exceeded');
-      }
-      const { method = '', url: target = '', rawHeaders: headers } = request;
-      const wire = { method, target, headers, body };
-      const { keys, clock } = this.#options;
-      const known = { keys, service: service?.signingName, nowMs: clock.wire() };
-      const { key, region } = verifySignature(wire, known);
-      return { principal: key.principal, region };
+      return this.#read(request, body);
     } catch (error) {
       this.#refused(request, error);
       throw error;
     }
+  }
+
+  /** Nothing is decided, nor said of what there is, before it is known who asks. */
+  #read(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
+    const { services, keys, clock } = this.#options;
+    const isPost = request.method === 'POST' && request.url === '/';
+    if (!isPost) throw new KeyspanError('UnknownOperationException');
+    if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
+    if (this.#inflight > LIMITS.aws_inflight_max) {
+      throw new KeyspanError('ThrottlingException', 'Rate exceeded');
+    }
+    const [, target, action = ''] = TARGET.exec(targetOf(request)) ?? [];
+    const service = services.find((one) => one.target === target);
+    const { method = '', url = '', rawHeaders: headers } = request;
+    const { key, region } = verifySignature(
+      { method, target: url, headers, body },
+      { keys, service: service?.signingName, nowMs: clock.wire() },
+    );
+    if (!service) throw new KeyspanError('UnknownOperationException');
+    const caller = { principal: key.principal, region };
+    return { service, action, params: parseJson(body), caller };
   }
 
   #refused(request: IncomingMessage, error: unknown): void {
