@@ -173,6 +173,8 @@ describe('a refusal', () => {
     ['another service', { service: 'kms' }, 'InvalidSignatureException'],
     ['an old date', { date: new Date(Date.now() - 301_000) }, 'InvalidSignatureException'],
     ['a foreign header', { extra: { 'X-Amz-Foreign': 'x' } }, 'InvalidSignatureException'],
+    ['a target that is none', { target: 'X.Y' }, 'UnknownOperationException'],
+    ['what is no JSON', { body: '{' }, 'SerializationException'],
     [
       'a bad header',
       { extra: { authorization: 'Bearer x' }, signed: false },
