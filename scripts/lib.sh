@@ -44,6 +44,9 @@ package_of() {
     apt-get:softhsm2-util) printf softhsm2 ;;
     *:softhsm2-util) printf softhsm ;;
     *:pkcs11-tool) printf opensc ;;
+    dnf:aws) printf awscli2 ;;
+    apk:aws) printf aws-cli ;;
+    *:aws) printf awscli ;;
     dnf:g++) printf gcc-c++ ;;
     brew:g++ | brew:make) printf gcc ;;
     brew:python3) printf python ;;
@@ -57,11 +60,17 @@ have_softhsm() {
   have softhsm2-util
 }
 
+# Tests read AWS's models where Debian's package has them, and another `aws` has none there.
+have_aws_cli() {
+  if have apt-get; then [[ -x /usr/bin/aws ]]; else have aws; fi
+}
+
 missing_tools() {
   local tool
   for tool in "$@"; do
     case $tool in
       softhsm2-util) have_softhsm || printf '%s ' "$tool" ;;
+      aws) have_aws_cli || printf '%s ' "$tool" ;;
       g++) have g++ || have c++ || printf '%s ' "$tool" ;;
       *) have "$tool" || printf '%s ' "$tool" ;;
     esac

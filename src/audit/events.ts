@@ -53,7 +53,7 @@ export interface LoginEvent {
   readonly code?: string | undefined;
 }
 
-/** A client that was turned away before it was known who it is. */
+/** A client or a request that a door turned away before any service was asked. */
 export interface RefusalEvent {
   readonly door: string;
   readonly peer?: string | undefined;

@@ -22,6 +22,8 @@ export interface DaemonOptions {
   readonly account?: string;
   readonly eniMode?: string;
   readonly bind?: string;
+  /** of the AWS door */
+  readonly port?: number;
   /** a port for metrics */
   readonly metrics?: number;
 }
@@ -66,8 +68,8 @@ export function startDaemon(
 
 /** The daemon's command line. */
 export function daemonArgs(home: Home, options: DaemonOptions): string[] {
-  const { hsms, ephemeral, faults, region, account, eniMode, bind, metrics } = options;
-  const valued = { hsms, region, account, 'eni-mode': eniMode, bind, metrics };
+  const { hsms, ephemeral, faults, region, account, eniMode, bind, port, metrics } = options;
+  const valued = { hsms, region, account, 'eni-mode': eniMode, bind, port, metrics };
   return [
     '--home',
     home.root,

@@ -40,9 +40,12 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
     .description('A CloudHSM on your machine: a cluster of SoftHSM2 tokens')
     .version(readVersion())
     .exitOverride()
+    // what stands behind `aws` may look like an option of ours
+    .enablePositionalOptions()
     .configureHelp({ showGlobalOptions: false });
   addLifecycle(program, act);
   addInformation(program, act);
+  addAws(program, act);
   addCryptography(program, act);
   addHsm(program, act);
   addCluster(program, act);
@@ -73,6 +76,11 @@ function addLifecycle(program: Command, act: (run: Run) => Promise<void>): void 
       ]),
     )
     .option('--bind <address>', 'where to listen with --eni-mode ports')
+    .option(
+      '--port <port>',
+      'of the AWS door; 0 is a free port (4599 unless it is taken)',
+      integer(0, 65_535),
+    )
     .option(
       '--metrics <port>',
       'serve http://127.0.0.1:PORT/metrics; 0 is a free port',
@@ -126,6 +134,22 @@ function addInformation(program: Command, act: (run: Run) => Promise<void>): voi
     .option('--request <id>', 'lines of one request, through all processes')
     .action(async (_: unknown, command: Command) => {
       await act(async () => (await import('./commands/logs.js')).logs(command.optsWithGlobals()));
+    });
+}
+
+/** What follows belongs to the AWS CLI, options and `help` too. */
+function addAws(program: Command, act: (run: Run) => Promise<void>): void {
+  program
+    .command('aws')
+    .description('the AWS CLI on this installation: keyspan aws cloudhsmv2 describe-clusters')
+    .argument('[args...]', 'what the AWS CLI is to do')
+    .option('--home <path>', 'the installation; it stands before what the AWS CLI is to do')
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (args: string[], _: unknown, command: Command) => {
+      const { aws } = await import('./commands/aws.js');
+      await act(() => aws({ ...command.optsWithGlobals(), args }));
     });
 }
 

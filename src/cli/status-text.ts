@@ -25,6 +25,7 @@ export function statusText(status: StatusDocument): string {
     `home      ${status.home}`,
     `cluster   ${cluster.id} is ${cluster.state}, ${cluster.region}, account ${cluster.account}`,
     ...status.endpoints.websocket.map((url) => `endpoint  ${url}`),
+    `aws       ${status.endpoints.aws}`,
     ...(status.endpoints.metrics ? [`metrics   ${status.endpoints.metrics}`] : []),
     '',
     hsmTable(cluster.hsms),

@@ -24,6 +24,8 @@ const clusterSchema = object({
   account: name,
   region: name,
   state: oneOf('INITIALIZED', 'ACTIVE'),
+  /** civil time, in milliseconds since 1970; null: it was made before this was written down */
+  createdMs: orElse(nullable(int({ min: 0 })), null),
   vpcId: name,
   /** subnet ids by availability zone */
   subnets: mapOf(name),

@@ -22,6 +22,8 @@ export interface NewCluster {
   readonly region: string;
   readonly hsms: number;
   readonly block: Block;
+  /** civil time */
+  readonly nowMs: number;
 }
 
 const awsId = (kind: string): string => `${kind}-${randomBytes(9).toString('hex').slice(0, 17)}`;
@@ -43,6 +45,7 @@ export async function createCluster(
     account: wanted.account,
     region: wanted.region,
     state: 'INITIALIZED',
+    createdMs: Math.floor(wanted.nowMs),
     vpcId: awsId('vpc'),
     subnets: Object.fromEntries(hsms.map(({ az, subnetId }) => [az, subnetId])),
     epoch: 1,

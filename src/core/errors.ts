@@ -9,12 +9,24 @@
 export const ERRORS = {
   // AWS: common to all services
   AccessDeniedException: 'the caller may not do this',
+  IncompleteSignatureException: "the request's signature lacks a part or has one of a wrong form",
   InternalFailure: 'a fault of the service',
+  InvalidSignatureException: 'the signature does not fit the request, its scope or the time',
+  MissingAuthenticationTokenException: 'the request is not signed',
+  RequestEntityTooLargeException: 'the request is larger than the door takes',
   SerializationException: 'the request is not well-formed',
   ThrottlingException: 'a bound of the door or of the HSMs is reached; try again later',
   UnknownOperationException: 'there is no such action',
   UnrecognizedClientException: 'the caller is not known',
   ValidationException: 'a member of the request has a wrong form',
+  // AWS: CloudHSM
+  CloudHsmAccessDeniedException: 'the caller may not do this',
+  CloudHsmInternalFailureException: 'a fault of the service; the request can be tried again',
+  CloudHsmInvalidRequestException: 'the request is not valid, not now, or not built',
+  CloudHsmResourceLimitExceededException: 'a quota is reached',
+  CloudHsmResourceNotFoundException: 'there is no such cluster, HSM or backup',
+  CloudHsmServiceException: 'the service failed',
+  CloudHsmTagException: 'a tag is not valid',
   // AWS: KMS
   AlreadyExistsException: 'a resource with this name exists',
   DependencyTimeoutException: 'no HSM answered within the deadline',

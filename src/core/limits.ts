@@ -67,6 +67,14 @@ export const LIMITS = {
   idempotency_ttl_ms: 600_000,
   admin_body_max_bytes: 1 << 20,
   subscriptions_max: 32,
+  // AWS doors
+  aws_connections_max: 512,
+  aws_header_max_bytes: 16_384,
+  aws_inflight_max: 256,
+  aws_keep_alive_ms: 30_000,
+  public_file_max_bytes: 1 << 20,
+  signature_skew_max_ms: 300_000,
+  signing_keys_max: 32,
   // client library
   client_request_timeout_ms: 15_000,
   client_connect_timeout_ms: 10_000,
@@ -95,6 +103,8 @@ export const LIMITS = {
   store_group_max: 512,
   store_retry_ms: 200,
   commit_attempts_max: 8,
+  // CloudHSM (CloudHSM V2 API)
+  resource_tags_max: 50,
   // audit
   audit_file_max_bytes: 16 << 20,
   audit_files_max: 8,

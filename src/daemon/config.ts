@@ -3,6 +3,7 @@ import { parseArgs } from 'node:util';
 import { isAccount, isRegion } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
 import { findHome, type Home } from '../core/home.js';
+import { isAccessKeyId, isSecretAccessKey } from '../iam/credentials.js';
 import { LIMITS } from '../core/limits.js';
 import {
   FormError,
@@ -15,6 +16,7 @@ import {
   type Form,
   type FormOf,
 } from '../protocol/form.js';
+import type { AccessKeyPair } from './access-keys.js';
 
 /**
  * What one daemon is started with. The command line wins over the home's `keyspan.yaml`, that
@@ -33,6 +35,10 @@ export interface DaemonConfig {
   readonly eniMode: 'addresses' | 'ports';
   readonly bind: string;
   readonly startTimeoutMs: number;
+  /** of the AWS door, 0 for any; undefined: 4599, or any other when that is taken */
+  readonly port?: number | undefined;
+  /** the access key that the account's root shall have; undefined: the one that it has */
+  readonly accessKey?: AccessKeyPair | undefined;
   /** of http://127.0.0.1/metrics, 0 for any; undefined: the admin socket alone serves metrics */
   readonly metricsPort?: number | undefined;
 }
@@ -57,6 +63,9 @@ const SETTINGS = {
   account: orElse(checked(isAccount, 'is not twelve digits, in quotes'), '123456789012'),
   eniMode: orElse(oneOf('addresses', 'ports'), defaultEniMode()),
   bind: orElse(text({ max: 256 }), '127.0.0.1'),
+  port: optional(count({ min: 0, max: 65_535 })),
+  accessKeyId: optional(checked(isAccessKeyId, 'is not 3 to 128 letters and digits')),
+  secretAccessKey: optional(checked(isSecretAccessKey, 'is not 1 to 128 visible characters')),
   metricsPort: optional(count({ min: 0, max: 65_535 })),
   startTimeoutSeconds: orElse(count({ min: 1, max: 3_600 }), 60),
 };
@@ -76,6 +85,7 @@ const OPTIONS = {
   account: { type: 'string' },
   'eni-mode': { type: 'string' },
   bind: { type: 'string' },
+  port: { type: 'string' },
   metrics: { type: 'string' },
   'ready-fd': { type: 'string' },
   'start-timeout': { type: 'string' },
@@ -92,21 +102,34 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
       account: values.account,
       eniMode: values['eni-mode'],
       bind: values.bind,
+      port: values.port,
       metricsPort: values.metrics,
       startTimeoutSeconds: values['start-timeout'],
     }).filter(([, value]) => value !== undefined),
   );
   const read = readSettings({ ...(await readFile(home.config)), ...given });
-  const { hsms, startTimeoutSeconds, ...settings } = read;
+  const { hsms, startTimeoutSeconds, accessKeyId, secretAccessKey, ...settings } = read;
+  const accessKey = accessKeyOf(accessKeyId, secretAccessKey);
   return {
     ...settings,
     home,
+    ...(accessKey && { accessKey }),
     hsms: hsms ?? 3,
     hsmsGiven: hsms !== undefined,
     ephemeral: values.ephemeral ?? false,
     faults: values.faults ?? false,
     startTimeoutMs: startTimeoutSeconds * 1_000,
   };
+}
+
+/** An id without a secret is no access key. */
+function accessKeyOf(accessKeyId?: string, secretAccessKey?: string): AccessKeyPair | undefined {
+  if (accessKeyId === undefined && secretAccessKey === undefined) return undefined;
+  if (accessKeyId !== undefined && secretAccessKey !== undefined) {
+    return { accessKeyId, secretAccessKey };
+  }
+  const sentence = 'The settings accessKeyId and secretAccessKey belong together.';
+  throw new KeyspanError('KeyspanConfig', sentence);
 }
 
 function readSettings(given: object): FormOf<typeof settingsForm> {

@@ -7,7 +7,7 @@ import { USERS, createCluster } from '../cluster/lifecycle.js';
 import { allEnis, freeEni, type Block } from '../cluster/network.js';
 import { RunningCluster } from '../cluster/running-cluster.js';
 import { Secrets } from '../cluster/secrets.js';
-import { systemClock } from '../core/clock.js';
+import { systemClock, type Clock } from '../core/clock.js';
 import { packageFile } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -32,6 +32,7 @@ import { faultRule } from '../protocol/fault.js';
 import { FormError } from '../protocol/form.js';
 import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
+import { AwsEndpoint } from './aws.js';
 import type { DaemonConfig } from './config.js';
 import { Doors } from './doors.js';
 import { addressesOf, ensureAuthorities, readVersion } from './installation.js';
@@ -56,6 +57,7 @@ export class Daemon implements AsyncDisposable {
   #events!: Events;
   #kms: Kms | undefined;
   #doors: Doors | undefined;
+  #aws!: AwsEndpoint;
   #metricsUrl: string | undefined;
   #opening: Promise<void> | undefined;
   /** what the ENIs will listen with, where it was asked for early */
@@ -99,13 +101,15 @@ export class Daemon implements AsyncDisposable {
     if (config.eniMode === 'ports' && !isLoopback(config.bind)) {
       this.#log.warn({ bind: config.bind }, 'the HSMs listen beyond this machine');
     }
-    this.#secrets = new Secrets(store, new Sealer(key));
+    const sealer = new Sealer(key);
+    this.#secrets = new Secrets(store, sealer);
     const clock = systemClock();
     const audit = await AuditLog.open(home.audit);
     this.#cleanup.push(() => audit[Symbol.asyncDispose]());
     this.#events = new Events(audit, clock);
-    await this.#openCluster(store);
+    await this.#openCluster(store, clock);
     await this.#cluster.start();
+    await this.#openAws({ store, sealer, clock });
     await this.#openAdmin();
     const kms = await Kms.open({
       store,
@@ -124,9 +128,9 @@ export class Daemon implements AsyncDisposable {
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
   }
 
-  async #openCluster(store: Store): Promise<void> {
+  async #openCluster(store: Store, clock: Clock): Promise<void> {
     const { home } = this.#config;
-    const id = (await listClusters(store))[0] ?? (await this.#createCluster(store));
+    const id = (await listClusters(store))[0] ?? (await this.#createCluster(store, clock));
     const block = await addressesOf(store, this.#config);
     const cluster = await RunningCluster.open(
       {
@@ -150,11 +154,12 @@ export class Daemon implements AsyncDisposable {
     }
   }
 
-  async #createCluster(store: Store): Promise<ClusterId> {
+  async #createCluster(store: Store, clock: Clock): Promise<ClusterId> {
     const { hsms, region, account } = this.#config;
     await ensureAuthorities(store, this.#secrets, this.#config);
     const block = await addressesOf(store, this.#config);
-    return await createCluster(store, this.#secrets, { account, region, hsms, block });
+    const nowMs = clock.civil();
+    return await createCluster(store, this.#secrets, { account, region, hsms, block, nowMs });
   }
 
   #vault(id: string): Vault {
@@ -220,10 +225,27 @@ export class Daemon implements AsyncDisposable {
     await doors.open();
   }
 
+  /** While the HSM processes come up: it costs a start no time. */
+  async #openAws(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<void> {
+    const { home, port, accessKey } = this.#config;
+    const aws = await AwsEndpoint.open({
+      ...parts,
+      home,
+      port,
+      accessKey,
+      cluster: this.#cluster,
+      events: this.#events,
+      log: this.#log,
+    });
+    this.#aws = aws;
+    this.#cleanup.push(() => aws[Symbol.asyncDispose]());
+  }
+
   async #openAdmin(): Promise<void> {
     const { metrics } = this.#events;
     metrics.watch(() => clusterReadings(this.#cluster));
-    metrics.watch(() => [{ name: 'keyspan_inflight_requests', value: this.#doors?.inflight ?? 0 }]);
+    const inflight = (): number => (this.#doors?.inflight ?? 0) + this.#aws.inflight;
+    metrics.watch(() => [{ name: 'keyspan_inflight_requests', value: inflight() }]);
     const door = new AdminDoor({ handlers: this.#handlers(), metrics, log: this.#log });
     await door.listen(this.#config.home.adminSocket);
     this.#cleanup.push(() => door[Symbol.asyncDispose]());
@@ -339,6 +361,7 @@ export class Daemon implements AsyncDisposable {
       },
       endpoints: {
         websocket: this.#doors?.urls() ?? [],
+        aws: this.#aws.url,
         ...(this.#metricsUrl !== undefined && { metrics: this.#metricsUrl }),
       },
     };
@@ -356,7 +379,11 @@ export class Daemon implements AsyncDisposable {
       username,
       password: await this.#secrets.passwordOf(this.#cluster.id, username),
     });
-    return { admin: await of(USERS.admin), cryptoUser: await of(USERS.cryptoUser) };
+    return {
+      admin: await of(USERS.admin),
+      cryptoUser: await of(USERS.cryptoUser),
+      rootAccessKey: this.#aws.rootAccessKey(),
+    };
   }
 
   async #issueCertificate(params: {

@@ -2,7 +2,7 @@ import { wipe } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import type { OpenStep, Sealed, Vault } from '../core/vault.js';
 import type { EncryptionAlgorithm } from '../protocol/kms.js';
-import { missingMember, validationError } from '../protocol/kms-shapes.js';
+import { missingMember, validationError } from '../protocol/aws-parser.js';
 import { authorizeKey } from './authorize.js';
 import {
   formatCiphertext,

@@ -7,7 +7,7 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { VaultDirectory } from '../core/vault.js';
 import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../protocol/kms.js';
-import type { Encoding } from '../protocol/kms-shapes.js';
+import type { Encoding } from '../protocol/aws-parser.js';
 import type { Store } from '../store/store.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';

@@ -54,6 +54,8 @@ export interface StatusDocument {
   };
   readonly endpoints: {
     readonly websocket: readonly string[];
+    /** of all AWS services */
+    readonly aws: string;
     /** where Prometheus can scrape, if that was asked for */
     readonly metrics?: string;
   };
@@ -119,6 +121,8 @@ export interface DiscardedCopies {
 export interface CredentialsDocument {
   readonly admin: { readonly username: string; readonly password: string };
   readonly cryptoUser: { readonly username: string; readonly password: string };
+  /** signs requests to the AWS door in the name of the account's root */
+  readonly rootAccessKey: { readonly accessKeyId: string; readonly secretAccessKey: string };
 }
 
 export interface CertificateDocument {

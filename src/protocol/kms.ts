@@ -1,23 +1,20 @@
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
+import { parseStructure, planOf, type Encoding, type Plan } from './aws-parser.js';
 import {
   blob,
   BOOLEAN,
   integer,
   list,
   oneOf,
-  parseStructure,
   pattern,
-  planOf,
   required,
   string,
   STRING_MAP,
   structure,
-  type Encoding,
   type Members,
   type ParamsOf,
-  type Plan,
-} from './kms-shapes.js';
+} from './aws-shapes.js';
 
 export const KEY_SPECS = [
   'SYMMETRIC_DEFAULT',

@@ -13,6 +13,13 @@ export const KEYSPACE = {
   /** the emulated certificate authorities: certificates in clear, keys sealed */
   authority: (name: string): string => `meta/authority/${name}`,
 
+  /** sealed, each as a whole: who it speaks for, and its secret */
+  accessKeys: 'access-key/',
+  accessKey: (id: string): string => `access-key/${id}`,
+
+  /** of a cluster or a backup */
+  resourceTags: (resource: string): string => `tag/${resource}`,
+
   clusters: 'cluster/',
   cluster: (id: ClusterId): string => `cluster/${id}`,
   hsms: (cluster: ClusterId): string => `hsm/${cluster}/`,

@@ -19,6 +19,10 @@ const run = (args: readonly string[], input?: Uint8Array): Promise<Outcome> =>
   keyspan(args, { home: place.home.root, ...(input ? { input } : {}) });
 const json = ({ stdout }: Outcome): unknown => JSON.parse(stdout.toString());
 
+const CREDENTIALS = {
+  rootAccessKey: { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: "it's" },
+};
+
 describe('what runs', () => {
   test('status', async () => {
     const document = await run(['status', '--json']);
@@ -36,14 +40,20 @@ describe('what runs', () => {
   });
 
   test('env', async () => {
+    place.admin = () => CREDENTIALS;
     const variables = json(await run(['env', '--json'])) as Record<string, string>;
     expect(variables).toMatchObject({
       KEYSPAN_HOME: place.home.root,
       KEYSPAN_ENDPOINTS: place.eni.endpoint,
+      AWS_ENDPOINT_URL: 'http://127.0.0.1:1',
+      AWS_ACCESS_KEY_ID: 'AKIDEXAMPLE',
+      AWS_SECRET_ACCESS_KEY: "it's",
       AWS_REGION: 'us-east-1',
+      AWS_DEFAULT_REGION: 'us-east-1',
     });
     const shell = (await run(['env'])).stdout.toString();
     expect(shell).toContain(`export KEYSPAN_HOME='${place.home.root}'\n`);
+    expect(shell).toContain(String.raw`export AWS_SECRET_ACCESS_KEY='it'\''s'` + '\n');
     const github = (await run(['env', '--github'])).stdout.toString();
     expect(github).toContain(`\nKEYSPAN_ENDPOINTS=${place.eni.endpoint}\n`);
   });

@@ -27,7 +27,7 @@ test('--help names every verb', async () => {
   const { code, stdout } = await keyspan(['--help']);
   expect(code).toBe(0);
   const verbs =
-    'up down status credentials env call encrypt decrypt hsm cluster fault top logs cert';
+    'up down status credentials env aws call encrypt decrypt hsm cluster fault top logs cert';
   for (const verb of verbs.split(' '))
     expect(stdout.toString()).toMatch(new RegExp(`^ +${verb} `, 'm'));
 });
@@ -43,6 +43,7 @@ describe('wrong use is 252', () => {
     [['up', '--account', '12']],
     [['up', '--eni-mode', 'magic']],
     [['up', '--metrics', '65536']],
+    [['up', '--port', '65536']],
     [['call']],
     [['call', 'Encrypt', 'not json']],
     [['call', 'Encrypt', '[1]']],
@@ -90,6 +91,7 @@ describe('where nothing runs', () => {
     [['fault', 'clear']],
     [['credentials']],
     [['env']],
+    [['aws', 'cloudhsmv2', 'describe-clusters']],
     [['logs']],
     [['top']],
     [['call', 'ListKeys', '{}']],

@@ -25,7 +25,13 @@ beforeEach(async () => {
 afterEach(() => store[Symbol.asyncDispose]());
 
 const create = (hsms: number): Promise<ClusterId> =>
-  createCluster(store, secrets, { account: '123456789012', region: 'eu-west-1', hsms, block });
+  createCluster(store, secrets, {
+    account: '123456789012',
+    region: 'eu-west-1',
+    hsms,
+    block,
+    nowMs: 1_700_000_000_000.5,
+  });
 
 describe('a new cluster', () => {
   test('has HSMs over three zones, each with an ENI of its own, and no token yet', async () => {

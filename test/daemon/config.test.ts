@@ -45,6 +45,19 @@ describe('what holds', () => {
     });
   });
 
+  test("the AWS door's port and key", async () => {
+    const yaml = 'port: 4600\naccessKeyId: AKIDEXAMPLE\nsecretAccessKey: geheim\n';
+    const config = await read(yaml);
+    expect(config).toMatchObject({
+      port: 4600,
+      accessKey: { accessKeyId: 'AKIDEXAMPLE', secretAccessKey: 'geheim' },
+    });
+    expect(config).not.toHaveProperty('secretAccessKey');
+    expect(await read(yaml, '--port', '0')).toMatchObject({ port: 0 });
+    const neither = await read('');
+    expect([neither.port, neither.accessKey]).toEqual([undefined, undefined]);
+  });
+
   test('the command line over the file', async () => {
     const config = await read('hsms: 2\nregion: eu-west-1\n', '--hsms', '5', '--ephemeral');
     expect(config).toMatchObject({ hsms: 5, region: 'eu-west-1', ephemeral: true });
@@ -62,6 +75,11 @@ describe('what is refused names the setting', () => {
     ['account: 123456789012', /^KeyspanConfig: .*\baccount\b/],
     ["account: '12'", /^KeyspanConfig: .*\baccount\b.*twelve digits/],
     ['eniMode: magic', /^KeyspanConfig: .*\beniMode\b/],
+    ['port: 65536', /^KeyspanConfig: .*\bport\b/],
+    ['accessKeyId: AKID', /^KeyspanConfig: .*accessKeyId and secretAccessKey belong together\.$/],
+    ['secretAccessKey: x', /^KeyspanConfig: .*belong together\.$/],
+    ['accessKeyId: a b\nsecretAccessKey: x', /^KeyspanConfig: .*\baccessKeyId\b/],
+    ['accessKeyId: abc\nsecretAccessKey: a b', /^KeyspanConfig: .*\bsecretAccessKey\b.*visible/],
     ['hsm: 3', /^KeyspanConfig: There is no setting hsm\.$/],
     ['- 1\n- 2\n', /^KeyspanConfig: .*keyspan\.yaml is not a list of settings/],
     ['just words', /^KeyspanConfig: .*keyspan\.yaml/],

@@ -98,7 +98,7 @@ test('a changed record holds at such a start: it is on the list, and it binds', 
   });
 });
 
-test('what was still being done for a peer that is gone is on the list of the next start', async () => {
+test('what was done for a peer that is gone is on the list of the next start, too', async () => {
   // the end comes within the making of a copy, just after it, and between the two
   for (let attempt = 0; attempt < 16; attempt += 1) {
     const fields = { keyId: newHsmKeyId(), kind: 'aes-256', label: 'a key' };

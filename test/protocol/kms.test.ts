@@ -7,7 +7,7 @@ import {
   parseKmsRequest,
   type KmsAction,
 } from '../../src/protocol/kms.js';
-import type { Member, Members, Shape } from '../../src/protocol/kms-shapes.js';
+import type { Member, Members, Shape } from '../../src/protocol/aws-shapes.js';
 
 const KEY_ID = '1234abcd-12ab-34cd-56ef-1234567890ab';
 

@@ -30,6 +30,7 @@ const status = async (): Promise<StatusDocument> =>
 describe('examples of programs', () => {
   test.each([
     ['README.md', /^hello\n$/],
+    ['docs/aws.md', /^cluster-\w+ is ACTIVE\n$/],
     ['docs/websocket.md', /^[A-Za-z0-9+/]{22}== from hsm-\w+\n$/],
   ])('in %s', async (page, expected) => {
     const [program = ''] = blocks(page, 'js');

@@ -15,6 +15,7 @@ const [account, region] = ['123456789012', 'us-east-1'];
 
 /** Each range with a fact that it must meet. */
 const RANGES: Record<string, readonly [prefix: string, fact: string]> = {
+  accessKeys: [KEYSPACE.accessKeys, KEYSPACE.accessKey('AKIAIOSFODNN7EXAMPLE')],
   clusters: [KEYSPACE.clusters, KEYSPACE.cluster(cluster)],
   hsms: [KEYSPACE.hsms(cluster), KEYSPACE.hsm(cluster, hsm)],
   removed: [KEYSPACE.removedHsms(cluster), KEYSPACE.removedHsm(cluster, hsm)],
@@ -34,6 +35,7 @@ const SINGLE: readonly string[] = [
   KEYSPACE.hsmSecret(cluster, hsm),
   KEYSPACE.userSecret(cluster, 'admin'),
   KEYSPACE.lease(cluster),
+  KEYSPACE.resourceTags(cluster),
 ];
 
 describe('the keyspace', () => {

@@ -41,7 +41,13 @@ export class ClusterFixture implements AsyncDisposable {
     const secrets = new Secrets(store, new Sealer(new InstallationKey(randomBytes(32))));
     await ensureAuthorities(store, secrets, config);
     const block = await addressesOf(store, config);
-    const id = await createCluster(store, secrets, { account, region, hsms, block });
+    const id = await createCluster(store, secrets, {
+      account,
+      region,
+      hsms,
+      block,
+      nowMs: Date.now(),
+    });
     const cluster = await RunningCluster.open(
       {
         home,

@@ -10,9 +10,13 @@ export interface Outcome {
 /** Runs the compiled command line as a user does, in a process of its own. */
 export async function keyspan(
   args: readonly string[],
-  options: { readonly home?: string; readonly input?: Uint8Array } = {},
+  options: {
+    readonly home?: string;
+    readonly input?: Uint8Array;
+    readonly env?: Readonly<Record<string, string>>;
+  } = {},
 ): Promise<Outcome> {
-  const env = { ...process.env };
+  const env = { ...process.env, ...options.env };
   delete env['KEYSPAN_HOME'];
   if (options.home !== undefined) env['KEYSPAN_HOME'] = options.home;
   const child = spawn(process.execPath, [packageFile('dist/cli/main.js'), ...args], { env });

@@ -80,7 +80,7 @@ export class ForeignInstallation {
         keyAvailabilityCheck: true,
         hsms: [{ id: 'hsm-aaaaaaaaaaa', state: 'ACTIVE', ...hsm }],
       },
-      endpoints: { websocket: [this.eni.endpoint] },
+      endpoints: { aws: 'http://127.0.0.1:1', websocket: [this.eni.endpoint] },
     };
   }
 

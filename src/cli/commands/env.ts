@@ -1,25 +1,46 @@
 import { findHome, type Home } from '../../core/home.js';
-import type { StatusDocument } from '../../protocol/admin.js';
+import type { CredentialsDocument, StatusDocument } from '../../protocol/admin.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
 import type { SharedOptions } from '../global-options.js';
 
 export async function env(options: SharedOptions & { readonly github?: boolean }): Promise<number> {
   const home = findHome(options.home);
-  const variables = clientVariables(home, await callAdmin(home, 'Status'));
+  const [status, credentials] = await Promise.all([
+    callAdmin(home, 'Status'),
+    callAdmin(home, 'Credentials'),
+  ]);
+  const variables = clientVariables(home, status, credentials);
   if (options.json) printJson(variables);
   else print(formatVariables(variables, options.github ? 'github' : 'shell'));
   return EXIT.ok;
 }
 
 /** What a client needs to know of this installation. */
-export function clientVariables(home: Home, status: StatusDocument): Record<string, string> {
+export function clientVariables(
+  home: Home,
+  status: StatusDocument,
+  credentials: CredentialsDocument,
+): Record<string, string> {
   return {
     KEYSPAN_HOME: home.root,
     KEYSPAN_ENDPOINTS: status.endpoints.websocket.join(','),
     KEYSPAN_CA: home.customerCa,
     KEYSPAN_CERTIFICATE: home.clientCertificate,
     KEYSPAN_PRIVATE_KEY: home.clientKey,
+    ...awsVariables(status, credentials),
+  };
+}
+
+/** What AWS's SDKs and its command line read: where the services are, and who asks. */
+export function awsVariables(
+  status: StatusDocument,
+  { rootAccessKey }: CredentialsDocument,
+): Record<string, string> {
+  return {
+    AWS_ENDPOINT_URL: status.endpoints.aws,
+    AWS_ACCESS_KEY_ID: rootAccessKey.accessKeyId,
+    AWS_SECRET_ACCESS_KEY: rootAccessKey.secretAccessKey,
     AWS_REGION: status.cluster.region,
     AWS_DEFAULT_REGION: status.cluster.region,
   };

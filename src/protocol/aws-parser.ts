@@ -1,143 +1,23 @@
 import { parseBase64 } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
+import type {
+  BlobShape,
+  IntegerShape,
+  ListShape,
+  MapShape,
+  Member,
+  Members,
+  Pattern,
+  Shape,
+  StringShape,
+  StructureShape,
+} from './aws-shapes.js';
 import { countMembers } from './form.js';
 
 /**
- * The small language in which the members of KMS requests are described, and the parser that
- * follows a description. It answers with AWS's own sentences, so that a client cannot tell the
- * doors apart. What the shapes mean to TypeScript is derived from the same table.
+ * The parser that follows a description of a request's members. It answers with AWS's own
+ * sentences, so that a client cannot tell the doors apart.
  */
-export type Shape =
-  | StringShape
-  | IntegerShape
-  | BooleanShape
-  | TimestampShape
-  | BlobShape
-  | ListShape
-  | MapShape
-  | StructureShape;
-
-export interface StringShape<V extends string = string> {
-  readonly kind: 'string';
-  /** UTF-16 units */
-  readonly min?: number;
-  readonly max?: number;
-  readonly pattern?: Pattern;
-  readonly values?: readonly V[];
-  /** the value is not repeated in an error */
-  readonly secret?: boolean;
-}
-
-export interface IntegerShape {
-  readonly kind: 'integer';
-  readonly min?: number;
-  readonly max?: number;
-}
-
-export interface BooleanShape {
-  readonly kind: 'boolean';
-}
-
-/** seconds since 1970, with fractions */
-export interface TimestampShape {
-  readonly kind: 'timestamp';
-}
-
-export interface BlobShape {
-  readonly kind: 'blob';
-  /** bytes */
-  readonly min?: number;
-  readonly max?: number;
-}
-
-export interface ListShape<S extends Shape = Shape> {
-  readonly kind: 'list';
-  readonly of: S;
-  readonly min?: number;
-  readonly max?: number;
-}
-
-/** strings to strings, without bounds of its own (EncryptionContextType) */
-export interface MapShape {
-  readonly kind: 'map';
-}
-
-export interface StructureShape<M extends Members = Members> {
-  readonly kind: 'structure';
-  readonly members: M;
-}
-
-export type Member = Shape & { readonly required?: true };
-export interface Members {
-  readonly [name: string]: Member;
-}
-
-/** A regular expression, with the text that AWS prints. It covers the whole value. */
-export interface Pattern {
-  readonly text: string;
-  readonly regexp: RegExp;
-}
-
-export const pattern = (text: string): Pattern => ({
-  text,
-  regexp: new RegExp(`^(?:${text})$`, 'u'),
-});
-
-export const string = (bounds: Omit<StringShape, 'kind' | 'values'> = {}): StringShape => ({
-  kind: 'string',
-  ...bounds,
-});
-export const oneOf = <const V extends string>(...values: readonly V[]): StringShape<V> => ({
-  kind: 'string',
-  values,
-});
-export const integer = (bounds: Omit<IntegerShape, 'kind'> = {}): IntegerShape => ({
-  kind: 'integer',
-  ...bounds,
-});
-export const blob = (bounds: Omit<BlobShape, 'kind'> = {}): BlobShape => ({
-  kind: 'blob',
-  ...bounds,
-});
-export const list = <S extends Shape>(
-  of: S,
-  bounds: { readonly min?: number; readonly max?: number } = {},
-): ListShape<S> => ({ kind: 'list', of, ...bounds });
-export const structure = <M extends Members>(members: M): StructureShape<M> => ({
-  kind: 'structure',
-  members,
-});
-export const required = <S extends Shape>(shape: S): S & { readonly required: true } => ({
-  ...shape,
-  required: true,
-});
-export const BOOLEAN: BooleanShape = { kind: 'boolean' };
-export const TIMESTAMP: TimestampShape = { kind: 'timestamp' };
-export const STRING_MAP: MapShape = { kind: 'map' };
-
-/** What a value of a shape is after parsing. */
-export type ValueOf<S> =
-  S extends StringShape<infer V>
-    ? V
-    : S extends IntegerShape | TimestampShape
-      ? number
-      : S extends BooleanShape
-        ? boolean
-        : S extends BlobShape
-          ? Uint8Array
-          : S extends ListShape<infer Of>
-            ? readonly ValueOf<Of>[]
-            : S extends MapShape
-              ? ReadonlyMap<string, string>
-              : S extends StructureShape<infer M>
-                ? ParamsOf<M>
-                : never;
-
-type RequiredName<M> = { [K in keyof M]: M[K] extends { required: true } ? K : never }[keyof M];
-
-export type ParamsOf<M> = { readonly [K in RequiredName<M>]: ValueOf<M[K]> } & {
-  readonly [K in Exclude<keyof M, RequiredName<M>>]?: ValueOf<M[K]>;
-};
 
 /** In JSON a blob is standard base64; in CBOR it is bytes, or base64 as in JSON. */
 export type Encoding = 'json' | 'cbor';
@@ -166,15 +46,18 @@ export function planOf(members: Members): Plan {
   return plan;
 }
 
+/** The members that any of the shapes has. */
+type NameOf<S> = S extends Shape ? keyof S : never;
+
 /**
  * The same shape with every member that a shape can have: code that meets objects of one form
  * alone is several times as fast, and each request is parsed.
  */
 function uniform<S extends Member>(shape: S): S {
   const all: {
-    readonly [name in keyof StringShape | keyof ListShape | keyof StructureShape]?: unknown;
+    readonly [name in NameOf<StringShape | ListShape | MapShape | StructureShape>]?: unknown;
   } = shape;
-  const { kind, min, max, pattern: form, values, secret, of, members } = all;
+  const { kind, min, max, pattern: form, values, secret, key, of, members } = all;
   const { required: isRequired } = shape;
   const item = of && uniform(of as Shape);
   const made = {
@@ -185,6 +68,7 @@ function uniform<S extends Member>(shape: S): S {
     pattern: form,
     values,
     secret,
+    key,
     of: item,
     members,
   };
@@ -276,7 +160,7 @@ function readValue(shape: Shape, value: unknown, path: string, parsing: Parsing)
     case 'list':
       return readList(shape, value, path, parsing);
     case 'map':
-      return readMap(value);
+      return readMap(shape, value, path, parsing);
     case 'structure':
       return readMembers(planOf(shape.members), value, `${path}.`, parsing);
   }
@@ -403,16 +287,41 @@ const shownList = (items: readonly unknown[]): string =>
  * A Map and not an object: an encryption context may name a pair `__proto__`, and must not lose
  * it.
  */
-function readMap(value: unknown): ReadonlyMap<string, string> {
+function readMap(
+  shape: MapShape,
+  value: unknown,
+  path: string,
+  parsing: Parsing,
+): ReadonlyMap<string, unknown> {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) {
     throw wrongType(value, 'Map');
   }
-  const result = new Map<string, string>();
+  const { key, of, max } = shape;
+  const result = new Map<string, unknown>();
   const source: Iterable<readonly [unknown, unknown]> =
     value instanceof Map ? value : Object.entries(value);
-  for (const [name, text] of source) result.set(textOf(name), textOf(text));
+  for (const [name, item] of source) {
+    const known = of
+      ? readValue(of, item, `${path}.${String(name)}.member`, parsing)
+      : textOf(item);
+    result.set(textOf(name), known);
+  }
+  const failed = (): string => `Value '${shownMap(result)}' at '${path}' failed to satisfy`;
+  if (max !== undefined && result.size > max) {
+    addProblem(parsing, `${failed()} constraint: ${lengthAtMost(max)}`);
+  }
+  if (key && [...result.keys()].some((name) => brokenByString(key, name))) {
+    const constraints = `Map keys must satisfy constraint: [${constraintsOf(key)}]`;
+    addProblem(parsing, `${failed()} constraint: ${constraints}`);
+  }
   return result;
 }
+
+const shownMap = (pairs: ReadonlyMap<string, unknown>): string => {
+  const shown = (value: unknown): string =>
+    Array.isArray(value) ? shownList(value) : typeof value === 'string' ? value : '…';
+  return `{${[...pairs].map(([name, value]) => `${name}=${shown(value)}`).join(', ')}}`;
+};
 
 const LONE_SURROGATE = /\p{Surrogate}/u;
 

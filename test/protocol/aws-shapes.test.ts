@@ -1,15 +1,16 @@
 import { describe, expect, test } from 'vitest';
+import { parseStructure, planOf } from '../../src/protocol/aws-parser.js';
 import {
   integer,
   list,
+  map,
   oneOf,
-  parseStructure,
-  planOf,
   required,
   string,
   structure,
   TIMESTAMP,
-} from '../../src/protocol/kms-shapes.js';
+  unanchored,
+} from '../../src/protocol/aws-shapes.js';
 
 describe('shapes that no action has yet', () => {
   test('a secret is not repeated in an error', () => {
@@ -48,6 +49,32 @@ describe('shapes that no action has yet', () => {
     );
     expect(() => parseStructure(plan, { Outer: 7 }, 'json')).toThrow(
       expect.objectContaining({ code: 'SerializationException' }),
+    );
+  });
+
+  test('a pattern that is not anchored is found anywhere', () => {
+    const plan = planOf({ VpcId: string({ pattern: unanchored('vpc-[0-9a-f]') }) });
+    expect(parseStructure(plan, { VpcId: 'vpc-50ae0636' }, 'json')).toEqual({
+      VpcId: 'vpc-50ae0636',
+    });
+    expect(() => parseStructure(plan, { VpcId: 'vpc-' }, 'json')).toThrow(
+      "Value 'vpc-' at 'vpcId' failed to satisfy constraint: " +
+        'Member must satisfy regular expression pattern: vpc-[0-9a-f]',
+    );
+  });
+
+  test('a map of lists is a Map, and checks what its lists hold', () => {
+    const plan = planOf({ Filters: map(string(), list(oneOf('a', 'b')), { max: 1 }) });
+    const given = JSON.parse('{"Filters":{"__proto__":["a"]}}') as unknown;
+    expect(parseStructure(plan, given, 'json')).toEqual({
+      Filters: new Map([['__proto__', ['a']]]),
+    });
+    expect(() => parseStructure(plan, { Filters: { x: ['c'], y: ['a'] } }, 'json')).toThrow(
+      "2 validation errors detected: Value '[c]' at 'filters.x.member' failed to satisfy " +
+        'constraint: Member must satisfy constraint: ' +
+        '[Member must satisfy enum value set: [a, b]]; ' +
+        "Value '{x=[c], y=[a]}' at 'filters' failed to satisfy constraint: " +
+        'Member must have length less than or equal to 1',
     );
   });
 });

@@ -1,0 +1,106 @@
+import type { Events } from '../audit/events.js';
+import type { ClusterView } from '../cluster/description.js';
+import type { RunningCluster } from '../cluster/running-cluster.js';
+import type { Clock } from '../core/clock.js';
+import { isKeyspanError } from '../core/errors.js';
+import type { Home } from '../core/home.js';
+import type { Logger } from '../core/log.js';
+import { AwsDoor, type AwsService } from '../front/aws-json.js';
+import type { Sealer } from '../store/sealed.js';
+import type { Store } from '../store/store.js';
+import { StoredAccessKeys, type AccessKeyPair } from './access-keys.js';
+
+/** Where clients of emulators look first; another installation may have it. */
+const DEFAULT_PORT = 4_599;
+
+export interface AwsOptions {
+  readonly home: Home;
+  readonly store: Store;
+  readonly sealer: Sealer;
+  readonly cluster: RunningCluster;
+  readonly clock: Clock;
+  readonly events: Events;
+  readonly log: Logger;
+  /** undefined: the default one, or any other when that is taken */
+  readonly port: number | undefined;
+  /** the root's, if the configuration names one */
+  readonly accessKey: AccessKeyPair | undefined;
+}
+
+/** The AWS door of this installation, with the access keys that open it. */
+export class AwsEndpoint implements AsyncDisposable {
+  readonly url: string;
+  readonly #keys: StoredAccessKeys;
+  readonly #door: AwsDoor;
+
+  private constructor(parts: { url: string; keys: StoredAccessKeys; door: AwsDoor }) {
+    this.url = parts.url;
+    this.#keys = parts.keys;
+    this.#door = parts.door;
+  }
+
+  /** @throws KeyspanError KeyspanConfig when a port that was asked for cannot be had */
+  static async open(options: AwsOptions): Promise<AwsEndpoint> {
+    const { store, sealer, accessKey: configured, home, clock, events, log, port } = options;
+    const { account } = options.cluster.record;
+    const keys = await StoredAccessKeys.open({ store, sealer, account, configured });
+    try {
+      const services = [cloudHsmOf(options)];
+      const publicDirectory = home.public;
+      const door = new AwsDoor({ services, keys, publicDirectory, clock, events, log });
+      const url = port === undefined ? await listenSomewhere(door, log) : await door.listen(port);
+      return new AwsEndpoint({ url, keys, door });
+    } catch (error) {
+      await keys[Symbol.asyncDispose]();
+      throw error;
+    }
+  }
+
+  /** requests that wait for their answers */
+  get inflight(): number {
+    return this.#door.inflight;
+  }
+
+  rootAccessKey(): AccessKeyPair {
+    return this.#keys.root();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#door[Symbol.asyncDispose]();
+    await this.#keys[Symbol.asyncDispose]();
+  }
+}
+
+/** Installations run side by side: who comes second gets another port, and `env` says which. */
+async function listenSomewhere(door: AwsDoor, log: Logger): Promise<string> {
+  try {
+    return await door.listen(DEFAULT_PORT);
+  } catch (error) {
+    if (!isKeyspanError(error, 'KeyspanConfig')) throw error;
+    log.warn({ port: DEFAULT_PORT }, 'the port is taken: the AWS door listens on another');
+    return await door.listen(0);
+  }
+}
+
+function cloudHsmOf({ store, cluster, events, log }: AwsOptions): AwsService {
+  const open = async (): ReturnType<AwsService['load']> => {
+    const [{ CloudHsm }, { ResourceTags }] = await Promise.all([
+      import('../front/cloudhsm.js'),
+      import('../cluster/resource-tags.js'),
+    ]);
+    const clusters = (): ClusterView[] => [viewOf(cluster)];
+    return new CloudHsm({ clusters, tags: new ResourceTags(store), events, log });
+  };
+  let loaded: ReturnType<AwsService['load']> | undefined;
+  const load = (): ReturnType<AwsService['load']> => (loaded ??= open());
+  return { target: 'BaldrApiService', signingName: 'cloudhsm', load };
+}
+
+const viewOf = ({ record, members }: RunningCluster): ClusterView => ({
+  record,
+  members: members.map(({ record: hsm, supervisor, isLeaving }) => ({
+    record: hsm,
+    state: supervisor.state,
+    isLeaving,
+  })),
+});

@@ -1,0 +1,28 @@
+import type { ErrorCode, KeyspanError } from '../core/errors.js';
+
+/** What goes over the wire as the answer to one AWS JSON request. */
+export interface AwsAnswer {
+  readonly status: number;
+  readonly body: string;
+}
+
+const STATUSES: Partial<Readonly<Record<ErrorCode, number>>> = {
+  CloudHsmInternalFailureException: 500,
+  InternalFailure: 500,
+  RequestEntityTooLargeException: 413,
+};
+
+/** CloudHSM writes its own errors' member with a capital letter (CloudHSM V2 API). */
+const HAS_CAPITAL = /^CloudHsm/;
+
+/** An error in the form of AWS's JSON protocols: its name is `__type`. */
+export function errorAnswer({ code, message }: Pick<KeyspanError, 'code' | 'message'>): AwsAnswer {
+  const member = HAS_CAPITAL.test(code) ? 'Message' : 'message';
+  return {
+    status: STATUSES[code] ?? 400,
+    body: JSON.stringify({ __type: code, [member]: message }),
+  };
+}
+
+/** Errors from inside: they have a name for the log, and none for a caller. */
+export const isInternal = (code: ErrorCode): boolean => /^(Hsm|Vault|Store|Keyspan)/.test(code);

@@ -1,0 +1,223 @@
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import type { Events } from '../audit/events.js';
+import type { Call } from '../core/call.js';
+import type { Clock } from '../core/clock.js';
+import { deadlineIn, within } from '../core/deadline.js';
+import { isKeyspanError, KeyspanError } from '../core/errors.js';
+import { newRequestId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import type { AccessKeys } from '../iam/credentials.js';
+import type { Principal } from '../iam/principal.js';
+import { verifySignature } from '../iam/sigv4.js';
+import { errorAnswer, isInternal, type AwsAnswer } from './aws-answer.js';
+import { isPublicRequest, servePublicFile } from './public-files.js';
+import { readBody } from './request-body.js';
+
+/** Who asks, and for which region: what a signature says. */
+export interface AwsCaller {
+  readonly principal: Principal;
+  readonly region: string;
+}
+
+/** One AWS service behind the door. */
+export interface AwsService {
+  /** how its requests begin their `X-Amz-Target` */
+  readonly target: string;
+  /** its name in credential scopes */
+  readonly signingName: string;
+  /** its operations, loaded with the first request: a start must not pay for them */
+  readonly load: () => Promise<AwsOperations>;
+}
+
+export interface AwsOperations {
+  /**
+   * Decides about one request, runs it and writes its audit line.
+   * @param params as the wire has them
+   * @throws KeyspanError with an AWS code
+   */
+  perform(action: string, params: unknown, caller: AwsCaller, call: Call): Promise<object>;
+}
+
+export interface AwsDoorOptions {
+  readonly services: readonly AwsService[];
+  readonly keys: AccessKeys;
+  /** what `GET /public/…` shows */
+  readonly publicDirectory: string;
+  readonly clock: Pick<Clock, 'wire'>;
+  readonly events: Events;
+  readonly log: Logger;
+}
+
+/** A request that a service is asked for. */
+interface Admitted {
+  readonly service: AwsService;
+  readonly action: string;
+  readonly params: unknown;
+  readonly caller: AwsCaller;
+}
+
+/** Who signs asks from this machine; no name that a resolver could turn elsewhere. */
+const ADDRESS = '127.0.0.1';
+/** AWS JSON 1.1 */
+const CONTENT_TYPE = 'application/x-amz-json-1.1';
+const TARGET = /^(\w+)\.(\w+)$/;
+const TOO_LARGE = `A request has at most ${LIMITS.request_size_max_bytes} bytes.`;
+
+/** The door of AWS's JSON protocols: one URL for every service, each request signed. */
+export class AwsDoor implements AsyncDisposable {
+  readonly #options: AwsDoorOptions;
+  readonly #server: Server;
+  #inflight = 0;
+
+  constructor(options: AwsDoorOptions) {
+    this.#options = options;
+    this.#server = createServer(
+      {
+        maxHeaderSize: LIMITS.aws_header_max_bytes,
+        headersTimeout: LIMITS.handshake_timeout_ms,
+        requestTimeout: LIMITS.handshake_timeout_ms,
+        keepAliveTimeout: LIMITS.aws_keep_alive_ms,
+        connectionsCheckingInterval: LIMITS.close_grace_ms,
+      },
+      (request, response) => void this.#serve(request, response),
+    );
+    this.#server.maxConnections = LIMITS.aws_connections_max;
+  }
+
+  /** requests that wait for their answers */
+  get inflight(): number {
+    return this.#inflight;
+  }
+
+  /**
+   * @param port 0 for any that is free
+   * @returns the URL that answers from now on
+   * @throws KeyspanError KeyspanConfig when the port cannot be had
+   */
+  async listen(port: number): Promise<string> {
+    try {
+      await new Promise<void>((resolve, reject) => {
+        this.#server.once('error', reject);
+        this.#server.listen(port, ADDRESS, () => {
+          this.#server.off('error', reject);
+          resolve();
+        });
+      });
+    } catch (cause) {
+      const sentence = `The port ${port} of ${ADDRESS} cannot be listened on.`;
+      throw new KeyspanError('KeyspanConfig', sentence, { cause });
+    }
+    const address = this.#server.address() as AddressInfo;
+    return `http://${ADDRESS}:${address.port}`;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    this.#server.closeIdleConnections();
+    setTimeout(() => this.#server.closeAllConnections(), LIMITS.close_grace_ms).unref();
+    await closed;
+  }
+
+  async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
+    const requestId = newRequestId();
+    response.setHeader('x-amzn-RequestId', requestId);
+    this.#inflight += 1;
+    try {
+      if (isPublicRequest(request)) {
+        await servePublicFile(this.#options.publicDirectory, request, response);
+        return;
+      }
+      const { status, body } = await this.#answer(request, requestId);
+      response.writeHead(status, {
+        'content-type': CONTENT_TYPE,
+        'content-length': Buffer.byteLength(body),
+      });
+      response.end(body);
+    } catch (error) {
+      // whoever asked went away in the middle of the request
+      this.#options.log.debug({ err: error, requestId }, 'a request was cut off');
+      response.destroy();
+    } finally {
+      this.#inflight -= 1;
+    }
+  }
+
+  async #answer(request: IncomingMessage, requestId: string): Promise<AwsAnswer> {
+    const body = await readBody(request, LIMITS.request_size_max_bytes);
+    try {
+      return { status: 200, body: JSON.stringify(await this.#perform(request, body, requestId)) };
+    } catch (error) {
+      if (isKeyspanError(error) && !isInternal(error.code)) return errorAnswer(error);
+      this.#options.log.error({ err: error, requestId }, 'an AWS request failed');
+      const message = 'The request could not be processed.';
+      return errorAnswer({ code: 'InternalFailure', message });
+    }
+  }
+
+  async #perform(
+    request: IncomingMessage,
+    body: Uint8Array | undefined,
+    requestId: string,
+  ): Promise<object> {
+    const { service, action, params, caller } = this.#admit(request, body);
+    const operations = await service.load();
+    const deadline = deadlineIn(LIMITS.request_timeout_ms);
+    const call: Call = { requestId, deadline };
+    return await within(operations.perform(action, params, caller, call), deadline, action);
+  }
+
+  /** What is not for a service leaves its line here; the services write their own. */
+  #admit(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
+    try {
+      return this.#read(request, body);
+    } catch (error) {
+      this.#refused(request, error);
+      throw error;
+    }
+  }
+
+  /** Nothing is decided, nor said of what there is, before it is known who asks. */
+  #read(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
+    const { services, keys, clock } = this.#options;
+    const isPost = request.method === 'POST' && request.url === '/';
+    if (!isPost) throw new KeyspanError('UnknownOperationException');
+    if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
+    if (this.#inflight > LIMITS.aws_inflight_max) {
+      throw new KeyspanError('ThrottlingException', 'Rate exceeded');
+    }
+    const [, target, action = ''] = TARGET.exec(targetOf(request)) ?? [];
+    const service = services.find((one) => one.target === target);
+    const { method = '', url = '', rawHeaders: headers } = request;
+    const { key, region } = verifySignature(
+      { method, target: url, headers, body },
+      { keys, service: service?.signingName, nowMs: clock.wire() },
+    );
+    if (!service) throw new KeyspanError('UnknownOperationException');
+    const caller = { principal: key.principal, region };
+    return { service, action, params: parseJson(body), caller };
+  }
+
+  #refused(request: IncomingMessage, error: unknown): void {
+    const code = isKeyspanError(error) ? error.code : 'InternalFailure';
+    const peer = request.socket.remoteAddress;
+    this.#options.events.refusalEvent({ door: 'aws', peer, code });
+  }
+}
+
+/** A header that was sent twice is one that names no action. */
+function targetOf(request: IncomingMessage): string {
+  const target = request.headers['x-amz-target'];
+  return typeof target === 'string' ? target : '';
+}
+
+/** @throws SerializationException when the body is not a JSON document in UTF-8 */
+function parseJson(body: Uint8Array): unknown {
+  if (body.length === 0) return {};
+  try {
+    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+  } catch (cause) {
+    throw new KeyspanError('SerializationException', 'The body is not JSON.', { cause });
+  }
+}

@@ -1,0 +1,61 @@
+import { describeCluster, type ClusterView } from '../cluster/description.js';
+import type { ResourceTags } from '../cluster/resource-tags.js';
+import { KeyspanError } from '../core/errors.js';
+import type { CloudHsmAnswer, CloudHsmCluster, CloudHsmParams } from '../protocol/cloudhsm.js';
+import type { AwsCaller } from './aws-json.js';
+import { formatToken, readToken } from './next-token.js';
+
+/** What CloudHSM's operations work with. */
+export interface CloudHsmParts {
+  /** every cluster of the installation, whoever owns it */
+  readonly clusters: () => readonly ClusterView[];
+  readonly tags: ResourceTags;
+}
+
+type Params = CloudHsmParams<'DescribeClusters'>;
+type Filters = NonNullable<Params['Filters']>;
+
+/** The filters of DescribeClusters (CloudHSM V2 API), with what they compare. */
+const FILTERS: Readonly<Record<string, (view: ClusterView) => string>> = {
+  clusterIds: ({ record }) => record.id,
+  vpcIds: ({ record }) => record.vpcId,
+  states: ({ record }) => record.state,
+};
+const PER_PAGE = 25;
+
+/** The clusters of the caller's account and region, in the order of their ids. */
+export const ownClusters = (parts: CloudHsmParts, caller: AwsCaller): ClusterView[] =>
+  parts
+    .clusters()
+    .filter(({ record }) => record.account === caller.principal.account)
+    .filter(({ record }) => record.region === caller.region)
+    .toSorted((a, b) => (a.record.id < b.record.id ? -1 : 1));
+
+/** @throws CloudHsmInvalidRequestException for an unknown filter, or a token that is not ours */
+export async function describeClusters(
+  parts: CloudHsmParts,
+  params: Params,
+  caller: AwsCaller,
+): Promise<CloudHsmAnswer<'DescribeClusters'>> {
+  const tests = [...(params.Filters ?? (new Map() as Filters))].map(filterOf);
+  const after = readToken(params.NextToken) ?? '';
+  const selected = ownClusters(parts, caller)
+    .filter((view) => tests.every((test) => test(view)))
+    .filter(({ record }) => record.id > after);
+  const page = selected.slice(0, params.MaxResults ?? PER_PAGE);
+  const Clusters = await Promise.all(page.map((view) => described(parts, view)));
+  const last = page.at(-1);
+  if (page.length === selected.length || !last) return { Clusters };
+  return { Clusters, NextToken: formatToken(last.record.id) };
+}
+
+async function described(parts: CloudHsmParts, view: ClusterView): Promise<CloudHsmCluster> {
+  return describeCluster(view, await parts.tags.of(view.record.id));
+}
+
+function filterOf([name, values]: [string, readonly string[]]): (view: ClusterView) => boolean {
+  const read = Object.hasOwn(FILTERS, name) ? FILTERS[name] : undefined;
+  if (read) return (view) => values.includes(read(view));
+  const sentence = `There is no filter ${name}. Filters are ${Object.keys(FILTERS).join(', ')}.`;
+  throw new KeyspanError('CloudHsmInvalidRequestException', sentence);
+}

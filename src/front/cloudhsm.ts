@@ -1,0 +1,127 @@
+import type { Events } from '../audit/events.js';
+import type { Call } from '../core/call.js';
+import { monotonic } from '../core/clock.js';
+import { isKeyspanError, KeyspanError } from '../core/errors.js';
+import type { Logger } from '../core/log.js';
+import { evaluate } from '../iam/evaluate.js';
+import {
+  isCloudHsmAction,
+  parseCloudHsmRequest,
+  type CloudHsmAction,
+  type CloudHsmAnswer,
+  type CloudHsmParams,
+} from '../protocol/cloudhsm.js';
+import { isInternal } from './aws-answer.js';
+import type { AwsCaller, AwsOperations } from './aws-json.js';
+import { describeClusters, type CloudHsmParts } from './cloudhsm-clusters.js';
+import { listTags, tagResource, untagResource } from './cloudhsm-tags.js';
+
+export interface CloudHsmOptions extends CloudHsmParts {
+  readonly events: Events;
+  readonly log: Logger;
+}
+
+type Operation<A extends CloudHsmAction> = (
+  parts: CloudHsmParts,
+  params: CloudHsmParams<A>,
+  caller: AwsCaller,
+) => Promise<CloudHsmAnswer<A>>;
+
+/** What is built; the others are answered with a sentence that says so. */
+const OPERATIONS: { readonly [A in CloudHsmAction]?: Operation<A> } = {
+  DescribeClusters: describeClusters,
+  ListTags: listTags,
+  TagResource: tagResource,
+  UntagResource: untagResource,
+};
+
+interface Line {
+  readonly action: string;
+  readonly caller: AwsCaller;
+  readonly call: Call;
+  readonly beganMs: number;
+  /** the ARN of what is asked about, once the request was read */
+  resource: string | undefined;
+}
+
+/** The CloudHSM V2 API (BaldrApiService, 2017-04-28). */
+export class CloudHsm implements AwsOperations {
+  readonly #options: CloudHsmOptions;
+
+  constructor(options: CloudHsmOptions) {
+    this.#options = options;
+  }
+
+  /** @throws KeyspanError with a code of CloudHSM's, or one that is common to AWS's services */
+  async perform(action: string, params: unknown, caller: AwsCaller, call: Call): Promise<object> {
+    const line: Line = { action, caller, call, beganMs: monotonic(), resource: undefined };
+    try {
+      const answer = await this.#run(params, line);
+      this.#audit(line);
+      return answer;
+    } catch (error) {
+      const answered = this.#answered(error, call);
+      this.#audit(line, answered);
+      throw answered;
+    }
+  }
+
+  async #run(params: unknown, line: Line): Promise<object> {
+    const { caller } = line;
+    const request = parseCloudHsmRequest(line.action, params);
+    const resource = resourceOf(request.params, caller);
+    line.resource = resource === '*' ? undefined : resource;
+    authorize(request.action, resource, caller);
+    // action and params were parsed together: the table and the union agree
+    const operation = OPERATIONS[request.action] as Operation<CloudHsmAction> | undefined;
+    if (operation) return await operation(this.#options, request.params, caller);
+    const sentence = `Keyspan does not support the ${request.action} operation.`;
+    throw new KeyspanError('CloudHsmInvalidRequestException', sentence);
+  }
+
+  /** What comes from inside is a fault of the service, and the log alone has it. */
+  #answered(error: unknown, { requestId }: Call): KeyspanError {
+    if (isKeyspanError(error) && !isInternal(error.code)) return error;
+    this.#options.log.error({ err: error, requestId }, 'a CloudHSM request failed');
+    const sentence = 'The request could not be processed.';
+    return new KeyspanError('CloudHsmInternalFailureException', sentence, { cause: error });
+  }
+
+  #audit(line: Line, error?: KeyspanError): void {
+    const { action, caller, call, beganMs, resource } = line;
+    this.#options.events.requestEvent({
+      requestId: call.requestId,
+      door: 'cloudhsm',
+      principal: caller.principal.arn,
+      action: isCloudHsmAction(action) ? action : 'Unknown',
+      resource,
+      code: error?.code,
+      latencyMs: monotonic() - beganMs,
+    });
+  }
+}
+
+/**
+ * Identity policies decide: an account's root may do all, and there is nobody else yet.
+ * @throws CloudHsmAccessDeniedException
+ */
+function authorize(action: CloudHsmAction, resource: string, caller: AwsCaller): void {
+  const { principal } = caller;
+  const name = `cloudhsm:${action}`;
+  const request = { principal, action: name, resource, context: () => new Map() };
+  if (evaluate(request, { identity: [] }).allowed) return;
+  const who = `User: ${principal.arn} is not authorized to perform: ${name}`;
+  const because = `because no identity-based policy allows the ${name} action`;
+  const sentence = `${who} on resource: ${resource} ${because}`;
+  throw new KeyspanError('CloudHsmAccessDeniedException', sentence);
+}
+
+/** The ARN of what a request names, or `*`. */
+function resourceOf(params: object, { principal, region }: AwsCaller): string {
+  const named = params as Readonly<Record<string, unknown>>;
+  if (typeof named['ResourceArn'] === 'string') return named['ResourceArn'];
+  const id = named['ClusterId'] ?? named['BackupId'] ?? named['ResourceId'];
+  if (typeof id !== 'string') return '*';
+  const kind = id.slice(0, id.indexOf('-'));
+  return `arn:${principal.partition}:cloudhsm:${region}:${principal.account}:${kind}/${id}`;
+}

@@ -1,0 +1,102 @@
+import { createHash } from 'node:crypto';
+
+/** A request as it came over the wire. Texts hold one byte in each character (latin1). */
+export interface WireRequest {
+  readonly method: string;
+  /** the request target: path and query as they were sent, nothing decoded */
+  readonly target: string;
+  /** names and values in turn, in the order and the case in which they were sent */
+  readonly headers: readonly string[];
+  readonly body: Uint8Array;
+}
+
+/** What was sent for each header, by its name in lower case; repeated ones in their order. */
+export type HeaderValues = ReadonlyMap<string, readonly string[]>;
+
+/** Read once for a request: a client may send, and sign, a thousand headers. */
+export function readHeaders(headers: readonly string[]): HeaderValues {
+  const values = new Map<string, string[]>();
+  for (let at = 0; at + 1 < headers.length; at += 2) {
+    const name = (headers[at] ?? '').toLowerCase();
+    const known = values.get(name);
+    if (known) known.push(headers[at + 1] ?? '');
+    else values.set(name, [headers[at + 1] ?? '']);
+  }
+  return values;
+}
+
+/**
+ * The canonical request (AWS Signature Version 4, "Create a canonical request"), with the hash of
+ * the body that was received: what a client says in `x-amz-content-sha256` counts for nothing,
+ * since the services behind this know no unsigned payloads.
+ * @param signedHeaders the value of SignedHeaders, as the client sent it
+ */
+export function canonicalRequest(
+  request: WireRequest,
+  headers: HeaderValues,
+  signedHeaders: string,
+): string {
+  const { method, target, body } = request;
+  const at = target.indexOf('?');
+  const path = at < 0 ? target : target.slice(0, at);
+  const query = at < 0 ? '' : target.slice(at + 1);
+  return [
+    method,
+    canonicalUri(path),
+    canonicalQuery(query),
+    ...signedHeaders
+      .split(';')
+      .sort()
+      .map((name) => `${name}:${canonicalValue(headers.get(name) ?? [])}`),
+    '',
+    signedHeaders,
+    createHash('sha256').update(body).digest('hex'),
+  ].join('\n');
+}
+
+/** The path without redundant parts (RFC 3986, section 5.2.4), encoded once more. */
+export function canonicalUri(path: string): string {
+  const segments: string[] = [];
+  for (const segment of path.split('/')) {
+    if (segment === '..') segments.pop();
+    else if (segment !== '' && segment !== '.') segments.push(uriEncode(segment));
+  }
+  const end = segments.length > 0 && path.endsWith('/') ? '/' : '';
+  return `/${segments.join('/')}${end}`;
+}
+
+/** Names and values decoded and encoded in the one canonical way, sorted by name, then value. */
+export function canonicalQuery(query: string): string {
+  const pairs = query.split('&').filter((pair) => pair !== '');
+  return pairs
+    .map((pair) => {
+      const at = pair.indexOf('=');
+      const [name, value] = at < 0 ? [pair, ''] : [pair.slice(0, at), pair.slice(at + 1)];
+      return { name: uriEncode(percentDecode(name)), value: uriEncode(percentDecode(value)) };
+    })
+    .sort((a, b) => compare(a.name, b.name) || compare(a.value, b.value))
+    .map(({ name, value }) => `${name}=${value}`)
+    .join('&');
+}
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
+
+/** Values of one header joined by commas; white space around them goes, runs of it become one. */
+function canonicalValue(values: readonly string[]): string {
+  return values.map((value) => value.replaceAll(/[ \t]+/g, ' ').replace(/^ | $/g, '')).join(',');
+}
+
+/** Every byte but those that RFC 3986 leaves unreserved becomes `%XX`. */
+function uriEncode(text: string): string {
+  return text.replaceAll(/[^A-Za-z0-9._~-]/g, (one) => {
+    const code = one.charCodeAt(0).toString(16).toUpperCase();
+    return `%${code.padStart(2, '0')}`;
+  });
+}
+
+/** A percent sign that encodes nothing stands for itself. */
+function percentDecode(text: string): string {
+  return text.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
+    String.fromCharCode(Number.parseInt(hex, 16)),
+  );
+}

@@ -1,0 +1,71 @@
+import { createHmac } from 'node:crypto';
+import { decodeCborItem, encodeCborItem } from '../core/cbor.js';
+import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import { readPrincipal, type Principal } from './principal.js';
+
+/** A long-term credential: who knows the secret speaks for the principal. */
+export interface AccessKey {
+  readonly id: string;
+  /** the secret access key as a client writes it, in UTF-8 */
+  readonly secret: Uint8Array;
+  readonly principal: Principal;
+}
+
+/** Where a signature's access key is looked up: for each request, so it must cost no I/O. */
+export interface AccessKeys {
+  find(id: string): AccessKey | undefined;
+}
+
+/** What a signature is bound to beside the request (the credential scope). */
+export interface Scope {
+  /** YYYYMMDD */
+  readonly date: string;
+  readonly region: string;
+  readonly service: string;
+}
+
+export const SCOPE_TERMINATOR = 'aws4_request';
+
+/** IAM's form of an access key id, but short ones too: `test` is what emulators are called with. */
+export const isAccessKeyId = (text: string): boolean => /^\w{3,128}$/.test(text);
+export const isSecretAccessKey = (text: string): boolean => /^[!-~]{1,128}$/.test(text);
+
+const VERSION = 1;
+
+/** The value that an access key is stored as. It holds the secret: it is stored sealed alone. */
+export const encodeAccessKey = ({ secret, principal }: AccessKey): Uint8Array =>
+  encodeCborItem({ v: VERSION, principal: principal.arn, secret });
+
+/** @throws StoreCorrupt when the value is not one that `encodeAccessKey` made */
+export function decodeAccessKey(id: string, value: Uint8Array): AccessKey {
+  const { v, principal: arn, secret } = decodeCborItem(value) as Record<string, unknown>;
+  const principal = typeof arn === 'string' ? readPrincipal(arn) : undefined;
+  if (v !== VERSION || !principal || !(secret instanceof Uint8Array)) {
+    throw new KeyspanError('StoreCorrupt', `The access key ${id} cannot be read.`);
+  }
+  return { id, secret, principal };
+}
+
+const derived = new WeakMap<AccessKey, Map<string, Uint8Array>>();
+
+/**
+ * The key that signs for one day, region and service (AWS Signature Version 4, "Derive a signing
+ * key"). The last few are remembered with their access key: a client signs all day in one scope.
+ */
+export function signingKey(key: AccessKey, scope: Scope): Uint8Array {
+  const known = derived.get(key) ?? new Map<string, Uint8Array>();
+  derived.set(key, known);
+  const { date, region, service } = scope;
+  const name = `${date}/${region}/${service}`;
+  let made = known.get(name);
+  if (made) return made;
+  const parts = [date, region, service, SCOPE_TERMINATOR];
+  made = parts.reduce<Uint8Array>(
+    (secret, part) => createHmac('sha256', secret).update(part).digest(),
+    Buffer.concat([Buffer.from('AWS4'), key.secret]),
+  );
+  if (known.size >= LIMITS.signing_keys_max) known.clear();
+  known.set(name, made);
+  return made;
+}

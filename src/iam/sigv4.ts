@@ -1,0 +1,229 @@
+import { createHash, createHmac } from 'node:crypto';
+import { isRegion } from '../core/arn.js';
+import { equalConstantTime } from '../core/bytes.js';
+import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
+import {
+  canonicalRequest,
+  readHeaders,
+  type HeaderValues,
+  type WireRequest,
+} from './canonical-request.js';
+import {
+  SCOPE_TERMINATOR,
+  signingKey,
+  type AccessKey,
+  type AccessKeys,
+  type Scope,
+} from './credentials.js';
+
+/** Who signed a request, and for which region. */
+export interface Signer {
+  readonly key: AccessKey;
+  readonly region: string;
+}
+
+export interface Verification {
+  readonly keys: AccessKeys;
+  /** the service's name in credential scopes; undefined takes the one that the client names */
+  readonly service: string | undefined;
+  /** wire time: milliseconds since 1970 */
+  readonly nowMs: number;
+}
+
+const ALGORITHM = 'AWS4-HMAC-SHA256';
+const INVALID_TOKEN = 'The security token included in the request is invalid.';
+const MISMATCH =
+  'The request signature we calculated does not match the signature you provided. ' +
+  'Check your AWS Secret Access Key and signing method. ' +
+  'Consult the service documentation for details.';
+
+const incomplete = (sentence: string): KeyspanError =>
+  new KeyspanError('IncompleteSignatureException', sentence);
+const invalid = (sentence: string): KeyspanError =>
+  new KeyspanError('InvalidSignatureException', sentence);
+
+/** What a client says about its signature. */
+interface Claim {
+  readonly accessKeyId: string;
+  readonly scope: Scope;
+  readonly terminator: string;
+  /** as the client wrote it */
+  readonly signedHeaders: string;
+  readonly signature: string;
+  /** YYYYMMDD'T'HHMMSS'Z' */
+  readonly date: string;
+}
+
+/**
+ * Verifies AWS Signature Version 4 in its header form, on the request as it was sent. (The form
+ * that stands in the query, and session tokens, would be read into the same claim.)
+ * @throws MissingAuthenticationTokenException, IncompleteSignatureException,
+ * InvalidSignatureException, UnrecognizedClientException, with AWS's sentences
+ */
+export function verifySignature(request: WireRequest, verification: Verification): Signer {
+  const headers = readHeaders(request.headers);
+  const claim = readClaim(headers);
+  const { keys, service, nowMs } = verification;
+  checkScope(claim, service ?? claim.scope.service);
+  checkSignedHeaders(claim, headers);
+  checkTime(claim.date, nowMs);
+  const key = keys.find(claim.accessKeyId);
+  // a session token belongs to a temporary key, and there are none
+  const hasToken = headers.has('x-amz-security-token');
+  if (!key || hasToken) throw new KeyspanError('UnrecognizedClientException', INVALID_TOKEN);
+  const canonical = canonicalRequest(request, headers, claim.signedHeaders);
+  const expected = Buffer.from(signatureOf(canonical, claim, key), 'latin1');
+  if (!equalConstantTime(expected, Buffer.from(claim.signature, 'latin1'))) throw invalid(MISMATCH);
+  return { key, region: claim.scope.region };
+}
+
+/** The signature that the key gives the request ("Create a string to sign", "Calculate"). */
+function signatureOf(canonical: string, claim: Claim, key: AccessKey): string {
+  const hash = createHash('sha256').update(canonical, 'latin1').digest('hex');
+  const { date, region, service } = claim.scope;
+  const scope = `${date}/${region}/${service}/${SCOPE_TERMINATOR}`;
+  const text = [ALGORITHM, claim.date, scope, hash].join('\n');
+  return createHmac('sha256', signingKey(key, claim.scope)).update(text, 'latin1').digest('hex');
+}
+
+function readClaim(headers: HeaderValues): Claim {
+  const authorizations = headers.get('authorization');
+  if (!authorizations) {
+    throw new KeyspanError('MissingAuthenticationTokenException', 'Missing Authentication Token');
+  }
+  const authorization = authorizations.join(', ');
+  const parameters = readAuthorization(authorization);
+  const dates = headers.get('x-amz-date') ?? headers.get('date') ?? [];
+  const missing = ['Credential', 'Signature', 'SignedHeaders']
+    .filter((name) => !parameters.get(name))
+    .map((name) => `Authorization header requires '${name}' parameter.`);
+  if (dates.length === 0) {
+    missing.push(
+      "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header.",
+    );
+  }
+  if (missing.length > 0) throw incomplete(`${missing.join(' ')} ${hashed(authorization)}`);
+  return {
+    ...readCredential(parameters.get('Credential') ?? ''),
+    signedHeaders: parameters.get('SignedHeaders') ?? '',
+    signature: parameters.get('Signature') ?? '',
+    date: readDate(dates.join(',')),
+  };
+}
+
+/** What a header may hold of secrets is not repeated, as AWS does not any more. */
+const hashed = (authorization: string): string =>
+  '(Hashed with SHA-256 and encoded with Base64) Authorization=' +
+  createHash('sha256').update(authorization, 'latin1').digest('base64');
+
+/** `AWS4-HMAC-SHA256 Credential=…, SignedHeaders=…, Signature=…` */
+function readAuthorization(authorization: string): Map<string, string> {
+  const [algorithm = '', ...pieces] = authorization.split(/[ ,]+/).filter((piece) => piece !== '');
+  if (algorithm !== ALGORITHM) {
+    throw incomplete(`Unsupported AWS 'algorithm': '${algorithm}' (only ${ALGORITHM} for now). `);
+  }
+  const parameters = new Map<string, string>();
+  for (const piece of pieces) {
+    const at = piece.indexOf('=');
+    if (at < 0 || parameters.has(piece.slice(0, at))) {
+      const what = `'${piece}' not a valid key=value pair (missing equal-sign)`;
+      throw incomplete(`${what} in Authorization header: '${authorization}'.`);
+    }
+    parameters.set(piece.slice(0, at), piece.slice(at + 1));
+  }
+  return parameters;
+}
+
+function readCredential(credential: string): Pick<Claim, 'accessKeyId' | 'scope' | 'terminator'> {
+  const parts = credential.split('/');
+  const [accessKeyId = '', date = '', region = '', service = '', terminator = ''] = parts;
+  if (parts.length !== 5) {
+    throw incomplete(
+      'Credential must have exactly 5 slash-delimited elements, ' +
+        `e.g. keyid/date/region/service/term, got '${credential}'`,
+    );
+  }
+  return { accessKeyId, scope: { date, region, service }, terminator };
+}
+
+const BASIC = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z$/;
+/** RFC 9110, section 5.6.7: what a `Date` header holds */
+const HTTP_DATE = /^[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/;
+
+/** The date in ISO 8601's basic format, from that or from the format of a `Date` header. */
+function readDate(text: string): string {
+  const isHttp = HTTP_DATE.test(text) && !Number.isNaN(Date.parse(text));
+  const basic = isHttp ? formatBasic(Date.parse(text)) : text;
+  if (!Number.isNaN(parseBasic(basic))) return basic;
+  throw incomplete(
+    `Date must be in ISO-8601 'basic format'. Got '${text}'. ` +
+      'See http://en.wikipedia.org/wiki/ISO_8601',
+  );
+}
+
+/** Milliseconds since 1970, or NaN when it is no date, such as the 31st of June. */
+function parseBasic(text: string): number {
+  const ms = Date.parse(text.replace(BASIC, '$1-$2-$3T$4:$5:$6Z'));
+  return BASIC.test(text) && formatBasic(ms) === text ? ms : Number.NaN;
+}
+
+function formatBasic(ms: number): string {
+  if (Number.isNaN(ms)) return '';
+  return new Date(ms)
+    .toISOString()
+    .replace(/\.\d{3}/, '')
+    .replaceAll(/[-:]/g, '');
+}
+
+/** AWS names all that is wrong with a scope at once, each sentence with a space behind it. */
+function checkScope({ scope, terminator, date }: Claim, service: string): void {
+  const wrong: string[] = [];
+  if (!isRegion(scope.region)) {
+    wrong.push(`Credential should be scoped to a valid region, not '${scope.region}'. `);
+  }
+  if (scope.service !== service) {
+    wrong.push(`Credential should be scoped to correct service: '${service}'. `);
+  }
+  if (terminator !== SCOPE_TERMINATOR) {
+    const valid = `Credential should be scoped with a valid terminator: '${SCOPE_TERMINATOR}'`;
+    wrong.push(`${valid}, not '${terminator}'. `);
+  }
+  const day = date.slice(0, 8);
+  if (scope.date !== day) {
+    wrong.push(
+      'Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP: ' +
+        `'${scope.date}' != '${day}', from '${date}'. `,
+    );
+  }
+  if (wrong.length > 0) throw invalid(wrong.join(''));
+}
+
+/**
+ * The host, and whatever else AWS gives a meaning to, must be under the signature; and what is
+ * under it must be there: one that was taken away would look like one that is empty.
+ */
+function checkSignedHeaders({ signedHeaders }: Claim, headers: HeaderValues): void {
+  const signed = new Set(signedHeaders.split(';'));
+  const must = (what: string): string =>
+    `${what} must be a 'SignedHeader' in the AWS Authorization.`;
+  if (!signed.has('host')) throw invalid(must("'Host' or ':authority'"));
+  const bare = [...headers.keys()].find((name) => name.startsWith('x-amz-') && !signed.has(name));
+  if (bare !== undefined) throw invalid(must(`'${bare}'`));
+  for (const name of signed) if (!headers.has(name)) throw invalid(MISMATCH);
+}
+
+function checkTime(date: string, nowMs: number): void {
+  const skew = LIMITS.signature_skew_max_ms;
+  const signedMs = parseBasic(date);
+  const minutes = skew / 60_000;
+  const now = formatBasic(nowMs);
+  if (signedMs < nowMs - skew) {
+    const bound = `${formatBasic(nowMs - skew)} (${now} - ${minutes} min.)`;
+    throw invalid(`Signature expired: ${date} is now earlier than ${bound}`);
+  }
+  if (signedMs > nowMs + skew) {
+    const bound = `${formatBasic(nowMs + skew)} (${now} + ${minutes} min.)`;
+    throw invalid(`Signature not yet current: ${date} is still later than ${bound}`);
+  }
+}
