@@ -106,22 +106,24 @@ interface Wording {
   readonly of: RequestEvent;
   readonly series: RequestSeries;
   // of their audit lines, in JSON:
-  /** from behind the request's id to its latency */
-  readonly middle: string;
+  /** from behind the request's id to the resource */
+  readonly subject: string;
+  /** from behind the resource to the latency */
+  readonly outcome: string;
   /** from behind the latency */
   readonly end: string;
 }
 
 /** The order of the members is the order in the file; absent ones are left out. */
-function requestLine(event: RequestEvent, { middle, end }: Wording, time: string): string {
-  const head = `{"time":"${time}","event":"request","requestId":"`;
-  return head + event.requestId + middle + inMs(event.latencyMs) + end;
+function requestLine(event: RequestEvent, wording: Wording, time: string): string {
+  const { requestId, resource, latencyMs } = event;
+  const { subject, outcome, end } = wording;
+  const on = resource === undefined ? '' : `,"resource":${JSON.stringify(resource)}`;
+  const head = `{"time":"${time}","event":"request","requestId":"${requestId}`;
+  return head + subject + on + outcome + inMs(latencyMs) + end;
 }
 
 const isWordedSo = (one: RequestEvent, other: RequestEvent): boolean =>
-  one.action === other.action &&
-  one.resource === other.resource &&
-  one.principal === other.principal &&
   one.hsm === other.hsm &&
   one.entry === other.entry &&
   one.code === other.code &&
@@ -150,8 +152,8 @@ export class Events {
   readonly #clock: Clock;
   readonly metrics = new Metrics();
   readonly #requests = new Map<string, RequestSeries>();
-  /** the last line's of each resource */
-  readonly #wordings = new Map<string, Wording>();
+  /** the last of each action and principal */
+  readonly #wordings = new Map<string, Map<string, Wording>>();
   #timeMs = Number.NaN;
   #time = '';
 
@@ -183,19 +185,21 @@ export class Events {
    * id and latency alone: the rest is kept.
    */
   #wordingOf(event: RequestEvent): Wording {
-    const name = event.resource ?? event.action;
-    const known = this.#wordings.get(name);
+    const { action, principal } = event;
+    const ofAction = this.#wordings.get(action) ?? new Map<string, Wording>();
+    const known = ofAction.get(principal);
     if (known && isWordedSo(known.of, event)) return known;
-    const { door, principal, action, resource, code, hsm, entry } = event;
-    const middle = JSON.stringify({ door, principal, action, resource, code, hsm });
+    const { door, code, hsm, entry } = event;
+    const last = JSON.stringify({ code, hsm });
     const wording: Wording = {
       of: event,
       series: this.#requestSeries(door, action, code ?? 'ok'),
-      middle: `",${middle.slice(1, -1)},"latencyMs":`,
+      subject: `",${JSON.stringify({ door, principal, action }).slice(1, -1)}`,
+      outcome: `${last === '{}' ? '' : ','}${last.slice(1, -1)},"latencyMs":`,
       end: entry === undefined ? '}' : `,"entry":${JSON.stringify(entry)}}`,
     };
-    if (this.#wordings.size >= LIMITS.audit_wordings_max) this.#wordings.clear();
-    this.#wordings.set(name, wording);
+    if (ofAction.size >= LIMITS.audit_wordings_max) ofAction.clear();
+    this.#wordings.set(action, ofAction.set(principal, wording));
     return wording;
   }
 

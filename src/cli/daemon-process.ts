@@ -3,7 +3,7 @@ import { closeSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { deadlineIn, pause, remainingMs, within } from '../core/deadline.js';
-import { ENGINE_FLAGS, entryPath } from '../core/entry.js';
+import { DAEMON_FLAGS, entryPath } from '../core/entry.js';
 import { isErrorCode, KeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import { LIMITS } from '../core/limits.js';
@@ -52,7 +52,7 @@ export function startDaemon(
   const log = openSync(home.daemonLog, 'a', 0o600);
   try {
     const entry = entryPath(import.meta.url, '../daemon/main.js');
-    const child = spawn(process.execPath, [...ENGINE_FLAGS, entry, ...daemonArgs(home, options)], {
+    const child = spawn(process.execPath, [...DAEMON_FLAGS, entry, ...daemonArgs(home, options)], {
       detached: settings.detached,
       stdio: ['ignore', log, log, 'pipe'],
       cwd: home.root,

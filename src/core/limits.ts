@@ -111,7 +111,7 @@ export const LIMITS = {
   audit_line_max_bytes: 16_384,
   audit_buffer_max_chars: 4 << 20,
   audit_flush_ms: 5,
-  audit_wordings_max: 4_096,
+  audit_wordings_max: 1_024,
   metrics_series_max: 2_048,
   metrics_connections_max: 16,
   // KMS (KMS API reference and quotas)

@@ -25,8 +25,14 @@ export interface KeyEntry {
   /** a copy counts only after its proof; a failed one is kept as evidence and never served */
   proof: 'due' | 'good' | 'failed';
   /** the session-object copy that serves; at most LIMITS.hsm_hot_keys_max entries have one */
-  hot?: Handle;
+  hot: Handle | undefined;
+  /** where it stands among those that have one */
+  place: number;
+  /** since it was last looked at for a copy to give up */
+  isUsed: boolean;
 }
+
+const cold = { hot: undefined, place: -1, isUsed: false } as const;
 
 export interface KeyringOptions {
   /** what is on the token for sure: its objects are looked at later */
@@ -41,7 +47,7 @@ export interface KeyringOptions {
 const CHANGED_RECORDS = 'keyspan-record';
 
 /**
- * Where every place is taken, one miss of so many takes the place of the copy used least recently;
+ * Where every place is taken, one miss of so many takes the place of a copy that was not used lately;
  * the others are served by the token object. That costs half of copying one and destroying another,
  * which for keys that are drawn at random gains nothing, while a set of keys that is worked with
  * anew is in its places after a few dozen uses of each (bimodal insertion; Qureshi et al., 2007).
@@ -59,8 +65,9 @@ export class Keyring {
   /** changed records by key id: a key's first one rides on its object, which is never modified */
   readonly #records: DataShelf;
   readonly #entries = new Map<HsmKeyId, KeyEntry>();
-  /** least recently used first */
-  readonly #hot = new Map<HsmKeyId, KeyEntry>();
+  /** those with a copy, each at its `place` */
+  readonly #hot: KeyEntry[] = [];
+  #hand = -1;
   readonly #unproven: HsmKeyId[] = [];
   readonly #random: () => number;
   #sorted: HsmKeyId[] | undefined;
@@ -93,7 +100,8 @@ export class Keyring {
     if (!record) this.#unreadable += 1;
     else if (!twin) this.add(record, handle, 'due');
     // one that was made after the start may be found again
-    else if (!twin.handle.equals(handle)) this.#keepBetter(twin, { record, handle, proof: 'due' });
+    else if (!twin.handle.equals(handle))
+      this.#keepBetter(twin, { record, handle, proof: 'due', ...cold });
     return record;
   }
 
@@ -134,7 +142,7 @@ export class Keyring {
   }
 
   get hotSize(): number {
-    return this.#hot.size;
+    return this.#hot.length;
   }
 
   get(id: HsmKeyId): KeyEntry | undefined {
@@ -164,7 +172,7 @@ export class Keyring {
   }
 
   add(record: KeyRecord, handle: Handle, proof: KeyEntry['proof']): KeyEntry {
-    const entry: KeyEntry = { record: this.#newest(record), handle, proof };
+    const entry: KeyEntry = { record: this.#newest(record), handle, proof, ...cold };
     this.#entries.set(record.id, entry);
     if (!this.#unlisted?.found(record.id)) this.#sorted = undefined;
     if (proof === 'due') this.#unproven.push(record.id);
@@ -246,30 +254,43 @@ export class Keyring {
   /** The handle to work with. @throws KeyspanError HsmKeyUnproven */
   working(entry: KeyEntry): Handle {
     if (entry.proof !== 'good' && !this.prove(entry)) throw new KeyspanError('HsmKeyUnproven');
-    if (entry.hot === undefined) return this.#warm(entry);
-    if (this.#hot.size === LIMITS.hsm_hot_keys_max) {
-      this.#hot.delete(entry.record.id);
-      this.#hot.set(entry.record.id, entry);
-    }
-    return entry.hot;
+    entry.isUsed = true;
+    return entry.hot ?? this.#warm(entry);
   }
 
   #warm(entry: KeyEntry): Handle {
-    if (this.#hot.size >= LIMITS.hsm_hot_keys_max) {
+    if (this.#hot.length >= LIMITS.hsm_hot_keys_max) {
       if (this.#random() * MISSES_PER_COPY >= 1) return entry.handle;
-      const [oldest] = this.#hot.values();
-      if (oldest) this.#cool(oldest);
+      this.#cool(this.#leastUsed());
     }
     entry.hot = copyToSession(this.#token, entry.handle);
-    this.#hot.set(entry.record.id, entry);
+    entry.place = this.#hot.length;
+    this.#hot.push(entry);
     return entry.hot;
+  }
+
+  /**
+   * One that was not used since this came by it last (second chance). To keep them in the order of
+   * their use would cost each use more than all else that is done for it here.
+   */
+  #leastUsed(): KeyEntry {
+    for (;;) {
+      this.#hand = (this.#hand + 1) % this.#hot.length;
+      const entry = this.#hot[this.#hand] as KeyEntry;
+      if (!entry.isUsed) return entry;
+      entry.isUsed = false;
+    }
   }
 
   #cool(entry: KeyEntry): void {
     if (entry.hot === undefined) return;
     destroyObject(this.#token, entry.hot);
-    delete entry.hot;
-    this.#hot.delete(entry.record.id);
+    entry.hot = undefined;
+    // the last one takes the place that is free
+    const last = this.#hot.pop() as KeyEntry;
+    if (last === entry) return;
+    last.place = entry.place;
+    this.#hot[entry.place] = last;
   }
 }
 

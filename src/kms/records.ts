@@ -147,14 +147,28 @@ export function decodeFact(entry: Entry): Fact {
 }
 
 function decodeKey(entry: Entry): KeyFact {
-  const { v: _, ...key } = decodeValue(entry.value, keyRecord);
+  const key = decodeValue(entry.value, keyRecord);
   const path = KEYSPACE.kmsKey(key.account, key.region, key.id);
   assert(path === entry.key, 'a key stands where its record says');
+  // member by member: objects that are spread have forms of their own, and each request reads some
   return {
-    ...key,
     kind: 'key',
+    id: key.id,
+    account: key.account,
+    region: key.region,
+    description: key.description,
+    spec: key.spec,
+    usage: key.usage,
+    origin: key.origin,
+    state: key.state,
+    createdAt: key.createdAt,
+    policy: key.policy,
+    multiRegion: key.multiRegion,
+    currentMaterial: key.currentMaterial,
+    onDemandRotations: key.onDemandRotations,
+    tags: key.tags,
     arn: keyArn(key.region, key.account, key.id),
-    path,
+    path: entry.key,
     modRevision: entry.modRevision,
     materialPath: KEYSPACE.kmsMaterial(key.account, key.region, key.id, key.currentMaterial),
     document: cachedPolicy(key.policy, 'key'),
@@ -162,8 +176,16 @@ function decodeKey(entry: Entry): KeyFact {
 }
 
 function decodeMaterial(entry: Entry): MaterialFact {
-  const { v: _, ...material } = decodeValue(entry.value, materialRecord);
-  assert(entry.key.endsWith(`/${material.key}/${material.id}`), 'a material stands at its key');
-  const header = encodeHeader(material.key, material.id);
-  return { ...material, kind: 'material', header, aad: authenticatedData(header) };
+  const {
+    id: material,
+    key,
+    vault,
+    hsmKey,
+    createdAt,
+    rotation,
+  } = decodeValue(entry.value, materialRecord);
+  assert(entry.key.endsWith(`/${key}/${material}`), 'a material stands at its key');
+  const header = encodeHeader(key, material);
+  const aad = authenticatedData(header);
+  return { kind: 'material', id: material, key, vault, hsmKey, createdAt, rotation, header, aad };
 }

@@ -23,11 +23,42 @@ export interface SnapshotOptions {
 
 /** An entry whose value could not be parsed keeps its place: reading it says why. */
 type Parsed<T> =
-  | { readonly value: T; readonly modRevision: number }
-  | { readonly error: KeyspanError; readonly modRevision: number };
+  | { readonly value: T; readonly modRevision: number; readonly error: undefined }
+  | { readonly value: undefined; readonly modRevision: number; readonly error: KeyspanError };
 
-/** Most entries of a large prefix are not read for a long time: each is parsed when it first is. */
-type Held<T> = Parsed<T> | { readonly unread: Entry; readonly modRevision: number };
+/**
+ * An entry of the copy. Most of a large prefix are not read for a long time: each is parsed when it
+ * first is.
+ */
+class Held<T> {
+  readonly modRevision: number;
+  /** undefined once it was parsed */
+  #unread: Entry | undefined;
+  #parsed: Parsed<T> | undefined;
+
+  constructor(entry: Entry) {
+    this.modRevision = entry.modRevision;
+    this.#unread = entry;
+  }
+
+  read(decode: (entry: Entry) => T): Parsed<T> {
+    this.#parsed ??= parse(this.#unread as Entry, decode);
+    this.#unread = undefined;
+    return this.#parsed;
+  }
+}
+
+function parse<T>(entry: Entry, decode: (entry: Entry) => T): Parsed<T> {
+  const { modRevision } = entry;
+  try {
+    return { value: decode(entry), modRevision, error: undefined };
+  } catch (cause) {
+    const error = isKeyspanError(cause)
+      ? cause
+      : new KeyspanError('StoreCorrupt', 'A stored value cannot be read.', { cause });
+    return { value: undefined, modRevision, error };
+  }
+}
 
 interface Waiter {
   readonly revision: number;
@@ -115,9 +146,8 @@ export class Snapshot<T> implements AsyncDisposable {
   /** @throws StoreCorrupt when the value cannot be parsed; the watch's error while it is broken */
   get(key: string): Omit<SnapshotEntry<T>, 'key'> | undefined {
     if (this.#failure) throw this.#failure;
-    const held = this.#image.entries.get(key);
-    const parsed = held && 'unread' in held ? this.#parse(held.unread) : held;
-    if (parsed && 'error' in parsed) throw parsed.error;
+    const parsed = this.#image.entries.get(key)?.read(this.#decode);
+    if (parsed?.error) throw parsed.error;
     return parsed;
   }
 
@@ -204,25 +234,7 @@ export class Snapshot<T> implements AsyncDisposable {
 
   #hold(entry: Entry): Held<T> {
     this.#onEntry?.(entry);
-    return { unread: entry, modRevision: entry.modRevision };
-  }
-
-  #parse(entry: Entry): Parsed<T> {
-    const parsed = this.#parsed(entry);
-    this.#image.entries.set(entry.key, parsed);
-    return parsed;
-  }
-
-  #parsed(entry: Entry): Parsed<T> {
-    const { modRevision } = entry;
-    try {
-      return { value: this.#decode(entry), modRevision };
-    } catch (cause) {
-      const error = isKeyspanError(cause)
-        ? cause
-        : new KeyspanError('StoreCorrupt', 'A stored value cannot be read.', { cause });
-      return { error, modRevision };
-    }
+    return new Held(entry);
   }
 
   async #follow(first: Watch): Promise<void> {

@@ -139,16 +139,19 @@ describe('a keyring', () => {
     expect(sessionObjects()).toBe(0);
   });
 
-  test('keeps as many copies as allowed, those used last', () => {
+  test('keeps as many copies as allowed, and those that are used', () => {
     const ids = Array.from({ length: HOT + 2 }, () => store().id);
     const keyring = Keyring.load(fixture.token, { random: () => 0 });
     const work = (at: number): Handle => keyring.working(entryOf(keyring, ids[at]));
     const isHot = (at: number): boolean => entryOf(keyring, ids[at]).hot !== undefined;
     for (let at = 0; at < HOT; at += 1) work(at);
-    work(0);
+    // all were used alike: one of them goes
     work(HOT);
+    const kept = [1, 2, 3].filter(isHot);
+    expect([kept.length, isHot(HOT)]).toEqual([3, true]);
+    for (const at of kept.slice(1)) work(at);
     work(HOT + 1);
-    expect(ids.map((_, at) => isHot(at))).toEqual([true, false, false, true, true, true]);
+    expect([...kept, HOT + 1].map(isHot)).toEqual([false, true, true, true]);
     expect(keyring.hotSize).toBe(HOT);
     expect(sessionObjects()).toBe(HOT);
     for (const id of ids) keyring.delete(id);
