@@ -21,11 +21,21 @@ export interface PageRequest {
   readonly limit: number;
 }
 
+/** What was found at a revision of the snapshot: it holds while nothing changes. */
+interface Found<T> {
+  revision: number;
+  fact: T | undefined;
+}
+
 interface KeyPlace {
   readonly account: string;
   readonly region: string;
   readonly path: string;
+  readonly key: Found<KeyFact>;
+  readonly material: Found<MaterialFact>;
 }
+
+const notFound = <T>(): Found<T> => ({ revision: -1, fact: undefined });
 
 /** What the index knows of a key or an alias: from its path alone where that says enough. */
 type Indexed =
@@ -48,7 +58,8 @@ class FactIndex {
     if (kind === 'key') {
       const place = `${account}/${region}`;
       this.#facts.set(path, { kind, place });
-      this.#places.set(id as KmsKeyId, { account, region, path });
+      const found = { key: notFound<KeyFact>(), material: notFound<MaterialFact>() };
+      this.#places.set(id as KmsKeyId, { account, region, path, ...found });
       addTo(this.#keysByPlace, place, path);
     } else if (kind === 'alias') {
       this.#putAlias(entry);
@@ -130,9 +141,9 @@ export class Facts implements AsyncDisposable {
 
   key(account: string, region: string, id: KmsKeyId): KeyFact | undefined {
     const place = this.#index.place(id);
-    // a path that is put together anew costs more than the rest of a lookup: its text is hashed
     const isHere = place?.account === account && place.region === region;
-    return this.#fact(isHere ? place.path : KEYSPACE.kmsKey(account, region, id), 'key');
+    if (!isHere) return this.#fact(KEYSPACE.kmsKey(account, region, id), 'key');
+    return this.#remembered(place.key, place.path, 'key');
   }
 
   alias(account: string, region: string, name: string): AliasFact | undefined {
@@ -144,10 +155,11 @@ export class Facts implements AsyncDisposable {
   }
 
   material(key: KeyFact, id: MaterialId): MaterialFact | undefined {
-    const isCurrent = id === key.currentMaterial;
-    const { account, region } = key;
-    const path = isCurrent ? key.materialPath : KEYSPACE.kmsMaterial(account, region, key.id, id);
-    return this.#fact(path, 'material');
+    const place = id === key.currentMaterial ? this.#index.place(key.id) : undefined;
+    if (place?.path === key.path) {
+      return this.#remembered(place.material, key.materialPath, 'material');
+    }
+    return this.#fact(KEYSPACE.kmsMaterial(key.account, key.region, key.id, id), 'material');
   }
 
   /** All materials of a key, the oldest first. */
@@ -206,6 +218,23 @@ export class Facts implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#snapshot[Symbol.asyncDispose]();
+  }
+
+  /**
+   * As `#fact`, looked up once for each revision: a lookup among tens of thousands of paths costs
+   * more than most of what else is done for a request.
+   */
+  #remembered<K extends Fact['kind']>(
+    found: Found<Extract<Fact, { kind: K }>>,
+    path: string,
+    kind: K,
+  ): Extract<Fact, { kind: K }> | undefined {
+    const revision = this.#snapshot.readRevision();
+    if (found.revision !== revision) {
+      found.fact = this.#fact(path, kind);
+      found.revision = revision;
+    }
+    return found.fact;
   }
 
   #fact<K extends Fact['kind']>(path: string, kind: K): Extract<Fact, { kind: K }> | undefined {

@@ -143,6 +143,12 @@ export class Snapshot<T> implements AsyncDisposable {
     return this.#image.revision;
   }
 
+  /** As `revision`, for reads that what was read at it is good for. @throws as `get` while broken */
+  readRevision(): number {
+    if (this.#failure) throw this.#failure;
+    return this.#image.revision;
+  }
+
   /** @throws StoreCorrupt when the value cannot be parsed; the watch's error while it is broken */
   get(key: string): Omit<SnapshotEntry<T>, 'key'> | undefined {
     if (this.#failure) throw this.#failure;
