@@ -6,8 +6,11 @@ import { isKeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import type { Logger } from '../core/log.js';
 import { AwsDoor, type AwsService } from '../front/aws-json.js';
+import { int, object, oneOf } from '../protocol/form.js';
+import { KEYSPACE } from '../store/keyspace.js';
 import type { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
+import { decodeValue, encodeValue } from '../store/value.js';
 import { StoredAccessKeys, type AccessKeyPair } from './access-keys.js';
 
 /** Where clients of emulators look first; another installation may have it. */
@@ -48,7 +51,8 @@ export class AwsEndpoint implements AsyncDisposable {
       const services = [cloudHsmOf(options)];
       const publicDirectory = home.public;
       const door = new AwsDoor({ services, keys, publicDirectory, clock, events, log });
-      const url = port === undefined ? await listenSomewhere(door, log) : await door.listen(port);
+      const somewhere = (): Promise<string> => listenSomewhere(door, store, log);
+      const url = port === undefined ? await somewhere() : await door.listen(port);
       return new AwsEndpoint({ url, keys, door });
     } catch (error) {
       await keys[Symbol.asyncDispose]();
@@ -71,15 +75,25 @@ export class AwsEndpoint implements AsyncDisposable {
   }
 }
 
-/** Installations run side by side: who comes second gets another port, and `env` says which. */
-async function listenSomewhere(door: AwsDoor, log: Logger): Promise<string> {
+const portForm = object({ v: oneOf(1), port: int({ min: 1, max: 65_535 }) });
+
+/**
+ * Installations run side by side: who comes second gets another port, keeps it, and `env` says
+ * which.
+ */
+async function listenSomewhere(door: AwsDoor, store: Store, log: Logger): Promise<string> {
+  const kept = await store.get(KEYSPACE.awsPort);
+  const port = kept ? decodeValue(kept.value, portForm).port : DEFAULT_PORT;
   try {
-    return await door.listen(DEFAULT_PORT);
+    return await door.listen(port);
   } catch (error) {
     if (!isKeyspanError(error, 'KeyspanConfig')) throw error;
-    log.warn({ port: DEFAULT_PORT }, 'the port is taken: the AWS door listens on another');
-    return await door.listen(0);
+    log.warn({ port }, 'the port is taken: the AWS door listens on another');
   }
+  const url = await door.listen(0);
+  const value = encodeValue(1, { port: Number(new URL(url).port) });
+  await store.commit({ compares: [], writes: [{ op: 'put', key: KEYSPACE.awsPort, value }] });
+  return url;
 }
 
 function cloudHsmOf({ store, cluster, events, log }: AwsOptions): AwsService {

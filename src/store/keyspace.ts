@@ -10,6 +10,8 @@ export const KEYSPACE = {
   schema: 'meta/schema',
   /** facts of the installation: its id, its block of addresses */
   installation: 'meta/installation',
+  /** the AWS door's port, where the default one was taken */
+  awsPort: 'meta/aws-port',
   /** the emulated certificate authorities: certificates in clear, keys sealed */
   authority: (name: string): string => `meta/authority/${name}`,
 

@@ -143,7 +143,7 @@ export class Snapshot<T> implements AsyncDisposable {
     return this.#image.revision;
   }
 
-  /** As `revision`, for reads that what was read at it is good for. @throws as `get` while broken */
+  /** As `revision`: what is read now is good for it. @throws as `get` while broken */
   readRevision(): number {
     if (this.#failure) throw this.#failure;
     return this.#image.revision;

@@ -33,12 +33,15 @@ const describeClusters = (url: string, accessKeyId = 'test', secretAccessKey = '
     secretAccessKey,
   });
 
-test('a second installation gets another port than the one that clients try first', async () => {
+test('a second installation gets another port than clients try first, and keeps it', async () => {
   await occupy(4_599);
-  const { endpoints } = await prepare().up({ hsms: 1 });
+  const daemon = prepare();
+  const { endpoints } = await daemon.up({ hsms: 1 });
   expect(endpoints.aws).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
   expect(endpoints.aws).not.toBe('http://127.0.0.1:4599');
   expect((await describeClusters(endpoints.aws)).status).toBe(200);
+  await daemon.down();
+  expect((await daemon.up({ hsms: 1 })).endpoints.aws).toBe(endpoints.aws);
 });
 
 test('a port that was asked for must be had', async () => {
