@@ -399,10 +399,7 @@ export class CborWriter {
       return;
     }
     if (item instanceof Map) return this.#entries([...item], depth);
-    const prototype: unknown = Object.getPrototypeOf(item);
-    if (prototype !== Object.prototype && prototype !== null) {
-      throw new TypeError('an object of a class cannot be written');
-    }
+    if (!isRecord(item)) throw new TypeError('an object of this kind cannot be written');
     this.#members(item as Record<string, unknown>, depth);
   }
 
@@ -423,6 +420,13 @@ export class CborWriter {
       this.#item(value, depth + 1);
     }
   }
+}
+
+/** Whether an object is what its members are: a plain one, or one of a class of somebody's own. */
+function isRecord(item: object): boolean {
+  const prototype: unknown = Object.getPrototypeOf(item);
+  if (prototype === Object.prototype || prototype === null) return true;
+  return Object.prototype.toString.call(item) === '[object Object]';
 }
 
 const writer = new CborWriter();

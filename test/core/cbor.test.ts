@@ -139,9 +139,11 @@ describe('what we write', () => {
   test('grows with its item, and is as it was for the next', () => {
     const writer = new CborWriter();
     for (const size of [10, 40_000, 2 ** 20, 10]) {
-      const item = ['a'.repeat(size), '\u00e4'.repeat(size), Buffer.alloc(size, 3), size];
+      const item = ['a'.repeat(size), '\u00e4'.repeat(size), Buffer.alloc(size, 3), size] as const;
       const length = writer.write(item);
-      expect(decodeCborItem(writer.bytes.subarray(0, length))).toEqual(item);
+      const read = decodeCborItem(writer.bytes.subarray(0, length)) as typeof item;
+      expect([read[0] === item[0], read[1] === item[1], read[3]]).toEqual([true, true, size]);
+      expect(item[2].equals(read[2])).toBe(true);
     }
   });
 
@@ -149,6 +151,14 @@ describe('what we write', () => {
     'has no form for %s',
     (value) => expect(() => encodeCborItem(value)).toThrow(TypeError),
   );
+
+  test('an object of a class is written as its members', () => {
+    class Pair {
+      readonly KeyId = 'k';
+      readonly Limit = 3;
+    }
+    expect(decodeCborItem(encodeCborItem(new Pair()))).toEqual({ KeyId: 'k', Limit: 3 });
+  });
 
   test('what stands in itself has no form', () => {
     const cycle: unknown[] = [];
