@@ -49,9 +49,9 @@ const CHANGED_RECORDS = 'keyspan-record';
 /**
  * Where every place is taken, one miss of so many takes the place of a copy that was not used
  * lately; the others are served by the token object. That costs half of copying one and destroying
- * another, which for keys that are drawn at random gains nothing, while a set of keys that is worked
- * with anew is in its places after a few dozen uses of each (bimodal insertion; Qureshi et al.,
- * 2007).
+ * another, which gains nothing for keys that are drawn at random, while a set of keys that is
+ * worked with anew is in its places after a few dozen uses of each (bimodal insertion; Qureshi et
+ * al., 2007).
  */
 const MISSES_PER_COPY = 32;
 
