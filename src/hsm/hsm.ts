@@ -142,11 +142,12 @@ function heard(life: Life): Step {
 }
 
 function timer(life: Life): Step {
+  // also one that was called off: it may be wanted again before it is gone
+  if (life.phase === 'starting') return killAgain(life, LIMITS.hsm_start_timeout_ms);
   if (life.intent !== 'run') return [life, []];
   if (life.phase === 'down') return start(life);
   if (life.phase === 'rising') return [life, effects('rise')];
   if (life.phase === 'hung') return killAgain(life, LIMITS.hung_restart_ms);
-  if (life.phase === 'starting') return killAgain(life, LIMITS.hsm_start_timeout_ms);
   return [life, []];
 }
 

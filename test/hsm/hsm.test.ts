@@ -59,6 +59,8 @@ describe('the life of an HSM', () => {
   test('ends a start that takes too long', () => {
     expect(after('run')[1][0]).toEqual({ do: 'timer', ms: LIMITS.hsm_start_timeout_ms });
     expect(names(after('run', 'timer')[1])).toEqual(['kill', 'timer']);
+    // called off before there was a process to kill, and wanted again
+    expect(names(after('run', 'kill', 'timer')[1])).toEqual(['kill', 'timer']);
   });
 
   test('isolates a hung HSM at once, restarts it after the bound, takes it back before', () => {
