@@ -7,7 +7,7 @@ const FEW = 10;
 const IN_FLIGHT = 64;
 const WARM_UP_MS = 3_000;
 const ROUND_MS = 4_000;
-const ROUNDS = 3;
+const ROUNDS = 7;
 const STARTS = 5;
 
 const median = (samples) => [...samples].sort((a, b) => a - b)[samples.length >> 1];

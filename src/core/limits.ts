@@ -17,7 +17,7 @@ export const LIMITS = {
   hsm_password_min_chars: 7,
   hsm_password_max_chars: 64,
   hsm_login_failures_max: 5,
-  hsm_hot_keys_max: 9_216,
+  hsm_hot_keys_max: 9_728,
   hsm_hash_concurrent_max: 4,
   hsm_record_max_bytes: 4_096,
   hsm_data_max_bytes: 16_384,
