@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises';
 import { KeyspanClient } from '../client/client.js';
 import { KeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
-import type { StatusDocument } from '../protocol/admin.js';
+import type { InstallationStatus } from '../protocol/admin.js';
 import type { Subprotocol } from '../protocol/client-frames.js';
 import { callAdmin } from './admin-client.js';
 
@@ -44,10 +44,10 @@ async function readPems(
 
 /** ENIs of active HSMs first, and among them a random one, so that commands spread. */
 export function orderEndpoints(
-  status: Pick<StatusDocument, 'cluster' | 'endpoints'>,
+  status: Pick<InstallationStatus, 'cluster' | 'endpoints'>,
   random: () => number = Math.random,
 ): string[] {
-  const active = status.cluster.hsms
+  const active = (status.cluster?.hsms ?? [])
     .filter(({ state }) => state === 'ACTIVE')
     .map(({ eniIp }) => eniIp);
   const ranked = status.endpoints.websocket.map((endpoint) => ({

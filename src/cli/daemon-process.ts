@@ -26,6 +26,10 @@ export interface DaemonOptions {
   readonly port?: number;
   /** a port for metrics */
   readonly metrics?: number;
+  /** false: none of the installation's own */
+  readonly cluster?: boolean;
+  /** of the times that steps of CloudHSM take: 0, the default, to 1 */
+  readonly timeScale?: number;
 }
 
 /** A daemon that was started from here. */
@@ -69,12 +73,15 @@ export function startDaemon(
 /** The daemon's command line. */
 export function daemonArgs(home: Home, options: DaemonOptions): string[] {
   const { hsms, ephemeral, faults, region, account, eniMode, bind, port, metrics } = options;
-  const valued = { hsms, region, account, 'eni-mode': eniMode, bind, port, metrics };
+  const { cluster, timeScale } = options;
+  const places = { region, account, 'eni-mode': eniMode, bind, port, metrics };
+  const valued = { hsms, ...places, 'time-scale': timeScale };
   return [
     '--home',
     home.root,
     ...(ephemeral ? ['--ephemeral'] : []),
     ...(faults ? ['--faults'] : []),
+    ...(cluster === false ? ['--no-cluster'] : []),
     ...Object.entries(valued).flatMap(([name, value]) =>
       value === undefined ? [] : [`--${name}`, String(value)],
     ),

@@ -65,6 +65,12 @@ function addLifecycle(program: Command, act: (run: Run) => Promise<void>): void 
       integer(1, LIMITS.hsms_per_cluster_max),
     )
     .option('--ephemeral', 'a cluster that is gone, with its home, when it stops')
+    .option('--no-cluster', 'no cluster of its own: callers of the AWS door make theirs')
+    .option(
+      '--time-scale <factor>',
+      'how long steps of CloudHSM take: 0 not at all (default), 1 as at AWS',
+      fraction,
+    )
     .option('--faults', 'allow faults on demand, for tests')
     .option('--timeout <seconds>', 'how long to wait until it is ready', integer(1, 3600))
     .option('--region <name>', 'the AWS region to be in', checked(isRegion, 'a region'))
@@ -314,6 +320,12 @@ function withShared(command: Command): Command {
     .option('--home <path>', 'the installation; $KEYSPAN_HOME or ~/.keyspan unless given')
     .option('--json', 'for programs');
 }
+
+const fraction = (text: string): number => {
+  const value = Number(text);
+  if (text.trim() !== '' && value >= 0 && value <= 1) return value;
+  throw new InvalidArgumentError('It is a number from 0 to 1.');
+};
 
 const integer =
   (min: number, max: number) =>

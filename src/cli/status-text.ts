@@ -1,4 +1,4 @@
-import type { HsmStatus, StatusDocument } from '../protocol/admin.js';
+import type { ClusterStatus, HsmStatus, InstallationStatus } from '../protocol/admin.js';
 import { table } from './output.js';
 
 /** The HSMs as a table for people. */
@@ -17,21 +17,24 @@ export function hsmTable(hsms: readonly HsmStatus[]): string {
 }
 
 /** What runs, for people. */
-export function statusText(status: StatusDocument): string {
-  const { cluster } = status;
+export function statusText(status: InstallationStatus): string {
+  const { cluster, clusters } = status;
   const kind = status.ephemeral ? ', ephemeral' : '';
   const lines = [
     `Keyspan ${status.version} is ${status.state} (process ${status.pid}${kind})`,
     `home      ${status.home}`,
-    `cluster   ${cluster.id} is ${cluster.state}, ${cluster.region}, account ${cluster.account}`,
+    ...(cluster ? [headOf(cluster)] : ['cluster   none of its own']),
     ...status.endpoints.websocket.map((url) => `endpoint  ${url}`),
     `aws       ${status.endpoints.aws}`,
     ...(status.endpoints.metrics ? [`metrics   ${status.endpoints.metrics}`] : []),
-    '',
-    hsmTable(cluster.hsms),
+    ...(cluster ? ['', hsmTable(cluster.hsms)] : []),
+    ...clusters.flatMap((one) => ['', headOf(one), hsmTable(one.hsms)]),
   ];
-  if (!cluster.keyAvailabilityCheck) {
+  if (cluster && !cluster.keyAvailabilityCheck) {
     lines.push('', 'The key-availability rule is off: a new key is on one HSM, and lost with it.');
   }
   return lines.join('\n');
 }
+
+const headOf = ({ id, state, region, account }: ClusterStatus): string =>
+  `cluster   ${id} is ${state}, ${region}, account ${account}`;

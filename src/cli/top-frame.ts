@@ -1,4 +1,4 @@
-import type { StatusDocument } from '../protocol/admin.js';
+import type { InstallationStatus } from '../protocol/admin.js';
 import type { MetricSample } from './metrics-text.js';
 import { table } from './output.js';
 
@@ -6,7 +6,7 @@ import { table } from './output.js';
 export interface Observation {
   /** monotonic time in milliseconds */
   readonly at: number;
-  readonly status: StatusDocument;
+  readonly status: InstallationStatus;
   readonly samples: readonly MetricSample[];
 }
 
@@ -76,7 +76,7 @@ export function frameOf(before: Observation, after: Observation): Frame {
   const [old, now] = [new Sums(before.samples), new Sums(after.samples)];
   const rate = (name: string, labels: Labels = {}): number =>
     (growth(old.of(name, labels), now.of(name, labels)) * 1_000) / intervalMs;
-  const { cluster, state } = after.status;
+  const { cluster, state, region } = after.status;
   const names = new Set(now.named('keyspan_requests_total').map(({ labels }) => labels['action']));
   const actions = [...names].map((action = '') => {
     const perSecond = rate('keyspan_requests_total', { action });
@@ -91,14 +91,14 @@ export function frameOf(before: Observation, after: Observation): Frame {
   });
   return {
     state,
-    cluster: cluster.id,
-    region: cluster.region,
+    cluster: cluster?.id ?? 'no cluster',
+    region,
     intervalMs,
     inFlight: now.of('keyspan_inflight_requests'),
     perSecond: rate('keyspan_requests_total'),
     memoryBytes: now.of('process_resident_memory_bytes'),
     eventLoopLagMs: now.of('nodejs_eventloop_lag_seconds') * 1_000,
-    hsms: cluster.hsms.map(({ id, az, state: shown, keys }) => ({
+    hsms: (cluster?.hsms ?? []).map(({ id, az, state: shown, keys }) => ({
       id,
       az,
       state: shown,

@@ -18,12 +18,43 @@ const VERSION = 1;
 const name = named<string>();
 const pem = text({ max: 65_536 });
 
+const ceremony = object({
+  csr: pem,
+  hsmCertificate: pem,
+  awsHardwareCertificate: pem,
+  manufacturerHardwareCertificate: pem,
+});
+/** a moment of civil time, in milliseconds since 1970 */
+const moment = nullable(int({ min: 0 }));
+
 const clusterSchema = object({
   v: oneOf(VERSION),
   id: named<ClusterId>(),
   account: name,
   region: name,
-  state: oneOf('INITIALIZED', 'ACTIVE'),
+  /** who made it: the installation for its KMS, or a caller of CreateCluster */
+  origin: orElse(oneOf('installation', 'caller'), 'installation'),
+  /** where it is, or what it was last told to do: cluster-states.ts says which is shown when */
+  state: oneOf(
+    'CREATE_IN_PROGRESS',
+    'UNINITIALIZED',
+    'INITIALIZE_IN_PROGRESS',
+    'INITIALIZED',
+    'ACTIVE',
+    'MODIFY_IN_PROGRESS',
+    'ROLLBACK_IN_PROGRESS',
+    'DELETE_IN_PROGRESS',
+  ),
+  /** when the step that `state` names is over */
+  dueMs: orElse(moment, null),
+  hsmType: orElse(text({ max: 32 }), 'hsm2m.medium'),
+  /** while it can be had back, until `rollbackUntilMs` */
+  formerHsmType: orElse(nullable(text({ max: 32 })), null),
+  rollbackUntilMs: orElse(moment, null),
+  mode: orElse(oneOf('FIPS', 'NON_FIPS'), 'FIPS'),
+  networkType: orElse(oneOf('IPV4', 'DUALSTACK'), 'IPV4'),
+  /** of backups, in days; AWS's own default */
+  retentionDays: orElse(int({ min: 7, max: 379 }), 90),
   /** civil time, in milliseconds since 1970; null: it was made before this was written down */
   createdMs: orElse(nullable(int({ min: 0 })), null),
   vpcId: name,
@@ -32,8 +63,8 @@ const clusterSchema = object({
   /** raised by every change of membership; 1 at the beginning */
   epoch: int({ min: 1 }),
   maskingKeyId: named<MaskingKeyId>(),
-  /** the first HSM, which makes the masking keys; none other ever does */
-  founder: named<HsmId>(),
+  /** the first HSM, which makes the masking keys; none other ever does. null: there was none */
+  founder: nullable(named<HsmId>()),
   /** the masking keys exist on a token: from now on they are handed over, never made */
   founded: flag,
   /** how often an operator adopted an old copy of the store */
@@ -45,6 +76,8 @@ const clusterSchema = object({
   /** what the operator's CA signed, and the operator's CA; PEM */
   certificate: nullable(pem),
   trustAnchor: nullable(pem),
+  /** what an operator verifies and signs; from the first HSM until the cluster is claimed */
+  ceremony: orElse(nullable(ceremony), null),
 });
 export type ClusterRecord = Omit<FormOf<typeof clusterSchema>, 'v'>;
 
@@ -61,6 +94,10 @@ const hsmSchema = object({
   /** it has the masking keys */
   joined: flag,
   intent: oneOf('run', 'stop', 'kill', 'pause'),
+  /** it is not shown as ACTIVE before; null: as soon as it serves */
+  readyMs: orElse(moment, null),
+  /** DeleteHsm was asked for; it leaves at this time */
+  leaveMs: orElse(moment, null),
 });
 export type HsmRecord = Omit<FormOf<typeof hsmSchema>, 'v'>;
 

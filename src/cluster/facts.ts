@@ -63,19 +63,23 @@ export class ClusterFacts {
     readonly leave?: HsmId;
     /** one HSM is left: keys can be on no more than that */
     readonly alone?: boolean;
+    /** what else changes with it */
+    readonly also?: (record: ClusterRecord) => ClusterRecord;
   }): Promise<ClusterRecord> {
     const key = KEYSPACE.cluster(this.#id);
     for (let attempt = 0; attempt < LIMITS.commit_attempts_max; attempt += 1) {
       const entry = await this.#store.get(key);
       if (!entry) throw new KeyspanError('StoreCorrupt', `${key} is missing`);
       const before = decodeCluster(entry.value);
-      const { join, leave, alone } = change;
+      const { join, leave, alone, also = (same) => same } = change;
       const subnets = {
         ...before.subnets,
         ...(join && { [join.record.az]: join.record.subnetId }),
       };
       const availability = alone ? 1 : before.availability;
-      const record = { ...before, subnets, availability, epoch: before.epoch + 1 };
+      const founder = before.founder ?? join?.record.id ?? null;
+      const epoch = before.epoch + 1;
+      const record = also({ ...before, subnets, availability, founder, epoch });
       const cluster: CommitPart = {
         compares: [{ key, modRevision: entry.modRevision }],
         writes: [{ op: 'put', key, value: encodeCluster(record) }],

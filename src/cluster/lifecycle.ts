@@ -44,9 +44,17 @@ export async function createCluster(
     id,
     account: wanted.account,
     region: wanted.region,
+    origin: 'installation',
     state: 'INITIALIZED',
+    dueMs: null,
+    hsmType: 'hsm2m.medium',
+    formerHsmType: null,
+    rollbackUntilMs: null,
+    mode: 'FIPS',
+    networkType: 'IPV4',
+    retentionDays: 90,
     createdMs: Math.floor(wanted.nowMs),
-    vpcId: awsId('vpc'),
+    vpcId: newVpcId(),
     subnets: Object.fromEntries(hsms.map(({ az, subnetId }) => [az, subnetId])),
     epoch: 1,
     maskingKeyId: newMaskingKeyId(),
@@ -57,6 +65,7 @@ export async function createCluster(
     clusterKey: null,
     certificate: null,
     trustAnchor: null,
+    ceremony: null,
   };
   const parts: CommitPart[] = [
     create(KEYSPACE.cluster(id), encodeCluster(record)),
@@ -74,6 +83,7 @@ const create = (key: string, value: Uint8Array): CommitPart => ({
 });
 
 export const newSubnetId = (): string => awsId('subnet');
+export const newVpcId = (): string => awsId('vpc');
 
 function newHsms({ hsms, region, block }: NewCluster): HsmRecord[] {
   const subnets = new Map<string, string>();
@@ -92,6 +102,8 @@ function newHsms({ hsms, region, block }: NewCluster): HsmRecord[] {
       serial: null,
       joined: false,
       intent: 'run' as const,
+      readyMs: null,
+      leaveMs: null,
     };
   });
 }

@@ -78,12 +78,38 @@ export class Membership {
     });
   }
 
+  /**
+   * A new HSM that is a member when this returns, and comes to serve by itself. The first one of a
+   * cluster founds it.
+   */
+  enter(joiner: HsmRecord): Promise<void> {
+    return this.#turns.run(async () => {
+      if (this.#options.members().length > 0) this.#giver();
+      await this.#change({ join: joiner });
+      this.#served(joiner.id).catch((error: unknown) => {
+        this.#options.log.warn({ err: error, hsm: joiner.id }, 'a new HSM does not serve yet');
+      });
+    });
+  }
+
+  /** The only HSM of a cluster leaves that nobody works with yet. @param also what it resets */
+  removeLast(id: HsmId, also: (record: ClusterRecord) => ClusterRecord): Promise<void> {
+    return this.#turns.run(async () => {
+      const member = this.#find(id);
+      if (this.#options.members().length > 1) return await this.#leaveInOrder(member);
+      await this.#change({ leave: member, also });
+    });
+  }
+
   /** @throws KeyspanError KeyspanRefused while the other HSMs do not hold every live key */
   remove(id: HsmId): Promise<void> {
     return this.#turns.run(async () => {
-      const member = this.#find(id);
-      await this.#leave(member, () => this.#change({ leave: member }));
+      await this.#leaveInOrder(this.#find(id));
     });
+  }
+
+  #leaveInOrder(member: Member): Promise<void> {
+    return this.#leave(member, () => this.#change({ leave: member }));
   }
 
   /** A new HSM with a new id takes the ENI of one that leaves in good order. */
@@ -170,9 +196,13 @@ export class Membership {
     throw new KeyspanError('KeyspanRefused', sentence);
   }
 
-  async #change(change: { join?: HsmRecord; leave?: Member }): Promise<void> {
+  async #change(change: {
+    join?: HsmRecord;
+    leave?: Member;
+    also?: (record: ClusterRecord) => ClusterRecord;
+  }): Promise<void> {
     const { facts, secrets, id, adopt, age, members } = this.#options;
-    const { join: joiner, leave } = change;
+    const { join: joiner, leave, also } = change;
     if (age.isBehind) {
       throw new KeyspanError('KeyspanRefused', 'The store is an old copy: keyspan store adopt');
     }
@@ -180,6 +210,7 @@ export class Membership {
       alone: members().length === 2 && joiner === undefined,
       ...(joiner && { join: { record: joiner, secret: secrets.newPins(id, joiner.id) } }),
       ...(leave && { leave: leave.id }),
+      ...(also && { also }),
     });
     await this.#options.step?.('member.committed');
     if (leave) {
@@ -231,14 +262,15 @@ export class Membership {
   }
 }
 
-interface Place {
+/** Where a new HSM is to be. */
+export interface Place {
   readonly az: string;
   readonly subnetId: string | undefined;
   readonly eni: Eni;
   readonly eniId: string;
 }
 
-const newHsm = ({ az, subnetId, eni, eniId }: Place): HsmRecord => ({
+export const newHsm = ({ az, subnetId, eni, eniId }: Place): HsmRecord => ({
   id: newHsmId(),
   az,
   subnetId: subnetId ?? newSubnetId(),
@@ -248,6 +280,8 @@ const newHsm = ({ az, subnetId, eni, eniId }: Place): HsmRecord => ({
   serial: null,
   joined: false,
   intent: 'run',
+  readyMs: null,
+  leaveMs: null,
 });
 
 /** A new HSM in the place of one that leaves. */

@@ -166,6 +166,10 @@ export class Rising {
   async #finishFounding(member: Member, channel: Channel): Promise<void> {
     const { record, facts, changed } = this.#options;
     if (record().founded || member.id !== record().founder) return;
+    if (record().origin === 'caller') {
+      // the operator claims and activates it
+      return changed(await facts.changeCluster((now) => ({ ...now, founded: true })));
+    }
     await this.#activate(channel);
     const admin = await this.#login(channel, USERS.admin, USERS.admin);
     for (const user of [USERS.cryptoUser, USERS.kms]) await this.#createUser(admin, user);

@@ -82,7 +82,7 @@ export class RunningCluster implements AsyncDisposable {
 
   private constructor(
     options: RunningClusterOptions,
-    parts: { record: ClusterRecord; facts: ClusterFacts; ledger: KeyLedger; kms: string },
+    parts: { record: ClusterRecord; facts: ClusterFacts; ledger: KeyLedger; kms: string | null },
   ) {
     this.#options = options;
     this.#log = options.log;
@@ -117,7 +117,9 @@ export class RunningCluster implements AsyncDisposable {
     this.#upkeep = new Upkeep({ ...worked, records, lease, needed });
     const adopt: MembershipOptions['adopt'] = (change) => this.#changeMembers(change);
     this.membership = new Membership({ ...worked, home, freeEni, adopt });
-    const session = this.#openSession(USERS.kms, parts.kms);
+    // in a cluster of somebody else, the user that KMS works as is not made by us
+    const session = this.#newSession(USERS.kms, parts.kms ?? '');
+    if (parts.kms !== null) this.#sessions.push(session);
     this.vault = new ClusterVault({
       id,
       session,
@@ -130,11 +132,12 @@ export class RunningCluster implements AsyncDisposable {
   static async open(options: RunningClusterOptions, id: ClusterId): Promise<RunningCluster> {
     const facts = new ClusterFacts(options.store, id);
     let hear = (_ids: readonly HsmKeyId[]): void => undefined;
-    const [record, hsms, ledger, kms] = await Promise.all([
-      facts.cluster(),
+    const record = await facts.cluster();
+    const isOwn = record.origin === 'installation';
+    const [hsms, ledger, kms] = await Promise.all([
       facts.hsms(),
       KeyLedger.open(options.store, id, (ids) => hear(ids)),
-      options.secrets.passwordOf(id, USERS.kms),
+      isOwn ? options.secrets.passwordOf(id, USERS.kms) : null,
     ]);
     const cluster = new RunningCluster(options, { record, facts, ledger, kms });
     hear = (ids) => cluster.#upkeep.changed(ids);
@@ -285,15 +288,19 @@ export class RunningCluster implements AsyncDisposable {
   }
 
   #openSession(username: string, password: string): ClusterSession {
-    const session = new ClusterSession({
+    const session = this.#newSession(username, password);
+    this.#sessions.push(session);
+    return session;
+  }
+
+  #newSession(username: string, password: string): ClusterSession {
+    return new ClusterSession({
       username,
       password,
       members: () => this.#members,
       lacking: (key) => this.#replicator.lacking(key),
       report: (member, reason, requestId) => this.#upkeep.report(member, reason, requestId),
     });
-    this.#sessions.push(session);
-    return session;
   }
 
   /**
@@ -401,8 +408,8 @@ export class RunningCluster implements AsyncDisposable {
     throw failure;
   }
 
-  async changeRecord(change: (record: ClusterRecord) => ClusterRecord): Promise<void> {
-    this.#record = await this.facts.changeCluster(change);
+  async changeRecord(change: (record: ClusterRecord) => ClusterRecord): Promise<ClusterRecord> {
+    return (this.#record = await this.facts.changeCluster(change));
   }
 
   member(id: string): Member {

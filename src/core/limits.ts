@@ -39,6 +39,9 @@ export const LIMITS = {
   restart_backoff_first_ms: 100,
   restart_backoff_max_ms: 10_000,
   hsms_per_cluster_max: 28,
+  /** each is a process of this machine */
+  hsms_per_installation_max: 64,
+  subnets_per_cluster_max: 10,
   /** without a key that was copied */
   join_timeout_ms: 60_000,
   repair_interval_ms: 30_000,

@@ -1,6 +1,7 @@
 import type { Events } from '../audit/events.js';
 import type { ClusterView } from '../cluster/description.js';
-import type { RunningCluster } from '../cluster/running-cluster.js';
+import { viewOf } from '../cluster/clusters.js';
+import type { ControlPlane } from '../cluster/control-plane.js';
 import type { Clock } from '../core/clock.js';
 import { isKeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
@@ -20,7 +21,9 @@ export interface AwsOptions {
   readonly home: Home;
   readonly store: Store;
   readonly sealer: Sealer;
-  readonly cluster: RunningCluster;
+  readonly control: ControlPlane;
+  /** whose root the access keys speak for */
+  readonly account: string;
   readonly clock: Clock;
   readonly events: Events;
   readonly log: Logger;
@@ -45,7 +48,7 @@ export class AwsEndpoint implements AsyncDisposable {
   /** @throws KeyspanError KeyspanConfig when a port that was asked for cannot be had */
   static async open(options: AwsOptions): Promise<AwsEndpoint> {
     const { store, sealer, accessKey: configured, home, clock, events, log, port } = options;
-    const { account } = options.cluster.record;
+    const { account } = options;
     const keys = await StoredAccessKeys.open({ store, sealer, account, configured });
     try {
       const services = [cloudHsmOf(options)];
@@ -96,25 +99,17 @@ async function listenSomewhere(door: AwsDoor, store: Store, log: Logger): Promis
   return url;
 }
 
-function cloudHsmOf({ store, cluster, events, log }: AwsOptions): AwsService {
+function cloudHsmOf({ store, control, clock, events, log }: AwsOptions): AwsService {
   const open = async (): ReturnType<AwsService['load']> => {
     const [{ CloudHsm }, { ResourceTags }] = await Promise.all([
       import('../front/cloudhsm.js'),
       import('../cluster/resource-tags.js'),
     ]);
-    const clusters = (): ClusterView[] => [viewOf(cluster)];
-    return new CloudHsm({ clusters, tags: new ResourceTags(store), events, log });
+    const clusters = (): ClusterView[] => control.present().map((cluster) => viewOf(cluster));
+    const civil = (): number => clock.civil();
+    return new CloudHsm({ clusters, control, civil, tags: new ResourceTags(store), events, log });
   };
   let loaded: ReturnType<AwsService['load']> | undefined;
   const load = (): ReturnType<AwsService['load']> => (loaded ??= open());
   return { target: 'BaldrApiService', signingName: 'cloudhsm', load };
 }
-
-const viewOf = ({ record, members }: RunningCluster): ClusterView => ({
-  record,
-  members: members.map(({ record: hsm, supervisor, isLeaving }) => ({
-    record: hsm,
-    state: supervisor.state,
-    isLeaving,
-  })),
-});

@@ -7,6 +7,7 @@ import { isAccessKeyId, isSecretAccessKey } from '../iam/credentials.js';
 import { LIMITS } from '../core/limits.js';
 import {
   FormError,
+  flag,
   int,
   object,
   oneOf,
@@ -32,6 +33,15 @@ export interface DaemonConfig {
   readonly faults: boolean;
   readonly region: string;
   readonly account: string;
+  /** false: the installation makes no cluster of its own; one that exists stays */
+  readonly ownCluster: boolean;
+  /** of the times that steps of CloudHSM take at AWS: 0 to 1 */
+  readonly timeScale: number;
+  /** of each account in each region (CloudHSM's quotas) */
+  readonly clustersPerRegion: number;
+  readonly hsmsPerRegion: number;
+  /** new clusters of hsm1.medium, which AWS refuses */
+  readonly allowHsm1: boolean;
   readonly eniMode: 'addresses' | 'ports';
   readonly bind: string;
   readonly startTimeoutMs: number;
@@ -49,6 +59,12 @@ function count(range: { min: number; max: number }): Form<number> {
   return (value) => form(typeof value === 'string' && value !== '' ? Number(value) : value);
 }
 
+function factor(value: unknown): number {
+  const number = typeof value === 'string' && value !== '' ? Number(value) : value;
+  if (typeof number === 'number' && number >= 0 && number <= 1) return number;
+  throw new FormError('is not a number from 0 to 1');
+}
+
 /** @param what it is not, where the check fails */
 const checked =
   (check: (value: string) => boolean, what: string): Form<string> =>
@@ -61,6 +77,10 @@ const SETTINGS = {
   hsms: optional(count({ min: 1, max: LIMITS.hsms_per_cluster_max })),
   region: orElse(checked(isRegion, 'is not a region'), 'us-east-1'),
   account: orElse(checked(isAccount, 'is not twelve digits, in quotes'), '123456789012'),
+  timeScale: orElse(factor, 0),
+  clustersPerRegion: orElse(count({ min: 0, max: 1_000 }), 4),
+  hsmsPerRegion: orElse(count({ min: 0, max: 1_000 }), 6),
+  allowHsm1: orElse(flag, false),
   eniMode: orElse(oneOf('addresses', 'ports'), defaultEniMode()),
   bind: orElse(text({ max: 256 }), '127.0.0.1'),
   port: optional(count({ min: 0, max: 65_535 })),
@@ -81,6 +101,8 @@ const OPTIONS = {
   hsms: { type: 'string' },
   ephemeral: { type: 'boolean' },
   faults: { type: 'boolean' },
+  'no-cluster': { type: 'boolean' },
+  'time-scale': { type: 'string' },
   region: { type: 'string' },
   account: { type: 'string' },
   'eni-mode': { type: 'string' },
@@ -100,6 +122,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
       hsms: values.hsms,
       region: values.region,
       account: values.account,
+      timeScale: values['time-scale'],
       eniMode: values['eni-mode'],
       bind: values.bind,
       port: values.port,
@@ -118,6 +141,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
     hsmsGiven: hsms !== undefined,
     ephemeral: values.ephemeral ?? false,
     faults: values.faults ?? false,
+    ownCluster: !(values['no-cluster'] ?? false),
     startTimeoutMs: startTimeoutSeconds * 1_000,
   };
 }

@@ -2,10 +2,13 @@ import { readFileSync } from 'node:fs';
 import { AuditLog } from '../audit/audit-log.js';
 import { Events } from '../audit/events.js';
 import type { FaultDesk } from '../cluster/fault-desk.js';
-import { listClusters } from '../cluster/facts.js';
 import { USERS, createCluster } from '../cluster/lifecycle.js';
-import { allEnis, freeEni, type Block } from '../cluster/network.js';
-import { RunningCluster } from '../cluster/running-cluster.js';
+import { Clusters } from '../cluster/clusters.js';
+import { shownState } from '../cluster/cluster-states.js';
+import { ControlPlane } from '../cluster/control-plane.js';
+import { allEnis, type Block } from '../cluster/network.js';
+import type { RunningCluster } from '../cluster/running-cluster.js';
+import { Subnets } from '../cluster/subnets.js';
 import { Secrets } from '../cluster/secrets.js';
 import { systemClock, type Clock } from '../core/clock.js';
 import { packageFile } from '../core/entry.js';
@@ -22,11 +25,12 @@ import { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
 import type {
   CertificateDocument,
+  ClusterStatus,
   CredentialsDocument,
   DiscardedCopies,
   HsmState,
   HsmStatus,
-  StatusDocument,
+  InstallationStatus,
 } from '../protocol/admin.js';
 import { faultRule } from '../protocol/fault.js';
 import { FormError } from '../protocol/form.js';
@@ -51,7 +55,9 @@ export class Daemon implements AsyncDisposable {
   readonly #cleanup: (() => PromiseLike<void> | void)[] = [];
   /** aborted when the operator asks for the end */
   readonly #ending: AbortController;
-  #cluster!: RunningCluster;
+  #clusters!: Clusters;
+  #control!: ControlPlane;
+  #clock!: Clock;
   #block!: Block;
   #secrets!: Secrets;
   #events!: Events;
@@ -104,75 +110,125 @@ export class Daemon implements AsyncDisposable {
     const sealer = new Sealer(key);
     this.#secrets = new Secrets(store, sealer);
     const clock = systemClock();
+    this.#clock = clock;
     const audit = await AuditLog.open(home.audit);
     this.#cleanup.push(() => audit[Symbol.asyncDispose]());
     this.#events = new Events(audit, clock);
-    await this.#openCluster(store, clock);
-    await this.#cluster.start();
+    await this.#openClusters(store);
+    await Promise.all(this.#clusters.all.map((cluster) => cluster.start()));
     await this.#openAws({ store, sealer, clock });
     await this.#openAdmin();
     const kms = await Kms.open({
       store,
-      vaults: { own: () => this.#cluster.vault, byId: (id) => this.#vault(id) },
+      vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },
       clock,
       events: this.#events,
       log: this.#log,
     });
     this.#cleanup.push(() => kms[Symbol.asyncDispose]());
-    const { startTimeoutMs: timeoutMs } = config;
-    await this.#cluster.ready({ timeoutMs, settleMs: SETTLE_MS, signal: this.#ending.signal });
-    await this.#cluster.abandonLeftIntents();
+    await this.#clustersReady();
     this.#kms = kms;
-    if (this.#cluster.members.some(({ channel }) => channel)) await this.#openDoors(kms);
+    const { own } = this.#clusters;
+    if (own?.members.some(({ channel }) => channel)) await this.#openDoors(kms);
     this.#state = 'READY';
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
   }
 
-  async #openCluster(store: Store, clock: Clock): Promise<void> {
-    const { home } = this.#config;
-    const id = (await listClusters(store))[0] ?? (await this.#createCluster(store, clock));
+  async #openClusters(store: Store): Promise<void> {
+    const { home, faults, ownCluster, hsms, hsmsGiven } = this.#config;
+    await ensureAuthorities(store, this.#secrets, this.#config);
     const block = await addressesOf(store, this.#config);
-    const cluster = await RunningCluster.open(
-      {
-        home,
-        store,
-        secrets: this.#secrets,
-        log: this.#log,
-        changed: (hsm, state) => this.#hsmChanged(hsm, state),
-        repaired: (hsm, repair) => this.#events.repairEvent({ cluster: id, hsm, ...repair }),
-        faults: this.#config.faults,
-        freeEni: (taken) => freeEni(block, taken),
-      },
-      id,
-    );
-    this.#cluster = cluster;
     this.#block = block;
-    this.#cleanup.push(() => cluster[Symbol.asyncDispose]());
-    const { hsms, hsmsGiven } = this.#config;
-    if (hsmsGiven && hsms !== cluster.members.length) {
-      this.#log.warn({ hsms: cluster.members.length }, 'the cluster exists and keeps its HSMs');
+    const clusters = await Clusters.open({
+      home,
+      store,
+      secrets: this.#secrets,
+      log: this.#log,
+      faults,
+      block,
+      changed: (cluster, hsm, state) => this.#hsmChanged(cluster, hsm, state),
+      repaired: (cluster, hsm, repair) => this.#events.repairEvent({ cluster, hsm, ...repair }),
+    });
+    this.#clusters = clusters;
+    this.#cleanup.push(() => clusters[Symbol.asyncDispose]());
+    if (clusters.own && hsmsGiven && hsms !== clusters.own.members.length) {
+      const count = clusters.own.members.length;
+      this.#log.warn({ hsms: count }, 'the cluster exists and keeps its HSMs');
+    }
+    if (!clusters.own && ownCluster) await clusters.take(await this.#createCluster(store));
+    const { timeScale, clustersPerRegion, hsmsPerRegion, allowHsm1 } = this.#config;
+    const control = new ControlPlane({
+      clusters,
+      store,
+      secrets: this.#secrets,
+      log: this.#log,
+      timeScale,
+      subnets: new Subnets(store, block, home.root),
+      civil: () => this.#clock.civil(),
+      quotas: { clusters: clustersPerRegion, hsms: hsmsPerRegion },
+      allowsHsm1: allowHsm1,
+    });
+    this.#control = control;
+    this.#cleanup.push(() => control[Symbol.asyncDispose]());
+  }
+
+  async #createCluster(store: Store): Promise<ClusterId> {
+    const { hsms, region, account } = this.#config;
+    const nowMs = this.#clock.civil();
+    const wanted = { account, region, hsms, block: this.#block, nowMs };
+    return await createCluster(store, this.#secrets, wanted);
+  }
+
+  /** The installation's own must serve; what is wrong with others is theirs. */
+  async #clustersReady(): Promise<void> {
+    const { startTimeoutMs: timeoutMs } = this.#config;
+    const options = { timeoutMs, settleMs: SETTLE_MS, signal: this.#ending.signal };
+    const { own } = this.#clusters;
+    const ready = async (cluster: RunningCluster): Promise<void> => {
+      await cluster.ready(options);
+      await cluster.abandonLeftIntents();
+    };
+    const others = this.#clusters.all.filter((cluster) => cluster !== own);
+    const outcomes = Promise.allSettled(others.map(ready));
+    if (own) await ready(own);
+    for (const outcome of await outcomes) {
+      if (outcome.status === 'fulfilled') continue;
+      this.#log.warn({ err: outcome.reason as unknown }, 'a cluster does not serve yet');
     }
   }
 
-  async #createCluster(store: Store, clock: Clock): Promise<ClusterId> {
-    const { hsms, region, account } = this.#config;
-    await ensureAuthorities(store, this.#secrets, this.#config);
-    const block = await addressesOf(store, this.#config);
-    const nowMs = clock.civil();
-    return await createCluster(store, this.#secrets, { account, region, hsms, block, nowMs });
+  /** The cluster that backs KMS. @throws KeyspanError KeyspanRefused where there is none */
+  get #cluster(): RunningCluster {
+    const { own } = this.#clusters;
+    if (own) return own;
+    throw new KeyspanError('KeyspanRefused', 'This installation has no cluster of its own.');
+  }
+
+  /** @throws KeyspanError KeyspanUsage when no cluster has this HSM */
+  #holding(hsm: string): RunningCluster {
+    const cluster = this.#clusters.holding(hsm);
+    if (cluster) return cluster;
+    throw new KeyspanError('KeyspanUsage', `there is no HSM ${hsm}`);
+  }
+
+  #ownVault(): Vault {
+    const { own } = this.#clusters;
+    if (own) return own.vault;
+    throw new KeyspanError('VaultUnavailable', 'this installation has no cluster of its own');
   }
 
   #vault(id: string): Vault {
-    if (id === this.#cluster.id) return this.#cluster.vault;
+    const { own } = this.#clusters;
+    if (own?.id === id) return own.vault;
     throw new KeyspanError('VaultUnavailable', `there is no vault ${id}`);
   }
 
-  #hsmChanged(hsm: HsmId, state: HsmState | undefined): void {
-    const cluster = this.#cluster.id;
+  #hsmChanged(cluster: ClusterId, hsm: HsmId, state: HsmState | undefined): void {
     const to = state ?? 'REMOVED';
     this.#events.hsmStateEvent({ cluster, hsm, from: this.#shown.get(hsm) ?? '', to });
     if (state) this.#shown.set(hsm, state);
     else this.#shown.delete(hsm);
+    if (cluster !== this.#clusters.own?.id) return;
     this.#doors?.changed(hsm, state);
     if (state !== 'ACTIVE') return;
     if (this.#state === 'READY' && !this.#doors) this.#openDoorsLate();
@@ -233,7 +289,8 @@ export class Daemon implements AsyncDisposable {
       home,
       port,
       accessKey,
-      cluster: this.#cluster,
+      control: this.#control,
+      account: this.#clusters.own?.record.account ?? this.#config.account,
       events: this.#events,
       log: this.#log,
     });
@@ -243,7 +300,7 @@ export class Daemon implements AsyncDisposable {
 
   async #openAdmin(): Promise<void> {
     const { metrics } = this.#events;
-    metrics.watch(() => clusterReadings(this.#cluster));
+    metrics.watch(() => clusterReadings(this.#clusters.all));
     const inflight = (): number => (this.#doors?.inflight ?? 0) + this.#aws.inflight;
     metrics.watch(() => [{ name: 'keyspan_inflight_requests', value: inflight() }]);
     const door = new AdminDoor({ handlers: this.#handlers(), metrics, log: this.#log });
@@ -271,7 +328,7 @@ export class Daemon implements AsyncDisposable {
       HsmKill: want('kill'),
       HsmPause: want('pause'),
       HsmCrash: async ({ id }) => {
-        this.#cluster.crash(id);
+        this.#holding(id).crash(id);
         return await this.#hsmStatus(id);
       },
       HsmAdd: async ({ az }) => {
@@ -279,16 +336,16 @@ export class Daemon implements AsyncDisposable {
         return await this.#changed('hsm add', member.id);
       },
       HsmRemove: async ({ id }) => {
-        await this.#cluster.membership.remove(id as HsmId);
+        await this.#holding(id).membership.remove(id as HsmId);
         this.#events.operatorEvent({ action: 'hsm remove', target: id });
         return { id };
       },
       HsmReplace: async ({ id }) => {
-        const member = await this.#cluster.membership.replace(id as HsmId);
+        const member = await this.#holding(id).membership.replace(id as HsmId);
         return await this.#changed('hsm replace', member.id);
       },
       HsmWipe: async ({ id }) => {
-        const member = await this.#cluster.membership.wipe(id as HsmId);
+        const member = await this.#holding(id).membership.wipe(id as HsmId);
         return await this.#changed('hsm wipe', member.id);
       },
       FaultAdd: async ({ hsm, rule }) => ({ id: await this.#faults().add(hsm, readFault(rule)) }),
@@ -309,7 +366,7 @@ export class Daemon implements AsyncDisposable {
   }
 
   async #want(id: string, intent: Intent): Promise<HsmStatus> {
-    await this.#cluster.want(id, intent);
+    await this.#holding(id).want(id, intent);
     return await this.#changed(`hsm ${intent}`, id);
   }
 
@@ -336,29 +393,34 @@ export class Daemon implements AsyncDisposable {
   }
 
   async #hsmStatus(id: string): Promise<HsmStatus> {
-    const status = (await this.#cluster.status()).find((hsm) => hsm.id === id);
+    const status = (await this.#holding(id).status()).find((hsm) => hsm.id === id);
     if (!status) throw new KeyspanError('KeyspanUsage', `there is no HSM ${id}`);
     return status;
   }
 
-  async status(): Promise<StatusDocument> {
-    const { record, members } = this.#cluster;
-    const hsms = await this.#cluster.status();
+  async status(): Promise<InstallationStatus> {
+    const { own } = this.#clusters;
+    const [cluster, ...clusters] = await Promise.all([
+      own && this.#clusterStatus(own),
+      ...this.#control.present().flatMap((one) => (one === own ? [] : this.#clusterStatus(one))),
+    ]);
     return {
-      state: this.#stateOf(hsms),
+      state: this.#stateOf(cluster?.hsms),
       version: this.#version,
       home: this.#config.home.root,
       pid: process.pid,
       ephemeral: this.#config.ephemeral,
-      cluster: {
-        id: record.id,
-        state: record.state,
-        region: record.region,
-        account: record.account,
-        keyAvailabilityCheck: record.availability > 1,
-        ...(this.#cluster.isStoreBehind && { storeBehind: true }),
-        hsms: hsms.slice(0, members.length),
-      },
+      region: cluster?.region ?? this.#config.region,
+      account: cluster?.account ?? this.#config.account,
+      ...(own &&
+        cluster && {
+          cluster: {
+            ...cluster,
+            keyAvailabilityCheck: own.record.availability > 1,
+            ...(own.isStoreBehind && { storeBehind: true }),
+          },
+        }),
+      clusters: clusters.flatMap((one) => one ?? []),
       endpoints: {
         websocket: this.#doors?.urls() ?? [],
         aws: this.#aws.url,
@@ -367,22 +429,31 @@ export class Daemon implements AsyncDisposable {
     };
   }
 
-  #stateOf(hsms: readonly HsmStatus[]): StatusDocument['state'] {
-    if (this.#state !== 'READY') return this.#state;
+  async #clusterStatus(cluster: RunningCluster): Promise<ClusterStatus> {
+    const { id, region, account } = cluster.record;
+    const hsms = await cluster.status();
+    return { id, state: shownState(cluster.record, this.#clock.civil()), region, account, hsms };
+  }
+
+  #stateOf(hsms: readonly HsmStatus[] | undefined): InstallationStatus['state'] {
+    if (this.#state !== 'READY' || !hsms) return this.#state;
     const active = hsms.filter(({ state }) => state === 'ACTIVE').length;
     if (active === 0) return 'UNAVAILABLE';
     return active === hsms.length ? 'READY' : 'DEGRADED';
   }
 
   async #credentials(): Promise<CredentialsDocument> {
+    const { own } = this.#clusters;
+    const rootAccessKey = this.#aws.rootAccessKey();
+    if (!own) return { rootAccessKey };
     const of = async (username: string): Promise<{ username: string; password: string }> => ({
       username,
-      password: await this.#secrets.passwordOf(this.#cluster.id, username),
+      password: await this.#secrets.passwordOf(own.id, username),
     });
     return {
       admin: await of(USERS.admin),
       cryptoUser: await of(USERS.cryptoUser),
-      rootAccessKey: this.#aws.rootAccessKey(),
+      rootAccessKey,
     };
   }
 

@@ -52,7 +52,7 @@ async function run(config: DaemonConfig, opening: Promise<OpenedHome>): Promise<
   const status = await daemon.status();
   tell({ ready: status });
   dismiss();
-  log.info({ cluster: status.cluster.id, endpoints: status.endpoints }, 'the daemon is ready');
+  log.info({ cluster: status.cluster?.id, endpoints: status.endpoints }, 'the daemon is ready');
   if (!ending.signal.aborted) await once(ending.signal, 'abort');
   log.info('the daemon ends');
   await daemon[Symbol.asyncDispose]();

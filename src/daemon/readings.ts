@@ -2,12 +2,20 @@ import type { Reading } from '../audit/metrics.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import { HSM_STATES } from '../protocol/admin.js';
 
-/** What a cluster says of itself when somebody reads the metrics. */
-export async function clusterReadings(cluster: RunningCluster): Promise<Reading[]> {
+/** What the clusters say of themselves when somebody reads the metrics. */
+export async function clusterReadings(clusters: readonly RunningCluster[]): Promise<Reading[]> {
+  const creates = clusters.reduce((sum, cluster) => sum + cluster.creates, 0);
+  const depth: Reading = {
+    name: 'keyspan_queue_depth',
+    labels: { queue: 'create' },
+    value: creates,
+  };
+  return [depth, ...(await Promise.all(clusters.map(readingsOf))).flat()];
+}
+
+async function readingsOf(cluster: RunningCluster): Promise<Reading[]> {
   const shown = await cluster.status();
-  const readings: Reading[] = [
-    { name: 'keyspan_queue_depth', labels: { queue: 'create' }, value: cluster.creates },
-  ];
+  const readings: Reading[] = [];
   for (const { id, state, keys } of shown) {
     const labels = { hsm: id };
     for (const each of HSM_STATES) {

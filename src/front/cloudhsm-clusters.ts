@@ -1,3 +1,5 @@
+import type { ControlPlane } from '../cluster/control-plane.js';
+import { shownState } from '../cluster/cluster-states.js';
 import { describeCluster, type ClusterView } from '../cluster/description.js';
 import type { ResourceTags } from '../cluster/resource-tags.js';
 import { KeyspanError } from '../core/errors.js';
@@ -10,16 +12,19 @@ export interface CloudHsmParts {
   /** every cluster of the installation, whoever owns it */
   readonly clusters: () => readonly ClusterView[];
   readonly tags: ResourceTags;
+  readonly control: ControlPlane;
+  /** civil time, in milliseconds since 1970 */
+  readonly civil: () => number;
 }
 
 type Params = CloudHsmParams<'DescribeClusters'>;
 type Filters = NonNullable<Params['Filters']>;
 
 /** The filters of DescribeClusters (CloudHSM V2 API), with what they compare. */
-const FILTERS: Readonly<Record<string, (view: ClusterView) => string>> = {
+const FILTERS: Readonly<Record<string, (view: ClusterView, nowMs: number) => string>> = {
   clusterIds: ({ record }) => record.id,
   vpcIds: ({ record }) => record.vpcId,
-  states: ({ record }) => record.state,
+  states: ({ record }, nowMs) => shownState(record, nowMs),
 };
 const PER_PAGE = 25;
 
@@ -37,25 +42,33 @@ export async function describeClusters(
   params: Params,
   caller: AwsCaller,
 ): Promise<CloudHsmAnswer<'DescribeClusters'>> {
+  const nowMs = parts.civil();
   const tests = [...(params.Filters ?? (new Map() as Filters))].map(filterOf);
   const after = readToken(params.NextToken) ?? '';
   const selected = ownClusters(parts, caller)
-    .filter((view) => tests.every((test) => test(view)))
+    .filter((view) => tests.every((test) => test(view, nowMs)))
     .filter(({ record }) => record.id > after);
   const page = selected.slice(0, params.MaxResults ?? PER_PAGE);
-  const Clusters = await Promise.all(page.map((view) => described(parts, view)));
+  const Clusters = await Promise.all(page.map((view) => described(parts, view, nowMs)));
   const last = page.at(-1);
   if (page.length === selected.length || !last) return { Clusters };
   return { Clusters, NextToken: formatToken(last.record.id) };
 }
 
-async function described(parts: CloudHsmParts, view: ClusterView): Promise<CloudHsmCluster> {
-  return describeCluster(view, await parts.tags.of(view.record.id));
+async function described(
+  parts: CloudHsmParts,
+  view: ClusterView,
+  nowMs: number,
+): Promise<CloudHsmCluster> {
+  return describeCluster(view, await parts.tags.of(view.record.id), nowMs);
 }
 
-function filterOf([name, values]: [string, readonly string[]]): (view: ClusterView) => boolean {
+function filterOf([name, values]: [string, readonly string[]]): (
+  view: ClusterView,
+  nowMs: number,
+) => boolean {
   const read = Object.hasOwn(FILTERS, name) ? FILTERS[name] : undefined;
-  if (read) return (view) => values.includes(read(view));
+  if (read) return (view, nowMs) => values.includes(read(view, nowMs));
   const sentence = `There is no filter ${name}. Filters are ${Object.keys(FILTERS).join(', ')}.`;
   throw new KeyspanError('CloudHsmInvalidRequestException', sentence);
 }

@@ -61,7 +61,8 @@ function positionIn(token: string | undefined): number {
   throw new KeyspanError('CloudHsmInvalidRequestException', 'The NextToken is not valid.');
 }
 
-function readTags(given: CloudHsmParams<'TagResource'>['TagList']): ResourceTag[] {
+/** @throws CloudHsmTagException */
+export function readTags(given: CloudHsmParams<'TagResource'>['TagList']): ResourceTag[] {
   const tags = given.map(({ Key: key, Value: value }) => ({ key, value }));
   const refused = (sentence: string): KeyspanError =>
     new KeyspanError('CloudHsmTagException', sentence);

@@ -14,6 +14,13 @@ import {
 import { isInternal } from './aws-answer.js';
 import type { AwsCaller, AwsOperations } from './aws-json.js';
 import { describeClusters, type CloudHsmParts } from './cloudhsm-clusters.js';
+import {
+  createCluster,
+  createHsm,
+  deleteCluster,
+  deleteHsm,
+  modifyCluster,
+} from './cloudhsm-life.js';
 import { listTags, tagResource, untagResource } from './cloudhsm-tags.js';
 
 export interface CloudHsmOptions extends CloudHsmParts {
@@ -29,8 +36,13 @@ type Operation<A extends CloudHsmAction> = (
 
 /** What is built; the others are answered with a sentence that says so. */
 const OPERATIONS: { readonly [A in CloudHsmAction]?: Operation<A> } = {
+  CreateCluster: createCluster,
+  CreateHsm: createHsm,
+  DeleteCluster: deleteCluster,
+  DeleteHsm: deleteHsm,
   DescribeClusters: describeClusters,
   ListTags: listTags,
+  ModifyCluster: modifyCluster,
   TagResource: tagResource,
   UntagResource: untagResource,
 };

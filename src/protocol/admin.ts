@@ -35,23 +35,35 @@ export interface HsmStatus {
   readonly reason?: string;
 }
 
+/** A cluster with its HSMs. */
+export interface ClusterStatus {
+  readonly id: string;
+  /** as CloudHSM's API shows it */
+  readonly state: string;
+  readonly region: string;
+  readonly account: string;
+  readonly hsms: readonly HsmStatus[];
+}
+
+/** An installation with a cluster of its own. */
 export interface StatusDocument {
   readonly state: 'STARTING' | 'READY' | 'DEGRADED' | 'UNAVAILABLE' | 'STOPPING';
   readonly version: string;
   readonly home: string;
   readonly pid: number;
   readonly ephemeral: boolean;
-  readonly cluster: {
-    readonly id: string;
-    readonly state: string;
-    readonly region: string;
-    readonly account: string;
+  /** where clients are told to be */
+  readonly region: string;
+  readonly account: string;
+  /** the cluster that backs KMS */
+  readonly cluster: ClusterStatus & {
     /** false: a create is acknowledged by one HSM (the default of one-HSM clusters) */
     readonly keyAvailabilityCheck: boolean;
     /** the store is an old copy: nothing is repaired or destroyed until `keyspan store adopt` */
     readonly storeBehind?: boolean;
-    readonly hsms: readonly HsmStatus[];
   };
+  /** those that callers of CreateCluster made */
+  readonly clusters: readonly ClusterStatus[];
   readonly endpoints: {
     readonly websocket: readonly string[];
     /** of all AWS services */
@@ -60,6 +72,10 @@ export interface StatusDocument {
     readonly metrics?: string;
   };
 }
+
+/** Any installation: `up --no-cluster` makes one without a cluster of its own. */
+export type InstallationStatus = Omit<StatusDocument, 'cluster'> &
+  Partial<Pick<StatusDocument, 'cluster'>>;
 
 /**
  * A fault and where it waits: an HSM's id, `next` (the next HSM process that starts), or
@@ -119,8 +135,9 @@ export interface DiscardedCopies {
 }
 
 export interface CredentialsDocument {
-  readonly admin: { readonly username: string; readonly password: string };
-  readonly cryptoUser: { readonly username: string; readonly password: string };
+  /** of the cluster that `up` made, where there is one */
+  readonly admin?: { readonly username: string; readonly password: string };
+  readonly cryptoUser?: { readonly username: string; readonly password: string };
   /** signs requests to the AWS door in the name of the account's root */
   readonly rootAccessKey: { readonly accessKeyId: string; readonly secretAccessKey: string };
 }
@@ -169,7 +186,7 @@ export type AdminAction = keyof typeof ADMIN_ACTIONS;
 
 /** What each action answers. */
 export interface AdminResults {
-  Status: StatusDocument;
+  Status: InstallationStatus;
   Credentials: CredentialsDocument;
   Shutdown: { readonly pid: number };
   HsmStart: HsmStatus;
@@ -186,7 +203,7 @@ export interface AdminResults {
   FaultAdd: { readonly id: number };
   FaultList: { readonly faults: readonly PlacedFault[] };
   FaultClear: Record<string, never>;
-  StoreAdopt: StatusDocument;
+  StoreAdopt: InstallationStatus;
   ClusterCheck: ClusterCheck;
   ClusterDiscardUnknown: DiscardedCopies;
   IssueCertificate: CertificateDocument;

@@ -19,6 +19,12 @@ export const KEYSPACE = {
   accessKeys: 'access-key/',
   accessKey: (id: string): string => `access-key/${id}`,
 
+  /** where a subnet is, and the addresses of its ENIs */
+  subnets: (account: string, region: string): string => `subnet/${account}/${region}/`,
+  subnet: (account: string, region: string, id: string): string =>
+    `subnet/${account}/${region}/${id}`,
+  allSubnets: 'subnet/',
+
   /** of a cluster or a backup */
   resourceTags: (resource: string): string => `tag/${resource}`,
 
@@ -29,12 +35,14 @@ export const KEYSPACE = {
   /** HSMs that left, until their token's directory is gone */
   removedHsms: (cluster: ClusterId): string => `removed-hsm/${cluster}/`,
   removedHsm: (cluster: ClusterId, id: HsmId): string => `removed-hsm/${cluster}/${id}`,
+  hsmSecrets: (cluster: ClusterId): string => `hsm-secret/${cluster}/`,
   /** sealed: an HSM's PINs */
   hsmSecret: (cluster: ClusterId, id: HsmId): string => `hsm-secret/${cluster}/${id}`,
   /**
    * sealed: passwords that the installation itself keeps (app_user, kmsuser, up's admin and
    * crypto-user)
    */
+  userSecrets: (cluster: ClusterId): string => `user-secret/${cluster}/`,
   userSecret: (cluster: ClusterId, user: string): string => `user-secret/${cluster}/${user}`,
   lease: (cluster: ClusterId): string => `lease/${cluster}`,
 

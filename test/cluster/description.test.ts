@@ -1,40 +1,24 @@
 import { describe, expect, test } from 'vitest';
-import type { ClusterRecord, HsmRecord } from '../../src/cluster/cluster.js';
+import type { HsmRecord } from '../../src/cluster/cluster.js';
 import { describeCluster, type MemberView } from '../../src/cluster/description.js';
 import type { ClusterId, HsmId, MaskingKeyId } from '../../src/core/ids.js';
 import { parseStructure, planOf } from '../../src/protocol/aws-parser.js';
 import { CLOUDHSM_RESPONSES } from '../../src/protocol/cloudhsm.js';
+import { clusterRecord, hsmRecord } from '../support/cluster-record.js';
 
-const RECORD: ClusterRecord = {
+const RECORD = clusterRecord({
   id: 'cluster-igklspoyj5v' as ClusterId,
-  account: '123456789012',
-  region: 'us-west-2',
-  state: 'ACTIVE',
   createdMs: 1_502_423_370_069,
-  vpcId: 'vpc-50ae0636',
   subnets: { 'us-west-2a': 'subnet-fd54af9b', 'us-west-2b': 'subnet-49a1bc00' },
-  epoch: 1,
   maskingKeyId: '0'.repeat(32) as MaskingKeyId,
   founder: 'hsm-ted36yp5b2x' as HsmId,
-  founded: true,
-  adoption: 0,
-  availability: 2,
-  clusterKey: null,
   certificate: '-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n',
-  trustAnchor: null,
-};
+});
 
-const HSM: HsmRecord = {
-  id: 'hsm-ted36yp5b2x' as HsmId,
-  az: 'us-west-2a',
-  subnetId: 'subnet-fd54af9b',
-  eniId: 'eni-5d7ade72',
-  eniIp: '127.0.0.12',
-  eniPort: 2225,
-  serial: null,
-  joined: true,
-  intent: 'run',
-};
+const HSM = hsmRecord({ id: 'hsm-ted36yp5b2x' as HsmId, eniId: 'eni-5d7ade72' });
+
+/** a moment at which nothing is under way */
+const NOW = Date.UTC(2026, 0);
 
 const member = (
   changes: Partial<MemberView> = {},
@@ -49,7 +33,11 @@ const member = (
 describe('a cluster', () => {
   test('is what the API shows, each member of the form that it has there', () => {
     const members = [member()];
-    const cluster = describeCluster({ record: RECORD, members }, [{ key: 'team', value: 'x' }]);
+    const cluster = describeCluster(
+      { record: RECORD, members },
+      [{ key: 'team', value: 'x' }],
+      NOW,
+    );
     expect(cluster).toEqual({
       BackupPolicy: 'DEFAULT',
       BackupRetentionPolicy: { Type: 'DAYS', Value: '90' },
@@ -84,7 +72,7 @@ describe('a cluster', () => {
 
   test('has one security group for ever, and no other has it', () => {
     const groupOf = (id: string): string | undefined =>
-      describeCluster({ record: { ...RECORD, id: id as ClusterId }, members: [] }, [])
+      describeCluster({ record: { ...RECORD, id: id as ClusterId }, members: [] }, [], NOW)
         .SecurityGroup;
     expect(groupOf('cluster-aaaaaaaaaaa')).toBe(groupOf('cluster-aaaaaaaaaaa'));
     expect(groupOf('cluster-aaaaaaaaaaa')).not.toBe(groupOf('cluster-bbbbbbbbbbb'));
@@ -92,7 +80,7 @@ describe('a cluster', () => {
 
   test('shows neither what it does not have nor when it was not written down', () => {
     const record = { ...RECORD, certificate: null, createdMs: null };
-    const cluster = describeCluster({ record, members: [] }, []);
+    const cluster = describeCluster({ record, members: [] }, [], NOW);
     expect(cluster).toMatchObject({ Certificates: {}, Hsms: [], TagList: [] });
     expect(cluster).not.toHaveProperty('CreateTimestamp');
   });
@@ -100,7 +88,7 @@ describe('a cluster', () => {
 
 describe('an HSM is', () => {
   const stateOf = (one: MemberView): string | undefined =>
-    describeCluster({ record: RECORD, members: [one] }, []).Hsms?.[0]?.State;
+    describeCluster({ record: RECORD, members: [one] }, [], NOW).Hsms?.[0]?.State;
 
   test.each<[MemberView, string]>([
     [member(), 'ACTIVE'],
@@ -112,7 +100,11 @@ describe('an HSM is', () => {
   ])('%#: %s', (one, state) => expect(stateOf(one)).toBe(state));
 
   test('degraded, and says how', () => {
-    const { Hsms } = describeCluster({ record: RECORD, members: [member({ state: 'HUNG' })] }, []);
+    const { Hsms } = describeCluster(
+      { record: RECORD, members: [member({ state: 'HUNG' })] },
+      [],
+      NOW,
+    );
     expect(Hsms?.[0]?.StateMessage).toBe('The HSM is HUNG.');
   });
 });

@@ -77,7 +77,7 @@ describe('an HSM joins', () => {
       async () => ((await epochs()).every((epoch) => epoch === now + 1) ? true : undefined),
       `epoch ${now + 1} on every token`,
     );
-    const { username, password } = (await ask('Credentials')).cryptoUser;
+    const { username = '', password = '' } = (await ask('Credentials')).cryptoUser ?? {};
     const client = await frames(added.id);
     const session = await client.login(username, password);
     const destroy = (epoch: number): Promise<unknown> =>

@@ -88,8 +88,8 @@ test('the certificate that it issues opens the door for its principal alone', as
 
 test('credentials are those of the HSM users', async () => {
   const { admin, cryptoUser } = await callAdmin(daemon.home, 'Credentials');
-  expect(admin.username).toBe('admin');
-  expect(cryptoUser.username).toBe('crypto_user');
-  expect(admin.password).toMatch(/^[A-Za-z0-9]{24}$/);
-  expect(cryptoUser.password).not.toBe(admin.password);
+  expect(admin?.username).toBe('admin');
+  expect(cryptoUser?.username).toBe('crypto_user');
+  expect(admin?.password).toMatch(/^[A-Za-z0-9]{24}$/);
+  expect(cryptoUser?.password).not.toBe(admin?.password);
 });

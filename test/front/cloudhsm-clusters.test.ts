@@ -1,41 +1,25 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { AuditLog } from '../../src/audit/audit-log.js';
 import { Events } from '../../src/audit/events.js';
-import type { ClusterRecord } from '../../src/cluster/cluster.js';
+import type { ControlPlane } from '../../src/cluster/control-plane.js';
 import type { ClusterView } from '../../src/cluster/description.js';
 import { ResourceTags } from '../../src/cluster/resource-tags.js';
 import { systemClock } from '../../src/core/clock.js';
 import { deadlineIn } from '../../src/core/deadline.js';
-import { newClusterId, newHsmId, newMaskingKeyId, newRequestId } from '../../src/core/ids.js';
+import { newRequestId } from '../../src/core/ids.js';
 import { silentLog } from '../../src/core/log.js';
 import type { AwsCaller } from '../../src/front/aws-json.js';
 import { CloudHsm } from '../../src/front/cloudhsm.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
 import { MemoryStore } from '../../src/store/memory.js';
+import { clusterRecord } from '../support/cluster-record.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const [ACCOUNT, OTHER] = ['111122223333', '444455556666'];
 const REGION = 'eu-central-1';
 
 function clusterOf(account: string, region: string): ClusterView {
-  const record: ClusterRecord = {
-    id: newClusterId(),
-    account,
-    region,
-    state: 'ACTIVE',
-    createdMs: 0,
-    vpcId: 'vpc-50ae0636',
-    subnets: {},
-    epoch: 1,
-    maskingKeyId: newMaskingKeyId(),
-    founder: newHsmId(),
-    founded: true,
-    adoption: 0,
-    availability: 2,
-    clusterKey: null,
-    certificate: null,
-    trustAnchor: null,
-  };
+  const record = clusterRecord({ account, region });
   return { record, members: [] };
 }
 
@@ -45,10 +29,14 @@ const callerOf = (arn: string, region = REGION): AwsCaller => ({
 });
 const ROOT = callerOf(`arn:aws:iam::${ACCOUNT}:root`);
 
+/** nothing here changes a cluster */
+const STILL = { control: {} as ControlPlane, civil: () => 0 };
+
 async function serviceOf(clusters: ClusterView[]): Promise<CloudHsm> {
   const log = await AuditLog.open(temporaryDirectory());
   onTestFinished(() => log[Symbol.asyncDispose]());
   return new CloudHsm({
+    ...STILL,
     clusters: () => clusters,
     tags: new ResourceTags(new MemoryStore()),
     events: new Events(log, systemClock()),
@@ -133,6 +121,7 @@ test('whoever is not the root has no policy that lets him in', async () => {
 
 test('a fault of the inside has no name for a caller', async () => {
   const service = new CloudHsm({
+    ...STILL,
     clusters: () => {
       throw new Error('secret of the inside');
     },

@@ -99,8 +99,10 @@ export class DaemonFixture implements AsyncDisposable {
     return existsSync(this.home.daemonLog) ? readFileSync(this.home.daemonLog, 'utf8') : '';
   }
 
-  status(): Promise<StatusDocument> {
-    return callAdmin(this.home, 'Status');
+  async status(): Promise<StatusDocument> {
+    const { cluster, ...status } = await callAdmin(this.home, 'Status');
+    if (!cluster) throw new Error('the installation has no cluster of its own');
+    return { ...status, cluster };
   }
 
   async hsms(): Promise<readonly HsmStatus[]> {

@@ -72,6 +72,9 @@ export class ForeignInstallation {
       home: this.home.root,
       pid: process.pid,
       ephemeral: false,
+      region: 'us-east-1',
+      account: '000000000000',
+      clusters: [],
       cluster: {
         id: 'cluster-aaaaaaaaaaa',
         state: 'ACTIVE',

@@ -1,5 +1,5 @@
 import { findHome, type Home } from '../../core/home.js';
-import type { CredentialsDocument, StatusDocument } from '../../protocol/admin.js';
+import type { CredentialsDocument, InstallationStatus } from '../../protocol/admin.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
 import type { SharedOptions } from '../global-options.js';
@@ -19,7 +19,7 @@ export async function env(options: SharedOptions & { readonly github?: boolean }
 /** What a client needs to know of this installation. */
 export function clientVariables(
   home: Home,
-  status: StatusDocument,
+  status: InstallationStatus,
   credentials: CredentialsDocument,
 ): Record<string, string> {
   return {
@@ -34,15 +34,15 @@ export function clientVariables(
 
 /** What AWS's SDKs and its command line read: where the services are, and who asks. */
 export function awsVariables(
-  status: StatusDocument,
+  status: InstallationStatus,
   { rootAccessKey }: CredentialsDocument,
 ): Record<string, string> {
   return {
     AWS_ENDPOINT_URL: status.endpoints.aws,
     AWS_ACCESS_KEY_ID: rootAccessKey.accessKeyId,
     AWS_SECRET_ACCESS_KEY: rootAccessKey.secretAccessKey,
-    AWS_REGION: status.cluster.region,
-    AWS_DEFAULT_REGION: status.cluster.region,
+    AWS_REGION: status.region,
+    AWS_DEFAULT_REGION: status.region,
   };
 }
 

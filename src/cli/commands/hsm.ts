@@ -1,5 +1,5 @@
 import { findHome } from '../../core/home.js';
-import type { AdminAction } from '../../protocol/admin.js';
+import type { AdminAction, InstallationStatus } from '../../protocol/admin.js';
 import { callAdmin, callPatiently } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
 import type { SharedOptions } from '../global-options.js';
@@ -19,7 +19,9 @@ const ACTIONS = {
 export type HsmVerb = keyof typeof ACTIONS;
 
 export async function listHsms(options: SharedOptions): Promise<number> {
-  const { hsms } = (await callAdmin(findHome(options.home), 'Status')).cluster;
+  const status: InstallationStatus = await callAdmin(findHome(options.home), 'Status');
+  const all = [...(status.cluster ? [status.cluster] : []), ...status.clusters];
+  const hsms = all.flatMap((cluster) => cluster.hsms);
   if (options.json) printJson(hsms);
   else print(hsmTable(hsms));
   return EXIT.ok;

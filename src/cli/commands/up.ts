@@ -3,7 +3,7 @@ import { deadlineIn, hasPassed, pause, within } from '../../core/deadline.js';
 import { KeyspanError } from '../../core/errors.js';
 import { findHome, type Home } from '../../core/home.js';
 import { LIMITS } from '../../core/limits.js';
-import type { StatusDocument } from '../../protocol/admin.js';
+import type { InstallationStatus } from '../../protocol/admin.js';
 import { endDaemon, startDaemon, type DaemonOptions } from '../daemon-process.js';
 import { describeError, EXIT, note, print, printJson } from '../output.js';
 import type { SharedOptions } from '../global-options.js';
@@ -32,7 +32,10 @@ export async function up(options: UpOptions): Promise<number> {
 }
 
 /** The status of a daemon that runs, after its start if it is at that. */
-async function awaitRunning(home: Home, timeoutMs: number): Promise<StatusDocument | undefined> {
+async function awaitRunning(
+  home: Home,
+  timeoutMs: number,
+): Promise<InstallationStatus | undefined> {
   // a daemon that runs has its socket: without one there is nobody to ask, nor the means to load
   if (!existsSync(home.adminSocket)) return undefined;
   const deadline = deadlineIn(timeoutMs);
@@ -110,7 +113,7 @@ function lastLines(home: Home, count: number): string[] {
 
 function announce(
   home: Home,
-  status: StatusDocument,
+  status: InstallationStatus,
   options: UpOptions & { readonly already?: boolean },
 ): void {
   if (options.json) {
@@ -121,6 +124,10 @@ function announce(
   if (options.already) return;
   const named = options.home === undefined ? '' : ` --home ${home.root}`;
   const end = options.detach ? `npx keyspan down${named}` : 'Ctrl-C';
+  if (!status.cluster) {
+    print(`\nNext:\n  npx keyspan aws cloudhsmv2 describe-clusters${named}`);
+    return;
+  }
   print(`
 Next:
   npx keyspan call CreateKey '{}'${named}

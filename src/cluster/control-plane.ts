@@ -1,0 +1,353 @@
+import { joinParts, type CommitPart } from '../core/commit.js';
+import { pause } from '../core/deadline.js';
+import { KeyspanError } from '../core/errors.js';
+import {
+  newClusterId,
+  newEniId,
+  newMaskingKeyId,
+  type ClusterId,
+  type HsmId,
+} from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import { KEYSPACE } from '../store/keyspace.js';
+import type { Store } from '../store/store.js';
+import { encodeCluster, type ClusterRecord } from './cluster.js';
+import { ROLLBACK_MS, dueAt, shownState } from './cluster-states.js';
+import type { Clusters } from './clusters.js';
+import { USERS } from './lifecycle.js';
+import type { Member } from './member.js';
+import { newHsm } from './membership.js';
+import type { RunningCluster } from './running-cluster.js';
+import type { Secrets } from './secrets.js';
+import type { Place, Subnets } from './subnets.js';
+
+/** What an account may have in a region (CloudHSM User Guide, quotas). */
+export interface Quotas {
+  readonly clusters: number;
+  readonly hsms: number;
+}
+
+export interface ControlPlaneOptions {
+  readonly clusters: Clusters;
+  readonly subnets: Subnets;
+  readonly store: Store;
+  readonly secrets: Secrets;
+  /** civil time, in milliseconds since 1970 */
+  readonly civil: () => number;
+  /** of the times that steps take at AWS: 0 for none, 1 for as long */
+  readonly timeScale: number;
+  readonly quotas: Quotas;
+  /** AWS makes no new clusters of hsm1.medium */
+  readonly allowsHsm1: boolean;
+  readonly log: Logger;
+}
+
+/** What CreateCluster asks for. */
+export interface WantedCluster extends Place {
+  readonly hsmType: string;
+  readonly subnetIds: readonly string[];
+  readonly retentionDays: number;
+  readonly mode: 'FIPS' | 'NON_FIPS';
+  readonly networkType: 'IPV4' | 'DUALSTACK';
+}
+
+const HSM1 = 'hsm1.medium';
+const HSM2 = 'hsm2m.medium';
+/** civil time can be moved: nobody sleeps longer than this without looking */
+const LOOK_MS = 500;
+
+/** The life of clusters as CloudHSM's API leads it. */
+export class ControlPlane implements AsyncDisposable {
+  readonly #options: ControlPlaneOptions;
+  readonly #closing = new AbortController();
+  /** HSMs on their way out, and clusters that are gone */
+  readonly #work = new Map<string, Promise<void>>();
+  /** creations of HSMs one after the other: each counts those before it */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(options: ControlPlaneOptions) {
+    this.#options = options;
+    for (const cluster of options.clusters.all) {
+      for (const { id, record } of cluster.members) {
+        if (record.leaveMs !== null) this.#begin(id, () => this.#remove(cluster, id));
+      }
+    }
+  }
+
+  /** The clusters that are there now; those whose deletion is over are not. */
+  present(): RunningCluster[] {
+    const nowMs = this.#options.civil();
+    return this.#options.clusters.all.filter((cluster) => {
+      if (shownState(cluster.record, nowMs) !== 'DELETED') return true;
+      const { id } = cluster;
+      this.#begin(id, () => this.#options.clusters.erase(id));
+      return false;
+    });
+  }
+
+  /** @throws KeyspanError CloudHsmInvalidRequestException */
+  create(wanted: WantedCluster): Promise<RunningCluster> {
+    return this.#inTurn(() => this.#create(wanted));
+  }
+
+  async #create(wanted: WantedCluster): Promise<RunningCluster> {
+    const { clusters, subnets, store, secrets, quotas } = this.#options;
+    this.#checkType(wanted);
+    if (this.#counted(wanted).length >= quotas.clusters) {
+      throw refused(`The account has ${quotas.clusters} clusters in ${wanted.region}: its quota.`);
+    }
+    const found = await subnets.of(wanted, wanted.subnetIds);
+    const record = this.#newRecord(wanted, found[0]?.vpcId ?? '');
+    const zones = Object.fromEntries(found.map(({ az, id }) => [az, id]));
+    const key = KEYSPACE.cluster(record.id);
+    const made: CommitPart = {
+      compares: [{ key, modRevision: null }],
+      writes: [{ op: 'put', key, value: encodeCluster({ ...record, subnets: zones }) }],
+    };
+    const users = [USERS.appliance, USERS.preCrypto];
+    const passwords = users.map((user) => secrets.newPasswordOf(record.id, user));
+    await store.commit(joinParts(made, ...passwords));
+    const cluster = await clusters.take(record.id);
+    await cluster.start();
+    return cluster;
+  }
+
+  #checkType({ hsmType, mode, networkType }: WantedCluster): void {
+    const known = hsmType === HSM2 || (hsmType === HSM1 && this.#options.allowsHsm1);
+    if (!known) throw refused('Provided HsmType is not supported.');
+    if (hsmType === HSM2) return;
+    if (mode === 'NON_FIPS') throw refused(`Mode NON_FIPS needs the HsmType ${HSM2}.`);
+    if (networkType === 'DUALSTACK') throw refused(`DUALSTACK needs the HsmType ${HSM2}.`);
+  }
+
+  #newRecord(wanted: WantedCluster, vpcId: string): ClusterRecord {
+    const { civil, timeScale } = this.#options;
+    const nowMs = civil();
+    const { account, region, hsmType, mode, networkType, retentionDays } = wanted;
+    return {
+      id: newClusterId(),
+      account,
+      region,
+      vpcId,
+      subnets: {},
+      origin: 'caller',
+      state: 'CREATE_IN_PROGRESS',
+      createdMs: Math.floor(nowMs),
+      dueMs: dueAt('createCluster', nowMs, timeScale),
+      hsmType,
+      mode,
+      networkType,
+      retentionDays,
+      formerHsmType: null,
+      rollbackUntilMs: null,
+      epoch: 1,
+      adoption: 0,
+      ...unfounded(),
+    };
+  }
+
+  /** those of a caller that count against the quotas */
+  #counted({ account, region }: Place): RunningCluster[] {
+    return this.present().filter(
+      ({ record }) =>
+        record.origin === 'caller' && record.account === account && record.region === region,
+    );
+  }
+
+  /**
+   * A new HSM; it comes to serve by itself. @param ip the address that the caller wants
+   * @throws KeyspanError CloudHsmInvalidRequestException
+   */
+  createHsm(cluster: RunningCluster, az: string, ip?: string): Promise<Member> {
+    return this.#inTurn(() => this.#createHsm(cluster, az, ip));
+  }
+
+  async #createHsm(cluster: RunningCluster, az: string, ip?: string): Promise<Member> {
+    const { clusters, subnets, civil, timeScale } = this.#options;
+    this.#checkRoom(cluster);
+    const { record } = cluster;
+    const subnetId = record.subnets[az];
+    if (subnetId === undefined) throw refused(`Cluster '${record.id}' has no subnet in ${az}.`);
+    const eni = await subnets.eni(record, subnetId, clusters.takenEnis(), ip);
+    const readyMs = dueAt('createHsm', civil(), timeScale);
+    const joiner = { ...newHsm({ az, subnetId, eni, eniId: newEniId() }), readyMs };
+    await cluster.membership.enter(joiner);
+    return cluster.member(joiner.id);
+  }
+
+  #checkRoom(cluster: RunningCluster): void {
+    const { clusters, quotas, civil } = this.#options;
+    const { record, members } = cluster;
+    const state = shownState(record, civil());
+    if (state !== 'ACTIVE' && members.length > 0) {
+      const sentence = 'already contains an HSM but has not yet been fully activated';
+      throw refused(`Cluster '${record.id}' ${sentence}`);
+    }
+    if (state !== 'ACTIVE' && state !== 'UNINITIALIZED') throw wrongState(record, state);
+    if (members.length >= LIMITS.hsms_per_cluster_max) {
+      throw refused(`A cluster has at most ${LIMITS.hsms_per_cluster_max} HSMs.`);
+    }
+    const counted = this.#counted(record).reduce((sum, one) => sum + one.members.length, 0);
+    if (record.origin === 'caller' && counted >= quotas.hsms) {
+      throw refused(`The account has ${quotas.hsms} HSMs in ${record.region}: its quota.`);
+    }
+    const running = clusters.all.reduce((sum, one) => sum + one.members.length, 0);
+    if (running >= LIMITS.hsms_per_installation_max) {
+      const bound = `hsms_per_installation_max, ${LIMITS.hsms_per_installation_max}`;
+      throw refused(`Each HSM is a process of this machine, and its bound is reached (${bound}).`);
+    }
+  }
+
+  /**
+   * An HSM leaves, after the time that this takes.
+   * @throws KeyspanError CloudHsmInvalidRequestException
+   */
+  async deleteHsm(cluster: RunningCluster, member: Member): Promise<void> {
+    const { civil, timeScale } = this.#options;
+    const { id, record } = member;
+    if (record.leaveMs !== null) throw refused(`HSM '${id}' is being deleted already.`);
+    const staying = cluster.members.filter((one) => one.record.leaveMs === null);
+    if (staying.length === 1) this.#checkLast(cluster);
+    const leaveMs = dueAt('deleteHsm', civil(), timeScale);
+    member.record = await cluster.facts.changeHsm(id, (hsm) => ({ ...hsm, leaveMs }));
+    this.#begin(id, () => this.#remove(cluster, id));
+  }
+
+  #checkLast({ record }: RunningCluster): void {
+    if (record.origin === 'installation') {
+      throw refused(`Cluster '${record.id}' backs KMS: its last HSM cannot be deleted.`);
+    }
+    if (record.state !== 'ACTIVE') return;
+    const because = 'there is no backup to restore its keys from';
+    throw refused(`The last HSM of the active cluster '${record.id}' is kept: ${because}.`);
+  }
+
+  async #remove(cluster: RunningCluster, id: HsmId): Promise<void> {
+    const leaveMs = cluster.member(id).record.leaveMs ?? 0;
+    if (!(await this.#until(leaveMs))) return;
+    try {
+      if (cluster.record.state === 'ACTIVE') await cluster.membership.remove(id);
+      else await this.#removeFirst(cluster, id);
+    } catch (error) {
+      this.#options.log.warn({ err: error, hsm: id }, 'an HSM could not be deleted, and stays');
+      const member = cluster.member(id);
+      member.record = await cluster.facts.changeHsm(id, (hsm) => ({ ...hsm, leaveMs: null }));
+    }
+  }
+
+  /** With the HSM goes the cluster's key; who signs a CSR has to begin again. */
+  async #removeFirst(cluster: RunningCluster, id: HsmId): Promise<void> {
+    const { clusterKey } = cluster.record;
+    const reset = (record: ClusterRecord): ClusterRecord => ({
+      ...record,
+      state: 'UNINITIALIZED',
+      dueMs: null,
+      ...unfounded(),
+    });
+    await cluster.membership.removeLast(id, reset);
+    if (clusterKey === null || cluster.members.length > 0) return;
+    await this.#options.store.commit(cluster.ledger.tombstone(clusterKey));
+    await cluster.ledger.forget(clusterKey);
+  }
+
+  /** @throws KeyspanError CloudHsmInvalidRequestException while it has HSMs */
+  async delete(cluster: RunningCluster): Promise<void> {
+    const { civil, timeScale } = this.#options;
+    const { record, members } = cluster;
+    if (record.origin === 'installation') {
+      throw refused(`Cluster '${record.id}' backs KMS and cannot be deleted.`);
+    }
+    if (members.length > 0) {
+      throw refused(`Cluster '${record.id}' still contains HSMs. Delete them first.`);
+    }
+    if (record.state === 'DELETE_IN_PROGRESS') throw wrongState(record, record.state);
+    const dueMs = dueAt('deleteCluster', civil(), timeScale);
+    await cluster.changeRecord((now) => ({ ...now, state: 'DELETE_IN_PROGRESS', dueMs }));
+  }
+
+  /** How long backups are kept. */
+  async retain(cluster: RunningCluster, retentionDays: number): Promise<void> {
+    await cluster.changeRecord((record) => ({ ...record, retentionDays }));
+  }
+
+  /**
+   * To the newer type, or back to the one that it had, within a day.
+   * @throws KeyspanError CloudHsmInvalidRequestException
+   */
+  async changeType(cluster: RunningCluster, hsmType: string): Promise<void> {
+    const { civil, timeScale } = this.#options;
+    const { record, members } = cluster;
+    const nowMs = civil();
+    const state = shownState(record, nowMs);
+    if (state !== 'ACTIVE') throw wrongState(record, state);
+    if (hsmType === record.hsmType) throw refused(`Cluster '${record.id}' is of that HsmType.`);
+    const isBack = hsmType === record.formerHsmType && nowMs < (record.rollbackUntilMs ?? 0);
+    const isForth = record.hsmType === HSM1 && hsmType === HSM2;
+    if (!isBack && !isForth) throw refused('Provided HsmType is not supported.');
+    if (members.length >= LIMITS.hsms_per_cluster_max) {
+      throw refused(`The HsmType of ${members.length} HSMs cannot be changed.`);
+    }
+    const dueMs = dueAt('modifyType', nowMs, timeScale, Math.max(1, members.length));
+    await cluster.changeRecord((now) => ({
+      ...now,
+      hsmType,
+      dueMs,
+      state: isBack ? 'ROLLBACK_IN_PROGRESS' : 'MODIFY_IN_PROGRESS',
+      formerHsmType: isBack ? null : now.hsmType,
+      rollbackUntilMs: isBack ? null : Math.floor(nowMs + ROLLBACK_MS),
+    }));
+  }
+
+  async #until(timeMs: number): Promise<boolean> {
+    const { signal } = this.#closing;
+    for (;;) {
+      if (signal.aborted) return false;
+      const leftMs = timeMs - this.#options.civil();
+      if (leftMs <= 0) return true;
+      await pause(Math.min(leftMs, LOOK_MS), signal);
+    }
+  }
+
+  #inTurn<T>(work: () => Promise<T>): Promise<T> {
+    const turn = this.#turn.then(work);
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  #begin(id: string, work: () => Promise<void>): void {
+    if (this.#work.has(id) || this.#closing.signal.aborted) return;
+    const running = work()
+      .catch((error: unknown) => this.#options.log.error({ err: error, id }, 'a step failed'))
+      .finally(() => this.#work.delete(id));
+    this.#work.set(id, running);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await Promise.all([this.#turn, ...this.#work.values()]);
+  }
+}
+
+/** Of a cluster without an HSM, before its first or after it. */
+const UNFOUNDED = {
+  founder: null,
+  founded: false,
+  availability: 1,
+  clusterKey: null,
+  certificate: null,
+  trustAnchor: null,
+  ceremony: null,
+};
+
+/** No masking key is made twice: the next founder makes others. */
+const unfounded = (): typeof UNFOUNDED & Pick<ClusterRecord, 'maskingKeyId'> => ({
+  ...UNFOUNDED,
+  maskingKeyId: newMaskingKeyId(),
+});
+
+const refused = (sentence: string): KeyspanError =>
+  new KeyspanError('CloudHsmInvalidRequestException', sentence);
+
+const wrongState = ({ id }: { id: ClusterId }, state: string): KeyspanError =>
+  refused(`Cluster '${id}' is in state ${state}.`);
