@@ -55,6 +55,10 @@ export function shownState({ state, dueMs }: ClusterRecord, nowMs: number): Show
   return (isOver ? OUTCOMES[state] : undefined) ?? state;
 }
 
+/** Whether its admin has a password of their own: from then on it holds what users made. */
+export const isActivated = ({ state }: ClusterRecord): boolean =>
+  state === 'ACTIVE' || state === 'MODIFY_IN_PROGRESS' || state === 'ROLLBACK_IN_PROGRESS';
+
 export const messageOf = (state: ShownClusterState): string | undefined => MESSAGES[state];
 
 /** Whether an HSM that serves is shown as one that is still being made. */

@@ -13,7 +13,8 @@ import type { Logger } from '../core/log.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Store } from '../store/store.js';
 import { encodeCluster, type ClusterRecord } from './cluster.js';
-import { ROLLBACK_MS, dueAt, shownState } from './cluster-states.js';
+import { claim, prepareClaim, type Claim } from './claiming.js';
+import { ROLLBACK_MS, dueAt, isActivated, shownState } from './cluster-states.js';
 import type { Clusters } from './clusters.js';
 import { USERS } from './lifecycle.js';
 import type { Member } from './member.js';
@@ -40,6 +41,8 @@ export interface ControlPlaneOptions {
   readonly quotas: Quotas;
   /** AWS makes no new clusters of hsm1.medium */
   readonly allowsHsm1: boolean;
+  /** a cluster has a certificate from now on */
+  readonly claimed: (cluster: ClusterId) => void;
   readonly log: Logger;
 }
 
@@ -73,6 +76,40 @@ export class ControlPlane implements AsyncDisposable {
         if (record.leaveMs !== null) this.#begin(id, () => this.#remove(cluster, id));
       }
     }
+  }
+
+  /** An HSM of a caller's cluster serves: the first one lets the cluster be claimed. */
+  hsmServes(id: ClusterId): void {
+    const cluster = this.#options.clusters.get(id);
+    if (!cluster || cluster.record.origin === 'installation') return;
+    if (cluster.record.ceremony ?? cluster.record.certificate) return;
+    this.#begin(`claim ${id}`, () => prepareClaim(cluster, this.#options.secrets));
+  }
+
+  /** The operator signed the cluster. @throws KeyspanError CloudHsmInvalidRequestException */
+  async initialize(cluster: RunningCluster, signed: Claim): Promise<void> {
+    const { civil, timeScale } = this.#options;
+    const nowMs = civil();
+    const { record } = cluster;
+    const state = shownState(record, nowMs);
+    if (state !== 'UNINITIALIZED') throw wrongState(record, state);
+    const dueMs = dueAt('initialize', nowMs, timeScale);
+    const initialized = (now: ClusterRecord): ClusterRecord => ({
+      ...now,
+      state: 'INITIALIZE_IN_PROGRESS',
+      dueMs,
+    });
+    await claim(cluster, signed, initialized, nowMs);
+    this.#options.claimed(cluster.id);
+  }
+
+  /** The admin of a cluster has a password of their own; the API shows it a while later. */
+  async activated(cluster: RunningCluster): Promise<void> {
+    const { civil, timeScale } = this.#options;
+    const dueMs = dueAt('activate', civil(), timeScale);
+    await cluster.changeRecord((now) =>
+      isActivated(now) ? now : { ...now, state: 'ACTIVE', dueMs },
+    );
   }
 
   /** The clusters that are there now; those whose deletion is over are not. */
@@ -218,7 +255,7 @@ export class ControlPlane implements AsyncDisposable {
     if (record.origin === 'installation') {
       throw refused(`Cluster '${record.id}' backs KMS: its last HSM cannot be deleted.`);
     }
-    if (record.state !== 'ACTIVE') return;
+    if (!isActivated(record)) return;
     const because = 'there is no backup to restore its keys from';
     throw refused(`The last HSM of the active cluster '${record.id}' is kept: ${because}.`);
   }
@@ -227,7 +264,7 @@ export class ControlPlane implements AsyncDisposable {
     const leaveMs = cluster.member(id).record.leaveMs ?? 0;
     if (!(await this.#until(leaveMs))) return;
     try {
-      if (cluster.record.state === 'ACTIVE') await cluster.membership.remove(id);
+      if (isActivated(cluster.record)) await cluster.membership.remove(id);
       else await this.#removeFirst(cluster, id);
     } catch (error) {
       this.#options.log.warn({ err: error, hsm: id }, 'an HSM could not be deleted, and stays');

@@ -4,7 +4,6 @@ import { Events } from '../audit/events.js';
 import type { FaultDesk } from '../cluster/fault-desk.js';
 import { USERS, createCluster } from '../cluster/lifecycle.js';
 import { Clusters } from '../cluster/clusters.js';
-import { shownState } from '../cluster/cluster-states.js';
 import { ControlPlane } from '../cluster/control-plane.js';
 import { allEnis, type Block } from '../cluster/network.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
@@ -25,7 +24,6 @@ import { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
 import type {
   CertificateDocument,
-  ClusterStatus,
   CredentialsDocument,
   DiscardedCopies,
   HsmState,
@@ -37,11 +35,13 @@ import { FormError } from '../protocol/form.js';
 import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import { AwsEndpoint } from './aws.js';
+import { ClaimedDoors } from './claimed-doors.js';
 import type { DaemonConfig } from './config.js';
 import { Doors } from './doors.js';
 import { addressesOf, ensureAuthorities, readVersion } from './installation.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { clusterReadings } from './readings.js';
+import { statusOf } from './status.js';
 import { tlsOf } from './tls.js';
 
 /** After enough HSMs serve, the others get this long before `up` returns without them. */
@@ -63,6 +63,7 @@ export class Daemon implements AsyncDisposable {
   #events!: Events;
   #kms: Kms | undefined;
   #doors: Doors | undefined;
+  #claimed: ClaimedDoors | undefined;
   #aws!: AwsEndpoint;
   #metricsUrl: string | undefined;
   #opening: Promise<void> | undefined;
@@ -130,6 +131,7 @@ export class Daemon implements AsyncDisposable {
     this.#kms = kms;
     const { own } = this.#clusters;
     if (own?.members.some(({ channel }) => channel)) await this.#openDoors(kms);
+    this.#followClaims(kms);
     this.#state = 'READY';
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
   }
@@ -167,6 +169,7 @@ export class Daemon implements AsyncDisposable {
       civil: () => this.#clock.civil(),
       quotas: { clusters: clustersPerRegion, hsms: hsmsPerRegion },
       allowsHsm1: allowHsm1,
+      claimed: (cluster) => this.#claimed?.claimed(cluster),
     });
     this.#control = control;
     this.#cleanup.push(() => control[Symbol.asyncDispose]());
@@ -177,6 +180,18 @@ export class Daemon implements AsyncDisposable {
     const nowMs = this.#clock.civil();
     const wanted = { account, region, hsms, block: this.#block, nowMs };
     return await createCluster(store, this.#secrets, wanted);
+  }
+
+  #followClaims(kms: Kms): void {
+    const claimed = new ClaimedDoors({
+      clusters: this.#clusters,
+      secrets: this.#secrets,
+      kms,
+      events: this.#events,
+      log: this.#log,
+    });
+    this.#claimed = claimed;
+    this.#cleanup.push(() => claimed[Symbol.asyncDispose]());
   }
 
   /** The installation's own must serve; what is wrong with others is theirs. */
@@ -228,6 +243,8 @@ export class Daemon implements AsyncDisposable {
     this.#events.hsmStateEvent({ cluster, hsm, from: this.#shown.get(hsm) ?? '', to });
     if (state) this.#shown.set(hsm, state);
     else this.#shown.delete(hsm);
+    if (state === 'ACTIVE') this.#control.hsmServes(cluster);
+    this.#claimed?.changed(cluster, hsm, state);
     if (cluster !== this.#clusters.own?.id) return;
     this.#doors?.changed(hsm, state);
     if (state !== 'ACTIVE') return;
@@ -399,47 +416,19 @@ export class Daemon implements AsyncDisposable {
   }
 
   async status(): Promise<InstallationStatus> {
-    const { own } = this.#clusters;
-    const [cluster, ...clusters] = await Promise.all([
-      own && this.#clusterStatus(own),
-      ...this.#control.present().flatMap((one) => (one === own ? [] : this.#clusterStatus(one))),
-    ]);
-    return {
-      state: this.#stateOf(cluster?.hsms),
+    return await statusOf({
+      config: this.#config,
       version: this.#version,
-      home: this.#config.home.root,
-      pid: process.pid,
-      ephemeral: this.#config.ephemeral,
-      region: cluster?.region ?? this.#config.region,
-      account: cluster?.account ?? this.#config.account,
-      ...(own &&
-        cluster && {
-          cluster: {
-            ...cluster,
-            keyAvailabilityCheck: own.record.availability > 1,
-            ...(own.isStoreBehind && { storeBehind: true }),
-          },
-        }),
-      clusters: clusters.flatMap((one) => one ?? []),
+      state: this.#state,
+      own: this.#clusters.own,
+      clusters: this.#control.present(),
+      nowMs: this.#clock.civil(),
       endpoints: {
         websocket: this.#doors?.urls() ?? [],
         aws: this.#aws.url,
         ...(this.#metricsUrl !== undefined && { metrics: this.#metricsUrl }),
       },
-    };
-  }
-
-  async #clusterStatus(cluster: RunningCluster): Promise<ClusterStatus> {
-    const { id, region, account } = cluster.record;
-    const hsms = await cluster.status();
-    return { id, state: shownState(cluster.record, this.#clock.civil()), region, account, hsms };
-  }
-
-  #stateOf(hsms: readonly HsmStatus[] | undefined): InstallationStatus['state'] {
-    if (this.#state !== 'READY' || !hsms) return this.#state;
-    const active = hsms.filter(({ state }) => state === 'ACTIVE').length;
-    if (active === 0) return 'UNAVAILABLE';
-    return active === hsms.length ? 'READY' : 'DEGRADED';
+    });
   }
 
   async #credentials(): Promise<CredentialsDocument> {

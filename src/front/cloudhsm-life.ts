@@ -1,6 +1,7 @@
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import type { Member } from '../cluster/member.js';
 import { viewOf } from '../cluster/clusters.js';
+import { messageOf, shownState } from '../cluster/cluster-states.js';
 import { AS_ASKED, describeCluster, describeHsm } from '../cluster/description.js';
 import { KeyspanError } from '../core/errors.js';
 import type { CloudHsmAnswer, CloudHsmCluster, CloudHsmParams } from '../protocol/cloudhsm.js';
@@ -102,6 +103,19 @@ export async function modifyCluster(
   if (days !== undefined) await parts.control.retain(cluster, days);
   const nowMs = HsmType === undefined ? parts.civil() : AS_ASKED;
   return { Cluster: await described(parts, cluster, nowMs) };
+}
+
+/** @throws CloudHsmInvalidRequestException, CloudHsmResourceNotFoundException */
+export async function initializeCluster(
+  parts: CloudHsmParts,
+  params: CloudHsmParams<'InitializeCluster'>,
+  caller: AwsCaller,
+): Promise<CloudHsmAnswer<'InitializeCluster'>> {
+  const cluster = clusterOf(parts, params.ClusterId, caller);
+  const { SignedCert: signedCert, TrustAnchor: trustAnchor } = params;
+  await parts.control.initialize(cluster, { signedCert, trustAnchor });
+  const State = shownState(cluster.record, AS_ASKED);
+  return { State, StateMessage: messageOf(State) };
 }
 
 /** A cluster of the caller's. @throws CloudHsmResourceNotFoundException, also for others' */

@@ -19,6 +19,7 @@ import {
   createHsm,
   deleteCluster,
   deleteHsm,
+  initializeCluster,
   modifyCluster,
 } from './cloudhsm-life.js';
 import { listTags, tagResource, untagResource } from './cloudhsm-tags.js';
@@ -41,6 +42,7 @@ const OPERATIONS: { readonly [A in CloudHsmAction]?: Operation<A> } = {
   DeleteCluster: deleteCluster,
   DeleteHsm: deleteHsm,
   DescribeClusters: describeClusters,
+  InitializeCluster: initializeCluster,
   ListTags: listTags,
   ModifyCluster: modifyCluster,
   TagResource: tagResource,

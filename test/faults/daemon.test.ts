@@ -67,7 +67,9 @@ async function inOrder(): Promise<void> {
   await daemon.allActive();
   const check = await eventually(async () => {
     const now = await scene.repaired();
-    return now.clean && now.intents === 0 ? now : undefined;
+    // one that is busy elsewhere for a moment says nothing, which is not nothing that it holds
+    const isWhole = now.hsms.every(({ answered }) => answered);
+    return now.clean && isWhole && now.intents === 0 ? now : undefined;
   }, 'a clean check');
   expect(check).toMatchObject({ intents: 0, buried: 0, scarce: 0, lost: 0 });
   const [held = 0] = check.hsms.map((hsm) => hsm.held);

@@ -1,0 +1,80 @@
+import type { Events } from '../audit/events.js';
+import type { Clusters } from '../cluster/clusters.js';
+import type { RunningCluster } from '../cluster/running-cluster.js';
+import type { Secrets } from '../cluster/secrets.js';
+import type { ClusterId, HsmId } from '../core/ids.js';
+import type { Logger } from '../core/log.js';
+import type { Kms } from '../kms/kms.js';
+import type { HsmState } from '../protocol/admin.js';
+import { Doors } from './doors.js';
+import { tlsOf } from './tls.js';
+
+export interface ClaimedDoorsOptions {
+  readonly clusters: Clusters;
+  readonly secrets: Secrets;
+  readonly kms: Kms;
+  readonly events: Events;
+  readonly log: Logger;
+}
+
+/**
+ * The ENIs of callers' clusters. They listen with the certificate that the operator signed, so from
+ * the moment that there is one.
+ */
+export class ClaimedDoors implements AsyncDisposable {
+  readonly #options: ClaimedDoorsOptions;
+  readonly #doors = new Map<ClusterId, Promise<Doors | undefined>>();
+
+  constructor(options: ClaimedDoorsOptions) {
+    this.#options = options;
+    for (const { id } of options.clusters.all) this.#follow(id);
+  }
+
+  /** A cluster was claimed. */
+  claimed(id: ClusterId): void {
+    this.#follow(id);
+  }
+
+  /** An HSM's state changed: its ENI follows. */
+  changed(id: ClusterId, hsm: HsmId, state: HsmState | undefined): void {
+    this.#follow(id);
+    void this.#doors.get(id)?.then((doors) => doors?.changed(hsm, state));
+  }
+
+  #follow(id: ClusterId): void {
+    const cluster = this.#options.clusters.get(id);
+    if (!cluster) return this.#forget(id);
+    const { origin, certificate } = cluster.record;
+    const isClaimed = origin === 'caller' && certificate !== null;
+    if (!isClaimed) return this.#forget(id);
+    const serves = cluster.members.some(({ channel }) => channel);
+    if (!serves || this.#doors.has(id)) return;
+    this.#doors.set(id, this.#open(cluster));
+  }
+
+  /** The cluster is gone, or its key with its only HSM. */
+  #forget(id: ClusterId): void {
+    const doors = this.#doors.get(id);
+    this.#doors.delete(id);
+    void doors?.then((opened) => opened?.[Symbol.asyncDispose]());
+  }
+
+  async #open(cluster: RunningCluster): Promise<Doors | undefined> {
+    const { secrets, kms, events, log } = this.#options;
+    try {
+      const tls = await tlsOf(cluster, secrets, []);
+      const doors = new Doors({ cluster, kms, events, tls, log });
+      await doors.open();
+      return doors;
+    } catch (error) {
+      log.error({ err: error, cluster: cluster.id }, 'the ENIs of a cluster could not be opened');
+      this.#doors.delete(cluster.id);
+      return undefined;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    const opened = await Promise.all(this.#doors.values());
+    await Promise.all(opened.map(async (doors) => await doors?.[Symbol.asyncDispose]()));
+  }
+}
