@@ -14,6 +14,7 @@ import {
   cryptoProvider,
   type Extension,
   type JsonGeneralName,
+  type Name,
 } from '@peculiar/x509';
 
 /**
@@ -36,8 +37,8 @@ export interface KeyAndCertificate {
   readonly privateKey: Uint8Array;
 }
 
-interface Issue {
-  readonly subject: string;
+export interface Issue {
+  readonly subject: string | Name;
   readonly publicKey: webcrypto.CryptoKey;
   readonly issuer?: KeyAndCertificate;
   readonly signingKey: webcrypto.CryptoKey;
@@ -45,7 +46,8 @@ interface Issue {
   readonly extensions: Extension[];
 }
 
-async function issue(options: Issue): Promise<string> {
+/** An X.509 v3 certificate (RFC 5280), PEM, signed with ECDSA and SHA-256. */
+export async function issue(options: Issue): Promise<string> {
   const { subject, publicKey, issuer, signingKey, days, extensions } = options;
   const now = Date.now();
   // strict clients (RFC 5280 §4.2.1) want both, and Python is one of them
@@ -74,10 +76,11 @@ async function newPair(): Promise<{ pair: webcrypto.CryptoKeyPair; privateKey: U
   return { pair, privateKey: new Uint8Array(pkcs8) };
 }
 
-const signerOf = (issuer: KeyAndCertificate): Promise<webcrypto.CryptoKey> =>
+/** The issuer's key, for WebCrypto. */
+export const signerOf = (issuer: KeyAndCertificate): Promise<webcrypto.CryptoKey> =>
   webcrypto.subtle.importKey('pkcs8', issuer.privateKey, EC, false, ['sign']);
 
-const caExtensions = (): Extension[] => [
+export const caExtensions = (): Extension[] => [
   new BasicConstraintsExtension(true, undefined, true),
   new KeyUsagesExtension(KeyUsageFlags.keyCertSign | KeyUsageFlags.cRLSign, true),
 ];
