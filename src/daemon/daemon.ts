@@ -130,7 +130,11 @@ export class Daemon implements AsyncDisposable {
 
   async #openCluster(store: Store, clock: Clock): Promise<void> {
     const { home } = this.#config;
-    const id = (await listClusters(store))[0] ?? (await this.#createCluster(store, clock));
+    const [clusters] = await Promise.all([
+      listClusters(store),
+      ensureAuthorities(store, this.#secrets, this.#config),
+    ]);
+    const id = clusters[0] ?? (await this.#createCluster(store, clock));
     const block = await addressesOf(store, this.#config);
     const cluster = await RunningCluster.open(
       {
@@ -156,7 +160,6 @@ export class Daemon implements AsyncDisposable {
 
   async #createCluster(store: Store, clock: Clock): Promise<ClusterId> {
     const { hsms, region, account } = this.#config;
-    await ensureAuthorities(store, this.#secrets, this.#config);
     const block = await addressesOf(store, this.#config);
     const nowMs = clock.civil();
     return await createCluster(store, this.#secrets, { account, region, hsms, block, nowMs });
