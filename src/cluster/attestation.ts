@@ -1,5 +1,10 @@
 import 'reflect-metadata';
-import { createPrivateKey, createPublicKey, webcrypto } from 'node:crypto';
+import {
+  createPrivateKey,
+  createPublicKey,
+  webcrypto,
+  X509Certificate as Certificate,
+} from 'node:crypto';
 import {
   BasicConstraintsExtension,
   KeyUsageFlags,
@@ -7,6 +12,7 @@ import {
   Pkcs10CertificateRequestGenerator,
   X509Certificate,
 } from '@peculiar/x509';
+import { assert } from '../core/assert.js';
 import { caExtensions, issue, signerOf, type KeyAndCertificate } from './certificates.js';
 
 /**
@@ -41,7 +47,9 @@ export async function attest(options: {
   readonly manufacturer: KeyAndCertificate;
   readonly hardware: KeyAndCertificate;
 }): Promise<Attestation> {
-  const { privateKey, hsm, aws, hardware } = options;
+  const { privateKey, hsm, aws, manufacturer, hardware } = options;
+  const [below, above] = [hardware, manufacturer].map((it) => new Certificate(it.certificate));
+  assert(above && below?.checkIssued(above), 'the manufacturer certified the hardware');
   const keys = await pairOf(privateKey);
   const name = `HSM:${hsm}:PARTN:1\\, for FIPS mode`;
   const subject = `C=US, ST=CA, O=Cavium, OU=N3FIPS, L=SanJose, CN=${name}`;

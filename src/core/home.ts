@@ -14,6 +14,9 @@ export interface Home {
   readonly public: string;
   readonly customerCa: string;
   readonly clientCertificate: string;
+  /** the emulated roots that a cluster's certificates lead to before it is initialized */
+  readonly awsRoot: string;
+  readonly manufacturerRoot: string;
   readonly store: string;
   /** one directory for each HSM: its token and its configuration */
   readonly hsms: string;
@@ -49,6 +52,8 @@ export function findHome(option?: string): Home {
     public: shared,
     customerCa: join(shared, 'customerCA.crt'),
     clientCertificate: join(shared, 'root.crt'),
+    awsRoot: join(shared, 'AWS_CloudHSM_Root-G1.crt'),
+    manufacturerRoot: join(shared, 'liquid_security_certificate.crt'),
     store: join(root, 'store'),
     hsms: join(root, 'hsms'),
     logs,

@@ -55,6 +55,8 @@ export const LIMITS = {
   status_timeout_ms: 500,
   check_keys_listed_max: 100,
   discard_keys_max: 1_000,
+  trust_anchor_max_bytes: 16_384,
+  trust_anchor_certificates_max: 4,
   // doors
   request_timeout_ms: 10_000,
   request_size_max_bytes: 262_144,

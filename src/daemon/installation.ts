@@ -2,6 +2,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   rmdirSync,
   statSync,
@@ -39,6 +40,7 @@ const schema = object({
 });
 
 const YEARS_10_DAYS = 3652;
+const AWS_ROOT = 'Emulated AWS CloudHSM root';
 
 /**
  * Makes the directories; what is ephemeral begins empty.
@@ -156,18 +158,32 @@ export async function addressesOf(store: Store, config: DaemonConfig): Promise<B
 }
 
 /**
- * Makes the authorities at the first start: the emulated manufacturer's root with the
- * hardware's key below it, the operator's CA
- * (`customerCA.crt`), the CA of clients, and the root principal's client certificate.
+ * Makes the authorities that are not there yet, at the first start all: the emulated roots of AWS
+ * and of the manufacturer with the hardware's key below the latter, the operator's CA
+ * (`customerCA.crt`), the CA of clients, and the root principal's client certificate. Shows both
+ * roots in the public directory. Where all is there, little is read and nothing loaded.
  */
 export async function ensureAuthorities(
   store: Store,
   secrets: Secrets,
   config: DaemonConfig,
 ): Promise<void> {
-  if (await store.get(KEYSPACE.authority('clients'))) return;
+  const [clients, aws] = await Promise.all(
+    ['clients', 'aws'].map((name) => store.get(KEYSPACE.authority(name))),
+  );
+  if (!clients) await makeAuthorities(store, secrets, config);
+  else if (!aws) await makeAwsRoot(store, secrets);
+  await showRoots(secrets, config.home, { anew: !clients || !aws });
+}
+
+async function makeAuthorities(
+  store: Store,
+  secrets: Secrets,
+  config: DaemonConfig,
+): Promise<void> {
   const x509 = await import('../cluster/certificates.js');
-  const [manufacturer, operator, clients] = await Promise.all([
+  const [aws, manufacturer, operator, clients] = await Promise.all([
+    x509.makeAuthority(AWS_ROOT),
     x509.makeAuthority('Emulated manufacturer root'),
     x509.makeAuthority('Operator of this installation'),
     x509.makeAuthority('Clients of this installation'),
@@ -184,9 +200,32 @@ export async function ensureAuthorities(
   writeFileSync(home.customerCa, operator.certificate, { mode: 0o644 });
   writeFileSync(home.clientCertificate, root.certificate, { mode: 0o644 });
   writeFileSync(home.clientKey, x509.privateKeyPem(root.privateKey), { mode: 0o600 });
-  const authorities = { manufacturer, hardware, operator, clients };
+  const authorities = { aws, manufacturer, hardware, operator, clients };
   const parts = Object.entries(authorities).map(([name, made]) => secrets.newAuthority(name, made));
   await store.commit(joinParts(...parts));
+}
+
+/** Of an installation that is older than this root. */
+async function makeAwsRoot(store: Store, secrets: Secrets): Promise<void> {
+  const { makeAuthority } = await import('../cluster/certificates.js');
+  const aws = await makeAuthority(AWS_ROOT);
+  await store.commit(secrets.newAuthority('aws', aws));
+}
+
+/** Under the names that CloudHSM's documentation gives them. */
+async function showRoots(
+  secrets: Secrets,
+  home: Home,
+  options: { readonly anew: boolean },
+): Promise<void> {
+  const roots = { aws: home.awsRoot, manufacturer: home.manufacturerRoot };
+  for (const [name, path] of Object.entries(roots)) {
+    if (!options.anew && exists(path)) continue;
+    const { certificate } = await secrets.authority(name);
+    // whole or not at all: a file that is there is not written again
+    writeFileSync(`${path}.new`, certificate, { mode: 0o644 });
+    renameSync(`${path}.new`, path);
+  }
 }
 
 /** The version of the package. */

@@ -305,9 +305,17 @@ describe('the door', () => {
     });
   });
 
-  test("shows the operator's CA", async () => {
-    const { text } = await wire(`${status.endpoints.aws}/public/customerCA.crt`);
-    expect(text).toBe(readFileSync(daemon.home.customerCa, 'utf8'));
+  test("shows the operator's CA and the emulated roots", async () => {
+    const { customerCa, awsRoot, manufacturerRoot } = daemon.home;
+    for (const [name, path] of [
+      ['customerCA.crt', customerCa],
+      ['AWS_CloudHSM_Root-G1.crt', awsRoot],
+      ['liquid_security_certificate.crt', manufacturerRoot],
+    ] as const) {
+      const { text } = await wire(`${status.endpoints.aws}/public/${name}`);
+      expect(text).toContain('-----BEGIN CERTIFICATE-----');
+      expect(text).toBe(readFileSync(path, 'utf8'));
+    }
   });
 
   test('counts each request', async () => {
