@@ -15,6 +15,7 @@ import type { FaultRule } from '../core/fault-rules.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
+import { cloudhsmCliHandlers, onlyCluster } from '../front/cloudhsm-cli.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import { parsePrincipal } from '../iam/principal.js';
@@ -258,7 +259,9 @@ export class Daemon implements AsyncDisposable {
 
   #handlers(): AdminHandlers {
     const want = (intent: Intent) => (params: { id: string }) => this.#want(params.id, intent);
+    const clusterOf = (id?: string): RunningCluster => onlyCluster(this.#cluster, id);
     return {
+      ...cloudhsmCliHandlers({ clusterOf, secrets: this.#secrets, events: this.#events }),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
       Shutdown: async () => {
