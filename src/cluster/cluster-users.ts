@@ -71,7 +71,7 @@ export class ClusterUsers {
   /**
    * Gives the admin of each active HSM its password: from then on the cluster has users. After a
    * failure half-way it can be done again, with the same password.
-   * @throws KeyspanError KeyspanRefused when the cluster is active and no HSM waits for it
+   * @throws KeyspanError KeyspanRefused when no HSM waits for it and the cluster knows of it
    */
   async activate(password: string): Promise<void> {
     const { cluster, activated } = this.#options;
@@ -79,7 +79,7 @@ export class ClusterUsers {
     const isFresh = ({ result }: Answer<HsmResults['user-list']>): boolean =>
       result.users.some((user) => user.role === 'unactivated-admin');
     const fresh = answers.filter(isFresh);
-    if (fresh.length === 0 && cluster.record.state === 'ACTIVE') {
+    if (fresh.length === 0 && cluster.record.state !== 'INITIALIZED') {
       throw new KeyspanError('KeyspanRefused', 'Cluster is already activated');
     }
     for (const answer of answers) if (!isFresh(answer)) await confirm(answer.channel, password);
