@@ -124,9 +124,10 @@ install_modules() {
       npm ci --no-audit --no-fund
     touch "$stamp"
   fi
-  # so that npx finds the command in a checkout, whatever its npm can do
+  # so that npx finds the commands in a checkout, whatever its npm can do
   mkdir -p node_modules/.bin
   ln -sf ../../dist/cli/main.js node_modules/.bin/keyspan
+  ln -sf ../../dist/cli/cloudhsm-cli.js node_modules/.bin/cloudhsm-cli
 }
 
 BUILT=node_modules/.cache/keyspan/built

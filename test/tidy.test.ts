@@ -65,6 +65,8 @@ const HSM_SIDE = /^src\/hsm\/(?!hsm\.|supervisor\.|launch\.|process\.|installer\
  */
 const PROGRAMS: Readonly<Record<string, string>> = {
   'src/cli/main.ts': 'test/cli/main.test.ts',
+  'src/cli/cloudhsm-cli.ts': 'test/cli/cloudhsm-cli.test.ts',
+  'src/cli/cloudhsm/': 'test/cli/cloudhsm-cli.test.ts',
   'src/hsm/main.ts': 'test/hsm/frame-protocol.test.ts',
   'src/hsm/installer.ts': 'test/hsm/frame-protocol.test.ts',
   'src/hsm/install-worker.ts': 'test/hsm/frame-protocol.test.ts',

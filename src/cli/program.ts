@@ -46,6 +46,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addLifecycle(program, act);
   addInformation(program, act);
   addAws(program, act);
+  addCloudhsmCli(program, act);
   addCryptography(program, act);
   addHsm(program, act);
   addCluster(program, act);
@@ -156,6 +157,22 @@ function addAws(program: Command, act: (run: Run) => Promise<void>): void {
     .action(async (args: string[], _: unknown, command: Command) => {
       const { aws } = await import('./commands/aws.js');
       await act(() => aws({ ...command.optsWithGlobals(), args }));
+    });
+}
+
+/** What follows is read as the program `cloudhsm-cli` reads it. */
+function addCloudhsmCli(program: Command, act: (run: Run) => Promise<void>): void {
+  program
+    .command('cloudhsm-cli')
+    .description("the HSMs' users, as CloudHSM's own command line: keyspan cloudhsm-cli user list")
+    .argument('[args...]', 'what cloudhsm-cli is to do')
+    .helpOption(false)
+    .allowUnknownOption()
+    .passThroughOptions()
+    .action(async (args: string[], _: unknown, command: Command) => {
+      const { runCloudhsmCli } = await import('./cloudhsm/run.js');
+      const { home } = command.optsWithGlobals<{ home?: string }>();
+      await act(() => runCloudhsmCli(home === undefined ? args : ['--home', home, ...args]));
     });
 }
 

@@ -56,7 +56,7 @@ export function shownState({ state, dueMs }: ClusterRecord, nowMs: number): Show
 }
 
 /** Whether its admin has a password of their own: from then on it holds what users made. */
-export const isActivated = ({ state }: ClusterRecord): boolean =>
+export const isActivated = ({ state }: Pick<ClusterRecord, 'state'>): boolean =>
   state === 'ACTIVE' || state === 'MODIFY_IN_PROGRESS' || state === 'ROLLBACK_IN_PROGRESS';
 
 export const messageOf = (state: ShownClusterState): string | undefined => MESSAGES[state];

@@ -104,12 +104,29 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   /** The admin of a cluster has a password of their own; the API shows it a while later. */
-  async activated(cluster: RunningCluster): Promise<void> {
+  async activated(id: ClusterId): Promise<void> {
     const { civil, timeScale } = this.#options;
+    const cluster = this.named(id);
     const dueMs = dueAt('activate', civil(), timeScale);
     await cluster.changeRecord((now) =>
       isActivated(now) ? now : { ...now, state: 'ACTIVE', dueMs },
     );
+  }
+
+  /**
+   * The cluster of this id; without one the installation's own, or the only one that there is.
+   * @throws KeyspanError KeyspanUsage
+   */
+  named(id: string | undefined): RunningCluster {
+    const present = this.present();
+    const { own } = this.#options.clusters;
+    const found = id === undefined ? own : present.find((cluster) => cluster.id === id);
+    if (found) return found;
+    if (id !== undefined) throw new KeyspanError('KeyspanUsage', `there is no cluster ${id}`);
+    const [only] = present;
+    if (only && present.length === 1) return only;
+    const which = present.length === 0 ? 'there is no cluster' : 'name the cluster';
+    throw new KeyspanError('KeyspanUsage', which);
   }
 
   /** The clusters that are there now; those whose deletion is over are not. */

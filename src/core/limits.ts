@@ -96,6 +96,12 @@ export const LIMITS = {
   admin_timeout_ms: 10_000,
   /** of what takes as long as there are keys, while the daemon answers */
   admin_patience_max_ms: 86_400_000,
+  /** passwords that CloudHSM's CLI sets */
+  cli_password_min_chars: 8,
+  cli_password_max_chars: 32,
+  cli_sessions_max: 64,
+  cli_session_idle_ms: 1_800_000,
+  cli_activations_waiting_max: 16,
   up_timeout_ms: 60_000,
   down_timeout_ms: 30_000,
   // store

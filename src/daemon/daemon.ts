@@ -17,6 +17,7 @@ import type { FaultRule } from '../core/fault-rules.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
+import { cloudhsmCliHandlers } from '../front/cloudhsm-cli.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import { parsePrincipal } from '../iam/principal.js';
@@ -333,6 +334,12 @@ export class Daemon implements AsyncDisposable {
   #handlers(): AdminHandlers {
     const want = (intent: Intent) => (params: { id: string }) => this.#want(params.id, intent);
     return {
+      ...cloudhsmCliHandlers({
+        clusterOf: (id) => this.#control.named(id),
+        activated: (id) => this.#control.activated(id),
+        secrets: this.#secrets,
+        events: this.#events,
+      }),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
       Shutdown: async () => {

@@ -41,6 +41,7 @@ type LoggedIn<Op extends HsmOperation> = (
 function info(machine: Machine): HsmResults['info'] {
   return {
     serial: machine.token.info.serial,
+    device: machine.token.device,
     keys: machine.keyCount,
     users: machine.users.size,
     sessions: machine.sessionCount,

@@ -1,4 +1,4 @@
-import { anything, flag, id, int, list, object, optional, orElse, text } from './form.js';
+import { anything, flag, id, int, list, object, oneOf, optional, orElse, text } from './form.js';
 import type { ListedFault } from '../core/fault-rules.js';
 import { isHsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
@@ -148,8 +148,46 @@ export interface CertificateDocument {
   readonly serverCa: string;
 }
 
+/** One HSM as CloudHSM's CLI shows it; `hsm-id` is ours. */
+export interface HsmInfo {
+  readonly 'hsm-id': string;
+  readonly vendor: string;
+  readonly model: string;
+  readonly 'serial-number': string;
+  readonly 'hardware-version-major': string;
+  readonly 'hardware-version-minor': string;
+  readonly 'firmware-version-major': string;
+  readonly 'firmware-version-minor': string;
+  readonly 'firmware-build-number': string;
+  readonly 'firmware-id': string;
+  readonly 'fips-state': string;
+}
+
+/** One user over all HSMs of a cluster; `inconsistent` where they differ. */
+export interface ListedUser {
+  readonly username: string;
+  readonly role: string;
+  readonly locked: 'true' | 'false' | 'inconsistent';
+  readonly mfa: readonly never[];
+  readonly quorum: readonly never[];
+  readonly 'cluster-coverage': 'full' | 'inconsistent';
+}
+
+/** The roles that a user of CloudHSM's CLI logs in with. */
+export const CLI_ROLES = ['admin', 'crypto-user'] as const;
+export type CliRole = (typeof CLI_ROLES)[number];
+
 const hsm = object({ id: text({ max: 64 }) });
 const empty = object({});
+/** absent: the cluster that the installation made for itself */
+const cluster = optional(text({ max: 64 }));
+/** names a login; whoever says it keeps the login from its idle end */
+const session = optional(text({ max: 64 }));
+const newPassword = text({
+  min: LIMITS.cli_password_min_chars,
+  max: LIMITS.cli_password_max_chars,
+  pattern: /^[^:]+$/,
+});
 
 /** The actions with the form of their requests. */
 export const ADMIN_ACTIONS = {
@@ -175,6 +213,17 @@ export const ADMIN_ACTIONS = {
   ClusterDiscardUnknown: object({
     keys: optional(list(id(isHsmKeyId), { min: 1, max: LIMITS.discard_keys_max })),
   }),
+  // CloudHSM's CLI
+  HsmInfo: object({ cluster, session }),
+  UserList: object({ cluster, session }),
+  UserLogin: object({
+    cluster,
+    username: text({ max: LIMITS.hsm_user_name_max_chars, pattern: /^[A-Za-z0-9_]+$/ }),
+    role: oneOf(...CLI_ROLES),
+    password: text({ max: LIMITS.hsm_password_max_chars }),
+  }),
+  UserLogout: object({ session: text({ max: 64 }) }),
+  ClusterActivate: object({ cluster, password: newPassword }),
   IssueCertificate: object({
     principal: text({ max: 2_048 }),
     /** how long it is valid */
@@ -206,5 +255,10 @@ export interface AdminResults {
   StoreAdopt: InstallationStatus;
   ClusterCheck: ClusterCheck;
   ClusterDiscardUnknown: DiscardedCopies;
+  HsmInfo: { readonly hsms: readonly HsmInfo[] };
+  UserList: { readonly users: readonly ListedUser[] };
+  UserLogin: { readonly session: string; readonly username: string; readonly role: CliRole };
+  UserLogout: Record<string, never>;
+  ClusterActivate: Record<string, never>;
   IssueCertificate: CertificateDocument;
 }

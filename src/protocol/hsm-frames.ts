@@ -295,10 +295,24 @@ export interface SealedData {
   readonly data: Uint8Array;
 }
 
+/** What an HSM is made of, as its PKCS#11 module says. */
+export interface Device {
+  readonly vendor: string;
+  readonly model: string;
+  readonly hardware: Version;
+  readonly firmware: Version;
+}
+
+export interface Version {
+  readonly major: number;
+  readonly minor: number;
+}
+
 /** What each operation answers. */
 export interface HsmResults {
   info: {
     readonly serial: string;
+    readonly device: Device;
     readonly keys: number;
     readonly users: number;
     readonly sessions: number;

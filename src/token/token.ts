@@ -27,6 +27,14 @@ export interface TokenInfo {
   readonly label: string;
 }
 
+/** What the module says of its device. */
+export interface DeviceInfo {
+  readonly vendor: string;
+  readonly model: string;
+  readonly hardware: { readonly major: number; readonly minor: number };
+  readonly firmware: { readonly major: number; readonly minor: number };
+}
+
 /** CK_TOKEN_INFO's label is 32 bytes padded with blanks; the module reads all of them. */
 const LABEL_BYTES = 32;
 const IV_BLOCK_BYTES = 256 * GCM_IV_BYTES;
@@ -107,6 +115,18 @@ export class Token implements Disposable {
     if (!slot) return { initialized: false, serial: '', label: '' };
     const info = attempt('C_GetTokenInfo', () => this.cryptoki.C_GetTokenInfo(slot));
     return { initialized: true, serial: info.serialNumber.trim(), label: info.label.trim() };
+  }
+
+  /** @throws KeyspanError HsmPhase when there is no initialised token, HsmDeviceError */
+  get device(): DeviceInfo {
+    const slot = this.#initializedSlot();
+    const info = attempt('C_GetTokenInfo', () => this.cryptoki.C_GetTokenInfo(slot));
+    return {
+      vendor: info.manufacturerID.trim(),
+      model: info.model.trim(),
+      hardware: info.hardwareVersion,
+      firmware: info.firmwareVersion,
+    };
   }
 
   /**

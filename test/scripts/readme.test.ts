@@ -42,6 +42,16 @@ describe('examples of programs', () => {
   });
 });
 
+test('the examples of cloudhsm-cli', async () => {
+  const [script = ''] = blocks('docs/cloudhsm-cli.md', 'sh');
+  const { stdout } = await installation.shell(script);
+  const lines = stdout.trim().split('\n');
+  const ids = (await status()).cluster.hsms.map(({ id }) => id);
+  expect(lines.slice(0, ids.length)).toEqual(ids);
+  expect(lines).toContain('admin admin full');
+  expect(lines).toContain('app_user internal(APPLIANCE_USER) full');
+});
+
 const until = async (hsm: number, state: string): Promise<void> => {
   while ((await status()).cluster.hsms[hsm]?.state !== state) {
     await new Promise((resolve) => setTimeout(resolve, 100));

@@ -7,19 +7,27 @@ export interface Outcome {
   readonly stderr: string;
 }
 
+export interface RunOptions {
+  readonly home?: string;
+  readonly input?: Uint8Array;
+  readonly env?: Readonly<Record<string, string>>;
+}
+
 /** Runs the compiled command line as a user does, in a process of its own. */
-export async function keyspan(
-  args: readonly string[],
-  options: {
-    readonly home?: string;
-    readonly input?: Uint8Array;
-    readonly env?: Readonly<Record<string, string>>;
-  } = {},
-): Promise<Outcome> {
+export function keyspan(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  return run('dist/cli/main.js', args, options);
+}
+
+/** As `keyspan`, the program of CloudHSM's name. */
+export function cloudhsmCli(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
+  return run('dist/cli/cloudhsm-cli.js', args, options);
+}
+
+async function run(entry: string, args: readonly string[], options: RunOptions): Promise<Outcome> {
   const env = { ...process.env, ...options.env };
   delete env['KEYSPAN_HOME'];
   if (options.home !== undefined) env['KEYSPAN_HOME'] = options.home;
-  const child = spawn(process.execPath, [packageFile('dist/cli/main.js'), ...args], { env });
+  const child = spawn(process.execPath, [packageFile(entry), ...args], { env });
   const stdout: Buffer[] = [];
   const stderr: Buffer[] = [];
   child.stdout.on('data', (chunk: Buffer) => stdout.push(chunk));

@@ -232,16 +232,25 @@ export class HsmHost implements AsyncDisposable {
     return [certificate, this.hardware.certificate];
   }
 
-  /** Makes the HSM the first member, with an active admin. @returns the admin's session */
-  async found(hsm: TestHsm, client: FrameClient): Promise<number> {
+  /** Makes the HSM the first member, with an admin who is not active yet. */
+  async foundOnly(
+    hsm: TestHsm,
+    client: FrameClient,
+    preCrypto: string = PASSWORDS.preCrypto,
+  ): Promise<void> {
     const { publicKey } = await client.ask<'identity'>('identity', {});
     await client.ask('found', {
       maskingKeyId: this.maskingKeyId,
       certificates: await this.certify(hsm.id, publicKey),
       root: this.manufacturer.certificate,
       appUser: { username: 'app_user', password: PASSWORDS.appUser },
-      admin: { username: 'admin', password: PASSWORDS.preCrypto },
+      admin: { username: 'admin', password: preCrypto },
     });
+  }
+
+  /** Makes the HSM the first member, with an active admin. @returns the admin's session */
+  async found(hsm: TestHsm, client: FrameClient): Promise<number> {
+    await this.foundOnly(hsm, client);
     const session = await client.login('admin', PASSWORDS.preCrypto);
     await client.ask('activate', { password: PASSWORDS.admin }, { session });
     return await client.login('admin', PASSWORDS.admin);

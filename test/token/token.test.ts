@@ -43,6 +43,17 @@ describe('initialisation', () => {
     expect(fixture.token.info).toEqual(info);
   });
 
+  test('gives a token that says what it is made of', () => {
+    expect(codeOf(() => fixture.token.device)).toBe('HsmPhase');
+    fixture.token.initialize({ label: 'one', ...fixture.pins });
+    const { vendor, model, hardware, firmware } = fixture.token.device;
+    expect(vendor).toMatch(/\S$/);
+    expect(model).toMatch(/\S$/);
+    for (const { major, minor } of [hardware, firmware]) {
+      expect([major, minor].every(Number.isInteger)).toBe(true);
+    }
+  });
+
   test('a label of exactly 32 bytes is kept whole', () => {
     fixture.token.initialize({ label: 'x'.repeat(32), ...fixture.pins });
     expect(fixture.token.info.label).toBe('x'.repeat(32));
