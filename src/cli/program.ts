@@ -241,6 +241,13 @@ function addHsm(program: Command, act: (run: Run) => Promise<void>): void {
       const { removeHsm } = await import('./commands/hsm.js');
       await act(() => removeHsm({ ...command.optsWithGlobals(), id }));
     });
+  withShared(hsm.command('audit'))
+    .description('the management commands that an HSM was given, as it wrote them down')
+    .argument('<id>', 'hsm-…, also one that is gone')
+    .action(async (id: string, _: unknown, command: Command) => {
+      const { printHsmAudit } = await import('./commands/hsm-audit.js');
+      await act(async () => printHsmAudit({ ...command.optsWithGlobals(), id }));
+    });
   for (const [verb, description] of Object.entries(HSM_VERBS)) {
     withShared(hsm.command(verb))
       .description(description)

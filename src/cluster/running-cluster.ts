@@ -2,7 +2,7 @@ import { join } from 'node:path';
 import type { Call } from '../core/call.js';
 import { deadlineIn, hasPassed, pause, within } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
-import type { Home } from '../core/home.js';
+import { hsmAuditPath, type Home } from '../core/home.js';
 import { newBootId, type ClusterId, type HsmId, type HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
@@ -256,6 +256,7 @@ export class RunningCluster implements AsyncDisposable {
       directory: join(home.hsms, member.id),
       socket: join(home.runtime, `${member.id}.sock`),
       log: join(home.logs, `${member.id}.log`),
+      audit: hsmAuditPath(home, member.id),
       serial: member.record.serial,
       ...(this.faults && { faults: this.faults.takeNext() }),
       soPin: soPin.toString('base64'),

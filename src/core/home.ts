@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { homedir, tmpdir, userInfo } from 'node:os';
 import { join, resolve } from 'node:path';
+import type { HsmId } from './ids.js';
 
 /** The places of one installation. */
 export interface Home {
@@ -22,6 +23,7 @@ export interface Home {
   readonly hsms: string;
   readonly logs: string;
   readonly daemonLog: string;
+  /** the daemon's audit log, and one of each HSM that ever was */
   readonly audit: string;
   /** there while the installation is one that `down` deletes */
   readonly ephemeralMark: string;
@@ -64,3 +66,6 @@ export function findHome(option?: string): Home {
     adminSocket: join(runtime, 'admin.sock'),
   };
 }
+
+/** The file that an HSM writes its audit log to, and the operator reads it from. */
+export const hsmAuditPath = (home: Home, hsm: HsmId): string => join(home.audit, `${hsm}.jsonl`);

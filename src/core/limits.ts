@@ -123,6 +123,9 @@ export const LIMITS = {
   audit_buffer_max_chars: 4 << 20,
   audit_flush_ms: 5,
   audit_wordings_max: 1_024,
+  hsm_audit_file_max_bytes: 4 << 20,
+  hsm_audit_files_max: 4,
+  hsm_audit_waiting_max: 1_024,
   metrics_series_max: 2_048,
   metrics_connections_max: 16,
   // KMS (KMS API reference and quotas)

@@ -38,6 +38,8 @@ export const launch = object({
   socket: path,
   /** where to write the log */
   log: path,
+  /** where to write the audit log */
+  audit: path,
   /** the token that must be there; null: there is none yet, and one is made */
   serial: nullable(text({ max: 64 })),
   /** faults that wait for it; absent: it takes none */

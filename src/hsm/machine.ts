@@ -8,6 +8,7 @@ import type { HsmPhase, HsmRole } from '../protocol/hsm-frames.js';
 import { findMaskingKeys, type JoinKey, type MaskingKeys } from '../token/masking-keys.js';
 import { listAllData } from '../token/objects.js';
 import type { Token } from '../token/token.js';
+import type { HsmAuditLog } from './audit-log.js';
 import type { Session } from './authority.js';
 import { DataShelf } from './data-shelf.js';
 import { Keyring } from './keyring.js';
@@ -64,6 +65,8 @@ export class Machine {
   readonly install: Install;
   /** undefined: this process takes no faults */
   readonly faults: FaultRules | undefined;
+  /** undefined: nobody audits this HSM */
+  readonly audit: HsmAuditLog | undefined;
   /** keys on their way to the token, settled once they are there or failed */
   readonly installing = new Map<HsmKeyId, Promise<void>>();
   /** between join-offer and join */
@@ -80,11 +83,13 @@ export class Machine {
     token: Token;
     install: Install;
     faults?: FaultRules | undefined;
+    audit?: HsmAuditLog | undefined;
   }) {
     this.identity = options.identity;
     this.token = options.token;
     this.install = options.install;
     this.faults = options.faults;
+    this.audit = options.audit;
   }
 
   get phase(): HsmPhase {

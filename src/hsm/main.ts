@@ -15,6 +15,7 @@ import {
   sweepTornFiles,
 } from '../token/softhsm.js';
 import { Token } from '../token/token.js';
+import { HsmAuditLog } from './audit-log.js';
 import { deferredLog, type HsmLog } from './deferred-log.js';
 import { Installer } from './installer.js';
 import { HEARTBEAT_FD, launch, type Launch, type Launched } from './launch.js';
@@ -152,7 +153,8 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const { hsm, cluster, boot, directory } = settings;
   prepareTokenDirectory(directory);
   const place = { directory, hsm, userPin };
-  const sweptAt = systemClock().civil() - FILE_TIME_LAG_MS;
+  const clock = systemClock();
+  const sweptAt = clock.civil() - FILE_TIME_LAG_MS;
   const manifest = readManifest(place, censusOf(directory));
   const start = { census: manifest?.census, sweptAt };
   if (!manifest) sweep(directory, log);
@@ -161,7 +163,8 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const { install } = new Installer({ directory, cluster });
   const identity = { hsm, cluster, boot, soPin, userPin };
   const faults = faultsOf(settings);
-  const machine = new Machine({ identity, token, install, faults });
+  const audit = new HsmAuditLog({ path: settings.audit, log, now: () => clock.wire() });
+  const machine = new Machine({ identity, token, install, faults, audit });
   if (!machine.load(manifest)) machine.forget();
   const service = new Service({ machine, log });
   await service.listen(settings.socket);
@@ -171,7 +174,10 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
       .drain()
       .then(() => leaveManifest(machine, place, start))
       .catch((error: unknown) => log.warn({ err: error }, 'what is on the token was not noted'))
-      .finally(() => process.exit(0));
+      .finally(() => {
+        audit.close();
+        process.exit(0);
+      });
     setTimeout(() => process.exit(1), LIMITS.hsm_stop_timeout_ms).unref();
   };
   if (process.stdin.readableEnded) return stop();

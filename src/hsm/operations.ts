@@ -8,6 +8,7 @@ import {
   type HsmOperation,
   type HsmResults,
 } from '../protocol/hsm-frames.js';
+import { audited, tellRefused, type Work } from './audited.js';
 import { admit, type Session } from './authority.js';
 import * as data from './data-operations.js';
 import { found, handover, identity, join, joinOffer } from './joining.js';
@@ -112,14 +113,22 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
 };
 
 type AnyOpen = (machine: Machine, fields: unknown, timeoutMs: number) => unknown;
-type AnyLoggedIn = (
-  machine: Machine,
-  session: Session,
-  fields: unknown,
-  timeoutMs: number,
-) => unknown;
 
+const OPERATIONS = Object.keys(HSM_OPERATIONS) as HsmOperation[];
 const isOperation = (name: string): name is HsmOperation => Object.hasOwn(HSM_OPERATIONS, name);
+
+/** Management commands are audited. All other work is as it stands above, and pays nothing. */
+function workOf(operation: HsmOperation): Work {
+  const open = OPEN[operation] as AnyOpen | undefined;
+  const work: Work = open
+    ? (machine, _session, fields, timeoutMs) => open(machine, fields, timeoutMs)
+    : (LOGGED_IN[operation] as Work);
+  return audited(operation, work);
+}
+
+const WORK = Object.fromEntries(OPERATIONS.map((name) => [name, workOf(name)])) as Readonly<
+  Record<HsmOperation, Work>
+>;
 
 /**
  * Runs one operation: its form, then the authority's decision, then the work. The answer is a
@@ -133,13 +142,14 @@ export function perform(machine: Machine, request: OperationRequest): unknown {
   const session = machine.session(request.session);
   const { phase, epoch } = machine;
   const refusal = admit(operation, request.epoch, { phase, epoch, session });
-  if (refusal) throw new KeyspanError(refusal.refuse, refusal.message);
+  if (refusal) {
+    const { fields } = request;
+    tellRefused(machine, { operation, session, fields, code: refusal.refuse });
+    throw new KeyspanError(refusal.refuse, refusal.message);
+  }
   const fields = readFields(operation, request.fields);
   if (HSM_OPERATIONS[operation].mutating) machine.noteEpoch(request.epoch);
-  if (session && LOGGED_IN[operation]) {
-    return (LOGGED_IN[operation] as AnyLoggedIn)(machine, session, fields, timeoutMs);
-  }
-  return (OPEN[operation] as AnyOpen)(machine, fields, timeoutMs);
+  return WORK[operation](machine, session, fields, timeoutMs);
 }
 
 function readFields(operation: HsmOperation, fields: unknown): unknown {

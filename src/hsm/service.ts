@@ -7,6 +7,7 @@ import { LIMITS } from '../core/limits.js';
 import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
 import { FRAME_VERSION, RECORD_VERSION, hello, type HsmResults } from '../protocol/hsm-frames.js';
+import { tellClosed } from './audited.js';
 import type { HsmLog } from './deferred-log.js';
 import type { Machine } from './machine.js';
 import { strike } from './faults.js';
@@ -91,11 +92,19 @@ class Connection {
   }
 
   close(): void {
+    this.#end();
     this.#socket.destroySoon();
   }
 
   #end(): void {
-    for (const id of this.#sessions) this.#machine.closeSession(id);
+    for (const id of this.#sessions) this.#close(id);
+  }
+
+  #close(id: number): void {
+    const session = this.#machine.session(id);
+    if (!session) return;
+    this.#machine.closeSession(id);
+    tellClosed(this.#machine, session);
   }
 
   #receive(chunk: Buffer): void {
@@ -168,7 +177,7 @@ class Connection {
   }
 
   #own(session: number): void {
-    if (this.#socket.destroyed) this.#machine.closeSession(session);
+    if (this.#socket.destroyed) this.#close(session);
     else this.#sessions.add(session);
   }
 

@@ -9,6 +9,7 @@ const right = {
   directory: '/d',
   socket: '/s',
   log: '/l',
+  audit: '/a',
   serial: null,
   soPin: 'cGlu',
   userPin: 'cGlu',

@@ -146,6 +146,7 @@ export class TestHsm {
       directory: join(folder, name),
       socket: join(folder, `${name}.sock`),
       log: join(folder, `${name}.log`),
+      audit: join(folder, `${name}.audit`),
       serial: null,
       soPin: Buffer.from('officer-pin').toString('base64'),
       userPin: Buffer.from('user-pin').toString('base64'),
