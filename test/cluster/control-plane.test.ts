@@ -1,325 +1,115 @@
-import * as sdk from '@aws-sdk/client-cloudhsm-v2';
-import { existsSync } from 'node:fs';
-import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { DaemonOptions } from '../../src/cli/daemon-process.js';
-import { callAdmin } from '../../src/cli/admin-client.js';
-import { awsRequest } from '../support/aws-request.js';
-import { DaemonFixture, eventually } from '../support/daemon-fixture.js';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import type { ClusterRecord } from '../../src/cluster/cluster.js';
+import { STEP_TIMES_MS, shownState } from '../../src/cluster/cluster-states.js';
+import { ControlPlane } from '../../src/cluster/control-plane.js';
+import { Subnets } from '../../src/cluster/subnets.js';
+import { silentLog } from '../../src/core/log.js';
+import { clusterRecord } from '../support/cluster-record.js';
+import { BLOCK, stillClusters } from '../support/still-clusters.js';
 
 const REGION = 'us-west-2';
 const SUBNETS = ['subnet-fd54af9b', 'subnet-49a1bc00'];
-const INVALID = { name: 'CloudHsmInvalidRequestException' };
-const NOT_FOUND = { name: 'CloudHsmResourceNotFoundException' };
 
-/** An installation without a cluster of its own, as a client of CloudHSM sees it. */
-class Account implements AsyncDisposable {
-  readonly daemon: DaemonFixture;
-  client: sdk.CloudHSMV2Client;
-  url = '';
+describe('a control plane', () => {
+  const DAY_MS = 86_400_000;
+  const HSM1 = 'hsm1.medium';
+  const HSM2 = 'hsm2m.medium';
+  const wanted = { account: '1'.repeat(12), region: REGION, subnetIds: SUBNETS, retentionDays: 90 };
 
-  private constructor(daemon: DaemonFixture) {
-    this.daemon = daemon;
-    this.client = new sdk.CloudHSMV2Client({});
-  }
-
-  static async open(options: DaemonOptions = {}): Promise<Account> {
-    const account = new Account(DaemonFixture.prepare());
-    await account.up(options);
-    return account;
-  }
-
-  async up(options: DaemonOptions = {}): Promise<void> {
-    const status = await this.daemon.up({ cluster: false, port: 0, region: REGION, ...options });
-    this.url = status.endpoints.aws;
-    this.client.destroy();
-    this.client = this.in(REGION);
-  }
-
-  in(region: string): sdk.CloudHSMV2Client {
-    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-    return new sdk.CloudHSMV2Client({ endpoint: this.url, region, credentials, maxAttempts: 1 });
-  }
-
-  async create(input: Partial<sdk.CreateClusterCommandInput> = {}): Promise<sdk.Cluster> {
-    const wanted = { HsmType: 'hsm2m.medium', SubnetIds: SUBNETS, ...input };
-    return (await this.client.send(new sdk.CreateClusterCommand(wanted))).Cluster ?? {};
-  }
-
-  async createHsm(
-    ClusterId: string | undefined,
-    more: Partial<sdk.CreateHsmCommandInput> = {},
-  ): Promise<sdk.Hsm> {
-    const wanted = { ClusterId, AvailabilityZone: `${REGION}a`, ...more };
-    return (await this.client.send(new sdk.CreateHsmCommand(wanted))).Hsm ?? { HsmId: undefined };
-  }
-
-  async deleteHsm(ClusterId: string | undefined, hsm: object): Promise<string | undefined> {
-    const input = { ClusterId, ...hsm };
-    return (await this.client.send(new sdk.DeleteHsmCommand(input))).HsmId;
-  }
-
-  async clusters(): Promise<sdk.Cluster[]> {
-    return (await this.client.send(new sdk.DescribeClustersCommand({}))).Clusters ?? [];
-  }
-
-  async cluster(id: string | undefined): Promise<sdk.Cluster> {
-    return (await this.clusters()).find(({ ClusterId }) => ClusterId === id) ?? {};
-  }
-
-  delete(ClusterId: string | undefined): Promise<sdk.DeleteClusterCommandOutput> {
-    return this.client.send(new sdk.DeleteClusterCommand({ ClusterId }));
-  }
-
-  /** Until its first HSM is shown as active, with what is to be verified. */
-  claimable(id: string | undefined): Promise<sdk.Cluster> {
-    return eventually(async () => {
-      const cluster = await this.cluster(id);
-      return cluster.Hsms?.[0]?.State === 'ACTIVE' ? cluster : undefined;
-    }, 'the first HSM is active');
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.client.destroy();
-    await this.daemon[Symbol.asyncDispose]();
-  }
-}
-
-describe('a cluster of a caller', () => {
-  let account: Account;
-  beforeAll(async () => {
-    account = await Account.open();
-  });
-  afterAll(() => account[Symbol.asyncDispose]());
-
-  test('is there from the call on, as it was asked for', async () => {
-    expect(await account.clusters()).toEqual([]);
-    const policy = { Type: 'DAYS', Value: '30' } as const;
-    const TagList = [{ Key: 'team', Value: 'x' }];
-    const made = await account.create({ BackupRetentionPolicy: policy, TagList });
-    expect(made).toMatchObject({
-      State: 'CREATE_IN_PROGRESS',
-      BackupRetentionPolicy: policy,
-      Certificates: {},
-      Hsms: [],
-      HsmType: 'hsm2m.medium',
-      SubnetMapping: { [`${REGION}a`]: SUBNETS[0], [`${REGION}b`]: SUBNETS[1] },
-      TagList,
+  /** A control plane whose civil clock is ours. */
+  async function controlOf(
+    records: ClusterRecord[],
+    timeScale = 0,
+  ): Promise<{ control: ControlPlane; clock: { nowMs: number } }> {
+    const { clusters, store, secrets } = await stillClusters(records);
+    const clock = { nowMs: Date.UTC(2026, 0) };
+    const control = new ControlPlane({
+      clusters,
+      store,
+      secrets,
+      subnets: new Subnets(store, BLOCK, 'here'),
+      civil: () => clock.nowMs,
+      timeScale,
+      quotas: { clusters: 2, hsms: 2 },
+      allowsHsm1: true,
+      claimed: () => undefined,
+      log: silentLog(),
     });
-    expect(await account.clusters()).toEqual([{ ...made, State: 'UNINITIALIZED' }]);
-    const [state] = (await callAdmin(account.daemon.home, 'Status')).clusters;
-    expect(state).toMatchObject({ id: made.ClusterId, state: 'UNINITIALIZED', hsms: [] });
-    await account.delete(made.ClusterId);
-    expect(await account.clusters()).toEqual([]);
+    onTestFinished(() => control[Symbol.asyncDispose]());
+    return { control, clock };
+  }
+
+  test('goes up and back within a day', async () => {
+    const { control, clock } = await controlOf([clusterRecord({ hsmType: HSM1 })], 1);
+    const cluster = control.named(undefined);
+    const shown = (): string =>
+      `${shownState(cluster.record, clock.nowMs)} ${cluster.record.hsmType}`;
+    await control.changeType(cluster, HSM2);
+    expect(shown()).toBe(`MODIFY_IN_PROGRESS ${HSM2}`);
+    await expect(control.changeType(cluster, HSM1)).rejects.toMatchObject({
+      message: `Cluster '${cluster.id}' is in state MODIFY_IN_PROGRESS.`,
+    });
+    clock.nowMs += STEP_TIMES_MS.modifyType;
+    expect(shown()).toBe(`ACTIVE ${HSM2}`);
+    expect(cluster.record.rollbackUntilMs).toBe(Date.UTC(2026, 0) + DAY_MS);
+    await control.changeType(cluster, HSM1);
+    expect(shown()).toBe(`ROLLBACK_IN_PROGRESS ${HSM1}`);
+    clock.nowMs += STEP_TIMES_MS.modifyType;
+    expect(shown()).toBe(`ACTIVE ${HSM1}`);
+    expect(cluster.record.rollbackUntilMs).toBeNull();
   });
 
-  test('gets an HSM with a process, a token and an address of its own', async () => {
-    const { ClusterId } = await account.create();
-    const hsm = await account.createHsm(ClusterId);
-    expect(hsm).toMatchObject({ ClusterId, SubnetId: SUBNETS[0], State: 'CREATE_IN_PROGRESS' });
-    expect(hsm.EniIp).toMatch(/^127\./);
-    const { Hsms, State, Certificates } = await account.claimable(ClusterId);
-    expect(Hsms).toMatchObject([{ HsmId: hsm.HsmId, EniId: hsm.EniId, EniIp: hsm.EniIp }]);
-    expect(State).toBe('UNINITIALIZED');
-    expect(Object.keys(Certificates ?? {})).toHaveLength(4);
-    expect(existsSync(join(account.daemon.home.hsms, hsm.HsmId ?? ''))).toBe(true);
-
-    await expect(account.createHsm(ClusterId)).rejects.toMatchObject({
-      ...INVALID,
-      message: `Cluster '${ClusterId}' already contains an HSM but has not yet been fully activated`,
+  test('does not go back after a day, nor to what it is', async () => {
+    const { control, clock } = await controlOf([clusterRecord({ hsmType: HSM1 })]);
+    const cluster = control.named(undefined);
+    await control.changeType(cluster, HSM2);
+    await expect(control.changeType(cluster, HSM2)).rejects.toMatchObject({
+      message: `Cluster '${cluster.id}' is of that HsmType.`,
     });
-    await expect(account.delete(ClusterId)).rejects.toMatchObject({
-      ...INVALID,
-      message: `Cluster '${ClusterId}' still contains HSMs. Delete them first.`,
-    });
-    // with the HSM goes the key that was to be signed
-    expect(await account.deleteHsm(ClusterId, { EniIp: hsm.EniIp })).toBe(hsm.HsmId);
-    await eventually(
-      async () => ((await account.cluster(ClusterId)).Hsms?.length === 0 ? true : undefined),
-      'the HSM is gone',
-    );
-    expect(existsSync(join(account.daemon.home.hsms, hsm.HsmId ?? ''))).toBe(false);
-    expect((await account.cluster(ClusterId)).Certificates).toEqual({});
-    await account.createHsm(ClusterId, { AvailabilityZone: `${REGION}b` });
-    const again = await account.claimable(ClusterId);
-    expect(again.Certificates?.ClusterCsr).not.toBe(Certificates?.ClusterCsr);
-    await account.deleteHsm(ClusterId, { EniId: again.Hsms?.[0]?.EniId });
-    await eventually(
-      async () => ((await account.cluster(ClusterId)).Hsms?.length === 0 ? true : undefined),
-      'the HSM is gone',
-    );
-    const { Cluster } = await account.delete(ClusterId);
-    expect(Cluster).toMatchObject({
-      State: 'DELETE_IN_PROGRESS',
-      StateMessage: 'The cluster is being deleted.',
-    });
-    expect(await account.clusters()).toEqual([]);
-  });
-
-  test.each<[string, Partial<sdk.CreateClusterCommandInput>, string]>([
-    ['a type of long ago', { HsmType: 'hsm1.medium' }, 'Provided HsmType is not supported.'],
-    ['a type of nobody', { HsmType: 'hsm9.large' }, 'Provided HsmType is not supported.'],
-    ['a subnet twice', { SubnetIds: ['subnet-aaaaaaaa', 'subnet-aaaaaaaa'] }, 'A subnet is given'],
-    [
-      'a short retention',
-      { BackupRetentionPolicy: { Type: 'DAYS', Value: '6' } },
-      'Backups are kept for 7 to 379 days.',
-    ],
-    ['half a retention', { BackupRetentionPolicy: { Value: '9' } }, 'A BackupRetentionPolicy has'],
-    ['a backup', { SourceBackupId: 'backup-ro5c4er4aac' }, 'Keyspan does not support the Source'],
-  ])('is refused with %s', async (_what, input, message) => {
-    const refusal = { ...INVALID, message: expect.stringContaining(message) as string };
-    await expect(account.create(input)).rejects.toMatchObject(refusal);
-    expect(await account.clusters()).toEqual([]);
-  });
-
-  test('is changed in its retention at once, and not to a type that it cannot have', async () => {
-    const { ClusterId } = await account.create();
-    onTestFinished(async () => void (await account.delete(ClusterId)));
-    const modify = (body: object): ReturnType<typeof awsRequest> =>
-      awsRequest(account.url, {
-        target: 'BaldrApiService.ModifyCluster',
-        body: { ClusterId, ...body },
-        region: REGION,
-      });
-    const policy = { Type: 'DAYS', Value: '379' };
-    const changed = await modify({ BackupRetentionPolicy: policy });
-    expect(changed.json).toMatchObject({
-      Cluster: { State: 'UNINITIALIZED', BackupRetentionPolicy: policy },
-    });
-    const shown = await account.cluster(ClusterId);
-    expect(shown.BackupRetentionPolicy).toEqual(policy);
-    expect((await modify({})).json).toMatchObject({ __type: INVALID.name });
-    expect((await modify({ HsmType: 'hsm2m.medium' })).json).toEqual({
-      __type: INVALID.name,
-      Message: `Cluster '${ClusterId}' is in state UNINITIALIZED.`,
+    clock.nowMs += DAY_MS;
+    await expect(control.changeType(cluster, HSM1)).rejects.toMatchObject({
+      message: 'Provided HsmType is not supported.',
     });
   });
 
-  test('is not there for others', async () => {
-    const { ClusterId } = await account.create();
-    onTestFinished(async () => void (await account.delete(ClusterId)));
-    const elsewhere = account.in('eu-west-1');
-    const input = { ClusterId, AvailabilityZone: 'eu-west-1a' };
-    await expect(elsewhere.send(new sdk.CreateHsmCommand(input))).rejects.toMatchObject(NOT_FOUND);
-    elsewhere.destroy();
-    const nobody = 'cluster-aaaaaaaaaaa';
-    await expect(account.delete(nobody)).rejects.toMatchObject(NOT_FOUND);
-    await expect(account.deleteHsm(ClusterId, { EniIp: '127.0.0.1' })).rejects.toMatchObject({
-      ...NOT_FOUND,
-      message: `Cluster '${ClusterId}' has no HSM '127.0.0.1'.`,
+  test('hsm1.medium, where it is allowed, is in FIPS mode and has addresses of IPv4', async () => {
+    const { control } = await controlOf([]);
+    const hsm1 = { ...wanted, hsmType: HSM1, mode: 'FIPS', networkType: 'IPV4' } as const;
+    await expect(control.create({ ...hsm1, mode: 'NON_FIPS' })).rejects.toMatchObject({
+      message: `Mode NON_FIPS needs the HsmType ${HSM2}.`,
     });
-    for (const names of [{}, { EniIp: '127.0.0.1', HsmId: 'hsm-aaaaaaaaaaa' }]) {
-      await expect(account.deleteHsm(ClusterId, names)).rejects.toMatchObject({
-        ...INVALID,
-        message: 'Exactly one of HsmId, EniId and EniIp names the HSM.',
-      });
-    }
-  });
-
-  test('has HSMs in its own subnets only, at addresses that this machine has', async () => {
-    const { ClusterId } = await account.create();
-    onTestFinished(async () => void (await account.delete(ClusterId)));
-    await expect(
-      account.createHsm(ClusterId, { AvailabilityZone: `${REGION}c` }),
-    ).rejects.toMatchObject({
-      ...INVALID,
-      message: `Cluster '${ClusterId}' has no subnet in ${REGION}c.`,
+    await expect(control.create({ ...hsm1, networkType: 'DUALSTACK' })).rejects.toMatchObject({
+      message: `DUALSTACK needs the HsmType ${HSM2}.`,
     });
-    await expect(account.createHsm(ClusterId, { IpAddress: '192.0.2.1' })).rejects.toMatchObject({
-      ...INVALID,
-      message: 'This machine cannot listen on the IpAddress 192.0.2.1, or an HSM has it.',
+    expect((await control.create(hsm1)).record.hsmType).toBe(HSM1);
+  });
+
+  test('one cluster is meant where there is one, else it is to be named', async () => {
+    const { control } = await controlOf([]);
+    const usage = { code: 'KeyspanUsage' };
+    expect(() => control.named(undefined)).toThrow(expect.objectContaining(usage) as Error);
+    const hsm2 = { ...wanted, hsmType: HSM2, mode: 'FIPS', networkType: 'IPV4' } as const;
+    const first = await control.create(hsm2);
+    expect(control.named(undefined)).toBe(first);
+    await control.create(hsm2);
+    expect(control.named(first.id)).toBe(first);
+    expect(() => control.named(undefined)).toThrow('name the cluster');
+    expect(() => control.named('cluster-aaaaaaaaaaa')).toThrow('there is no cluster');
+    await expect(control.create(hsm2)).rejects.toMatchObject({
+      message: `The account has 2 clusters in ${REGION}: its quota.`,
     });
-    expect((await account.cluster(ClusterId)).Hsms).toEqual([]);
   });
 
-  test('counts against the quota', async () => {
-    const made = await Promise.all([1, 2, 3, 4].map(() => account.create()));
-    await expect(account.create()).rejects.toMatchObject({
-      ...INVALID,
-      message: `The account has 4 clusters in ${REGION}: its quota.`,
-    });
-    for (const { ClusterId } of made) await account.delete(ClusterId);
-    const { ClusterId } = await account.create();
-    await account.delete(ClusterId);
+  test('an activation is seen after its time, and is one', async () => {
+    const record = clusterRecord({ state: 'INITIALIZE_IN_PROGRESS', certificate: 'signed' });
+    const { control, clock } = await controlOf([record], 1);
+    const cluster = control.named(record.id);
+    await control.activated(record.id);
+    expect(shownState(cluster.record, clock.nowMs)).toBe('INITIALIZED');
+    clock.nowMs += STEP_TIMES_MS.activate;
+    expect(shownState(cluster.record, clock.nowMs)).toBe('ACTIVE');
+    const { dueMs } = cluster.record;
+    await control.activated(record.id);
+    expect(cluster.record.dueMs).toBe(dueMs);
   });
-});
-
-test('outlives the daemon, and what was begun is ended', async () => {
-  await using account = await Account.open();
-  const { ClusterId } = await account.create();
-  const { HsmId } = await account.createHsm(ClusterId);
-  await account.claimable(ClusterId);
-  const before = await account.cluster(ClusterId);
-  await account.daemon.kill();
-  await account.up();
-  const after = await account.claimable(ClusterId);
-  expect(after).toEqual(before);
-  await account.deleteHsm(ClusterId, { HsmId });
-  await account.daemon.kill();
-  await account.up();
-  await eventually(
-    async () => ((await account.cluster(ClusterId)).Hsms?.length === 0 ? true : undefined),
-    'the HSM is gone',
-  );
-});
-
-test('a poller sees every state in its order when steps take time', async () => {
-  await using account = await Account.open({ timeScale: 0.01 });
-  const { ClusterId } = await account.create();
-  const seen: string[] = [];
-  const look = async (): Promise<sdk.Cluster> => {
-    const cluster = await account.cluster(ClusterId);
-    const state = `${cluster.State ?? 'gone'} ${cluster.Hsms?.[0]?.State ?? '-'}`;
-    if (seen.at(-1) !== state) seen.push(state);
-    return cluster;
-  };
-  const until = (test: (cluster: sdk.Cluster) => boolean): Promise<true> =>
-    eventually(async () => (test(await look()) ? true : undefined), seen.join(', '));
-  await until(({ State }) => State === 'UNINITIALIZED');
-  const { EniId, HsmId } = await account.createHsm(ClusterId);
-  expect(EniId).toMatch(/^eni-/);
-  await until(({ Hsms }) => Hsms?.[0]?.State === 'ACTIVE');
-  await account.deleteHsm(ClusterId, { HsmId });
-  await until(({ Hsms }) => Hsms?.length === 0);
-  await account.delete(ClusterId);
-  await until(({ State }) => State === undefined);
-  expect(seen).toEqual([
-    'CREATE_IN_PROGRESS -',
-    'UNINITIALIZED -',
-    'UNINITIALIZED CREATE_IN_PROGRESS',
-    'UNINITIALIZED ACTIVE',
-    'UNINITIALIZED DELETE_IN_PROGRESS',
-    'UNINITIALIZED -',
-    'DELETE_IN_PROGRESS -',
-    'gone -',
-  ]);
-});
-
-test("up's cluster grows and shrinks by the API, and is not deleted", async () => {
-  await using account = await Account.open({ cluster: true, hsms: 2 });
-  const [own] = await account.clusters();
-  const id = own?.ClusterId;
-  const added = await account.createHsm(id, { AvailabilityZone: `${REGION}b` });
-  const active = (count: number): Promise<true> =>
-    eventually(async () => {
-      const { Hsms = [] } = await account.cluster(id);
-      const states = Hsms.map(({ State }) => State);
-      return states.length === count && states.every((one) => one === 'ACTIVE') ? true : undefined;
-    }, `${count} HSMs are active`);
-  await active(3);
-  await account.deleteHsm(id, { HsmId: added.HsmId });
-  await active(2);
-  const [first, second] = own?.Hsms ?? [];
-  await account.deleteHsm(id, { HsmId: first?.HsmId });
-  await expect(account.deleteHsm(id, { HsmId: second?.HsmId })).rejects.toMatchObject({
-    ...INVALID,
-    message: `Cluster '${id}' backs KMS: its last HSM cannot be deleted.`,
-  });
-  await expect(account.delete(id)).rejects.toMatchObject({
-    ...INVALID,
-    message: `Cluster '${id}' backs KMS and cannot be deleted.`,
-  });
-  // it does not count
-  await account.create();
 });

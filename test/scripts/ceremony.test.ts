@@ -1,9 +1,12 @@
+import { X509Certificate } from 'node:crypto';
 import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 import { expect, test } from 'vitest';
 import { callAdmin } from '../../src/cli/admin-client.js';
 import { awsVariables } from '../../src/cli/commands/env.js';
 import { packageFile } from '../../src/core/entry.js';
+import { WEBSOCKET_PORT } from '../../src/protocol/client-frames.js';
 import { DaemonFixture } from '../support/daemon-fixture.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 import { playAtTerminal } from '../support/terminal-dialogue.js';
@@ -22,6 +25,19 @@ const STEPS: [string, string][] = [
   ['Email Address', '\n'],
   ['Enter pass phrase for customerCA.key:', PASS_PHRASE],
 ];
+
+/** The certificate that an ENI listens with, verified against the operator's CA alone. */
+function certificateAt(host: string, ca: string): Promise<string> {
+  // it names no address: openssl made it from the CSR
+  const options = { host, port: WEBSOCKET_PORT, ca, checkServerIdentity: () => undefined };
+  return new Promise((resolve, reject) => {
+    const socket = connect(options, () => {
+      resolve(socket.getPeerX509Certificate()?.fingerprint256 ?? '');
+      socket.destroy();
+    });
+    socket.once('error', reject);
+  });
+}
 
 /** AWS's own commands, with the AWS CLI and openssl, as the page has them. */
 test('the ceremony of the documentation ends in an active cluster', async () => {
@@ -56,4 +72,10 @@ test('the ceremony of the documentation ends in an active cluster', async () => 
   expect(text.trimEnd().endsWith(`# Cluster ${id} is ACTIVE`)).toBe(true);
   const keyIn = (name: string): string => readFileSync(join(cwd, `${id}_${name}.pub`), 'utf8');
   expect(keyIn('HsmCertificate')).toBe(keyIn('ClusterCsr'));
+  const [cluster] = (await callAdmin(home, 'Status')).clusters;
+  const ca = readFileSync(join(cwd, 'customerCA.crt'), 'utf8');
+  const signed = readFileSync(join(cwd, `${id}_CustomerHsmCertificate.crt`), 'utf8');
+  for (const { eniIp } of cluster?.hsms ?? []) {
+    expect(await certificateAt(eniIp, ca)).toBe(new X509Certificate(signed).fingerprint256);
+  }
 }, 120_000);
