@@ -3,7 +3,7 @@
 #
 #     npx keyspan up --no-cluster --detach
 #     eval "$(npx keyspan env)"
-#     bash docs/ceremony.sh
+#     bash docs/ceremony.sh          # `npx keyspan ceremony rehearse` does the same
 #
 # It asks what openssl asks: a pass phrase for the CA's key, and the CA's name. Files go to the
 # folder that it is started in. What AWS has at other places is marked with "here:".
@@ -18,6 +18,9 @@ say() { printf '\n# %s\n' "$*"; }
 describe() { aws cloudhsmv2 describe-clusters --filters clusterIds="$ID" --output text --query "$1"; }
 
 await() { until [ "$(describe "$1")" = "$2" ]; do sleep 0.2; done; }
+
+# `keyspan ceremony rehearse` shows each command before it runs
+[ -z "${SHOW:-}" ] || set -v
 
 say 'Create a cluster, and its first HSM'
 ID=$(aws cloudhsmv2 create-cluster --hsm-type hsm2m.medium \

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeyspanClient } from '../../dist/client/client.js';
+import { ceremonies } from './ceremony.mjs';
 import { clusters } from './clusters.mjs';
 import { failover } from './failover.mjs';
 import { scale } from './scale.mjs';
@@ -144,6 +145,7 @@ const BENCHMARKS = {
   },
 };
 
+BENCHMARKS.ceremony = () => ceremonies({ root, cli: cliAt, bareLogins });
 BENCHMARKS.clusters = () => clusters({ root, cli: cliAt, bareLogins });
 BENCHMARKS.failover = () => failover({ root: home, connect, newKey });
 

@@ -46,6 +46,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addLifecycle(program, act);
   addInformation(program, act);
   addAws(program, act);
+  addCeremony(program, act);
   addCloudhsmCli(program, act);
   addCryptography(program, act);
   addHsm(program, act);
@@ -157,6 +158,19 @@ function addAws(program: Command, act: (run: Run) => Promise<void>): void {
     .action(async (args: string[], _: unknown, command: Command) => {
       const { aws } = await import('./commands/aws.js');
       await act(() => aws({ ...command.optsWithGlobals(), args }));
+    });
+}
+
+function addCeremony(program: Command, act: (run: Run) => Promise<void>): void {
+  const ceremony = withShared(program.command('ceremony')).description(
+    'the initialization of a cluster, as AWS documents it',
+  );
+  withShared(ceremony.command('rehearse'))
+    .description('walk through it on a new cluster, with the AWS CLI and openssl')
+    .option('--folder <path>', 'where keys and certificates go; else the working directory')
+    .action(async (_: unknown, command: Command) => {
+      const { rehearse } = await import('./commands/ceremony.js');
+      await act(() => rehearse(command.optsWithGlobals()));
     });
 }
 

@@ -300,9 +300,8 @@ export class ControlPlane implements AsyncDisposable {
       ...unfounded(),
     });
     await cluster.membership.removeLast(id, reset);
-    if (clusterKey === null || cluster.members.length > 0) return;
+    if (clusterKey === null || cluster.record.clusterKey === clusterKey) return;
     await this.#options.store.commit(cluster.ledger.tombstone(clusterKey));
-    await cluster.ledger.forget(clusterKey);
   }
 
   /** @throws KeyspanError CloudHsmInvalidRequestException while it has HSMs */

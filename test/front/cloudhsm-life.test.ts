@@ -2,89 +2,14 @@ import * as sdk from '@aws-sdk/client-cloudhsm-v2';
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest';
-import type { DaemonOptions } from '../../src/cli/daemon-process.js';
 import { callAdmin } from '../../src/cli/admin-client.js';
 import { awsRequest } from '../support/aws-request.js';
-import { DaemonFixture, eventually } from '../support/daemon-fixture.js';
+import { CloudHsmAccount as Account, REGION, SUBNETS } from '../support/cloudhsm-account.js';
+import { eventually } from '../support/daemon-fixture.js';
 
-const REGION = 'us-west-2';
-const SUBNETS = ['subnet-fd54af9b', 'subnet-49a1bc00'];
 const INVALID = { name: 'CloudHsmInvalidRequestException' };
 const NOT_YET = 'has not yet been fully activated';
 const NOT_FOUND = { name: 'CloudHsmResourceNotFoundException' };
-
-/** An installation without a cluster of its own, as a client of CloudHSM sees it. */
-class Account implements AsyncDisposable {
-  readonly daemon: DaemonFixture;
-  client: sdk.CloudHSMV2Client;
-  url = '';
-
-  private constructor(daemon: DaemonFixture) {
-    this.daemon = daemon;
-    this.client = new sdk.CloudHSMV2Client({});
-  }
-
-  static async open(options: DaemonOptions = {}): Promise<Account> {
-    const account = new Account(DaemonFixture.prepare());
-    await account.up(options);
-    return account;
-  }
-
-  async up(options: DaemonOptions = {}): Promise<void> {
-    const status = await this.daemon.up({ cluster: false, port: 0, region: REGION, ...options });
-    this.url = status.endpoints.aws;
-    this.client.destroy();
-    this.client = this.in(REGION);
-  }
-
-  in(region: string): sdk.CloudHSMV2Client {
-    const credentials = { accessKeyId: 'test', secretAccessKey: 'test' };
-    return new sdk.CloudHSMV2Client({ endpoint: this.url, region, credentials, maxAttempts: 1 });
-  }
-
-  async create(input: Partial<sdk.CreateClusterCommandInput> = {}): Promise<sdk.Cluster> {
-    const wanted = { HsmType: 'hsm2m.medium', SubnetIds: SUBNETS, ...input };
-    return (await this.client.send(new sdk.CreateClusterCommand(wanted))).Cluster ?? {};
-  }
-
-  async createHsm(
-    ClusterId: string | undefined,
-    more: Partial<sdk.CreateHsmCommandInput> = {},
-  ): Promise<sdk.Hsm> {
-    const wanted = { ClusterId, AvailabilityZone: `${REGION}a`, ...more };
-    return (await this.client.send(new sdk.CreateHsmCommand(wanted))).Hsm ?? { HsmId: undefined };
-  }
-
-  async deleteHsm(ClusterId: string | undefined, hsm: object): Promise<string | undefined> {
-    const input = { ClusterId, ...hsm };
-    return (await this.client.send(new sdk.DeleteHsmCommand(input))).HsmId;
-  }
-
-  async clusters(): Promise<sdk.Cluster[]> {
-    return (await this.client.send(new sdk.DescribeClustersCommand({}))).Clusters ?? [];
-  }
-
-  async cluster(id: string | undefined): Promise<sdk.Cluster> {
-    return (await this.clusters()).find(({ ClusterId }) => ClusterId === id) ?? {};
-  }
-
-  delete(ClusterId: string | undefined): Promise<sdk.DeleteClusterCommandOutput> {
-    return this.client.send(new sdk.DeleteClusterCommand({ ClusterId }));
-  }
-
-  /** Until its first HSM is shown as active, with what is to be verified. */
-  claimable(id: string | undefined): Promise<sdk.Cluster> {
-    return eventually(async () => {
-      const cluster = await this.cluster(id);
-      return cluster.Hsms?.[0]?.State === 'ACTIVE' ? cluster : undefined;
-    }, 'the first HSM is active');
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    this.client.destroy();
-    await this.daemon[Symbol.asyncDispose]();
-  }
-}
 
 describe('a cluster of a caller', () => {
   let account: Account;
@@ -139,7 +64,8 @@ describe('a cluster of a caller', () => {
       async () => ((await account.cluster(ClusterId)).Hsms?.length === 0 ? true : undefined),
       'the HSM is gone',
     );
-    expect(existsSync(join(account.daemon.home.hsms, hsm.HsmId ?? ''))).toBe(false);
+    const directory = join(account.daemon.home.hsms, hsm.HsmId ?? '');
+    await eventually(async () => (existsSync(directory) ? undefined : true), 'its token is gone');
     expect((await account.cluster(ClusterId)).Certificates).toEqual({});
     await account.createHsm(ClusterId, { AvailabilityZone: `${REGION}b` });
     const again = await account.claimable(ClusterId);

@@ -1,17 +1,14 @@
 import { X509Certificate } from 'node:crypto';
-import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { connect } from 'node:tls';
 import { expect, test } from 'vitest';
 import { callAdmin } from '../../src/cli/admin-client.js';
-import { awsVariables } from '../../src/cli/commands/env.js';
-import { packageFile } from '../../src/core/entry.js';
 import { WEBSOCKET_PORT } from '../../src/protocol/client-frames.js';
 import { DaemonFixture } from '../support/daemon-fixture.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
-import { playAtTerminal } from '../support/terminal-dialogue.js';
+import { atTerminal } from '../support/terminal-dialogue.js';
 
-const SCRIPT = packageFile('docs/ceremony.sh');
 const PASS_PHRASE = 'correct horse\n';
 
 /** What a person types at openssl's questions. */
@@ -44,26 +41,16 @@ test('the ceremony of the documentation ends in an active cluster', async () => 
   await using daemon = DaemonFixture.prepare();
   const { home } = daemon;
   await daemon.up({ cluster: false, port: 0 });
-  const [status, credentials] = await Promise.all([
-    callAdmin(home, 'Status'),
-    callAdmin(home, 'Credentials'),
-  ]);
   const cwd = temporaryDirectory();
-  const bin = join(cwd, 'bin');
-  mkdirSync(bin);
-  symlinkSync(packageFile('dist/cli/cloudhsm-cli.js'), join(bin, 'cloudhsm-cli'));
-  const { code, screen } = await playAtTerminal(['bash', SCRIPT], {
+  const words = ['ceremony', 'rehearse', '--folder', cwd];
+  const { code, screen } = await atTerminal('dist/cli/main.js', words, {
+    home: home.root,
     steps: STEPS,
-    cwd,
-    env: {
-      ...process.env,
-      ...awsVariables(status, credentials),
-      PATH: `${bin}:${process.env['PATH'] ?? ''}`,
-      KEYSPAN_HOME: home.root,
-    },
   });
   const text = screen.replaceAll('\r\n', '\n');
   expect([code, text]).toEqual([0, expect.any(String)]);
+  // each command is shown as it is typed
+  expect(text).toContain('openssl genrsa -aes256 -out customerCA.key 2048\n');
   const id = /cluster-[2-7a-z]{11}/.exec(text)?.[0] ?? '';
   expect(text.match(new RegExp(`^${id}_HsmCertificate.crt: OK$`, 'gm'))).toHaveLength(2);
   expect(text).toMatch(new RegExp(`^${id}_CustomerHsmCertificate.crt: OK$`, 'm'));

@@ -73,6 +73,14 @@ export class OpensslAuthorities implements Disposable {
     return this.#read(`${name}.crt`);
   }
 
+  /** What `openssl x509 -req` makes of somebody's request (PEM): a certificate of X.509 v1. */
+  signRequest(request: string, issuer: string): string {
+    writeFileSync(this.#path('request.csr'), request);
+    const signer = ['-CA', `${issuer}.crt`, '-CAkey', `${issuer}.key`];
+    const serial = ['-set_serial', String((this.#serial += 1))];
+    return this.openssl('x509', '-req', '-in', 'request.csr', ...signer, ...serial);
+  }
+
   openssl(...args: readonly string[]): string {
     return execFileSync('openssl', args, { cwd: this.#folder, encoding: 'utf8', stdio: 'pipe' });
   }

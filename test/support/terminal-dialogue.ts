@@ -38,30 +38,20 @@ export interface Dialogue {
   readonly screen: string;
 }
 
-export interface TerminalRun {
-  /** what must have appeared since the step before, and what is typed then */
-  readonly steps: readonly (readonly [string, string])[];
-  readonly env: NodeJS.ProcessEnv;
-  readonly cwd?: string;
-}
-
-/** Runs one of the compiled programs at a terminal of its own. @throws as `playAtTerminal` */
-export function atTerminal(
+/**
+ * Runs one of the compiled programs at a terminal of its own.
+ * @param steps what must have appeared since the step before, and what is typed then
+ * @throws Error when a text does not appear
+ */
+export async function atTerminal(
   entry: string,
   args: readonly string[],
-  options: { readonly home: string; readonly steps: TerminalRun['steps'] },
+  options: { readonly home: string; readonly steps: readonly (readonly [string, string])[] },
 ): Promise<Dialogue> {
-  const env = { ...process.env, KEYSPAN_HOME: options.home, TERM: 'xterm' };
+  const { home, steps } = options;
+  const env = { ...process.env, KEYSPAN_HOME: home, TERM: 'xterm' };
   const program = [process.execPath, packageFile(entry), ...args];
-  return playAtTerminal(program, { steps: options.steps, env });
-}
-
-/** Runs any program at a terminal of its own. @throws Error when a text does not appear */
-export async function playAtTerminal(
-  program: readonly string[],
-  { steps, ...options }: TerminalRun,
-): Promise<Dialogue> {
-  const child = spawn('python3', ['-c', PLAYER, JSON.stringify(steps), ...program], options);
+  const child = spawn('python3', ['-c', PLAYER, JSON.stringify(steps), ...program], { env });
   let stdout = '';
   let stderr = '';
   child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
