@@ -12,11 +12,15 @@ import type { Secrets } from './secrets.js';
  */
 export async function prepareClaim(cluster: RunningCluster, secrets: Secrets): Promise<void> {
   if (cluster.record.ceremony ?? cluster.record.certificate) return;
+  const { founder } = cluster.record;
   if (cluster.record.clusterKey === null) {
     const clusterKey = await cluster.makeClusterKey();
-    await cluster.changeRecord((record) => ({ ...record, clusterKey }));
+    // one that was deleted meanwhile has taken its key with it
+    await cluster.changeRecord((record) =>
+      record.founder === founder ? { ...record, clusterKey } : record,
+    );
   }
-  const { clusterKey, founder } = cluster.record;
+  const { clusterKey } = cluster.record;
   if (clusterKey === null || founder === null) {
     throw new KeyspanError('KeyspanRefused', 'the first HSM is gone again');
   }

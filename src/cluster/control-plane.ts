@@ -66,7 +66,7 @@ export class ControlPlane implements AsyncDisposable {
   readonly #closing = new AbortController();
   /** HSMs on their way out, and clusters that are gone */
   readonly #work = new Map<string, Promise<void>>();
-  /** creations of HSMs one after the other: each counts those before it */
+  /** what counts clusters and HSMs happens one after the other */
   #turn: Promise<unknown> = Promise.resolve();
 
   constructor(options: ControlPlaneOptions) {
@@ -257,7 +257,11 @@ export class ControlPlane implements AsyncDisposable {
    * An HSM leaves, after the time that this takes.
    * @throws KeyspanError CloudHsmInvalidRequestException
    */
-  async deleteHsm(cluster: RunningCluster, member: Member): Promise<void> {
+  deleteHsm(cluster: RunningCluster, member: Member): Promise<void> {
+    return this.#inTurn(() => this.#deleteHsm(cluster, member));
+  }
+
+  async #deleteHsm(cluster: RunningCluster, member: Member): Promise<void> {
     const { civil, timeScale } = this.#options;
     const { id, record } = member;
     if (record.leaveMs !== null) throw refused(`HSM '${id}' is being deleted already.`);
@@ -305,7 +309,11 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   /** @throws KeyspanError CloudHsmInvalidRequestException while it has HSMs */
-  async delete(cluster: RunningCluster): Promise<void> {
+  delete(cluster: RunningCluster): Promise<void> {
+    return this.#inTurn(() => this.#delete(cluster));
+  }
+
+  async #delete(cluster: RunningCluster): Promise<void> {
     const { civil, timeScale } = this.#options;
     const { record, members } = cluster;
     if (record.origin === 'installation') {

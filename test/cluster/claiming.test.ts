@@ -88,6 +88,15 @@ describe('what is to be signed', () => {
     expect(made.record.ceremony).not.toBeNull();
   });
 
+  test('is not noted when its HSM is gone while it makes the key', async () => {
+    const made = new Claimable();
+    made.meanwhile = () => void (made.record = { ...made.record, founder: null });
+    await expect(prepareClaim(made.cluster, secrets)).rejects.toMatchObject({
+      code: 'KeyspanRefused',
+    });
+    expect(made.record).toMatchObject({ clusterKey: null, ceremony: null });
+  });
+
   test('is not kept when its HSM is gone meanwhile', async () => {
     const made = new Claimable();
     made.record = { ...made.record, clusterKey: await made.makeClusterKey() };
