@@ -55,8 +55,8 @@ keyspan_inflight_requests 5
 process_resident_memory_bytes 104857600
 `;
   const hsm = { id: ID, az: 'us-east-1a', state: 'ACTIVE', eniIp: '127.0.0.1', pid: 7, keys: 9 };
-  const cluster = { id: 'cluster-a', region: 'us-east-1', hsms: [hsm] };
-  const status = { state: 'READY', cluster } as unknown as StatusDocument;
+  const cluster = { id: 'cluster-a', hsms: [hsm] };
+  const status = { state: 'READY', region: 'us-east-1', cluster } as unknown as StatusDocument;
   return { at, status, samples: readMetrics(text) };
 }
 

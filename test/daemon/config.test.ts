@@ -45,6 +45,27 @@ describe('what holds', () => {
     });
   });
 
+  test("what CloudHSM's API goes by", async () => {
+    expect(await read(undefined)).toMatchObject({
+      ownCluster: true,
+      timeScale: 0,
+      clustersPerRegion: 4,
+      hsmsPerRegion: 6,
+      allowHsm1: false,
+    });
+    const yaml = 'timeScale: 0.5\nclustersPerRegion: 12\nhsmsPerRegion: 28\nallowHsm1: true\n';
+    expect(await read(yaml, '--no-cluster', '--time-scale', '0.01')).toMatchObject({
+      ownCluster: false,
+      timeScale: 0.01,
+      clustersPerRegion: 12,
+      hsmsPerRegion: 28,
+      allowHsm1: true,
+    });
+    expect(await refusal('timeScale: 2\n')).toBe(
+      'KeyspanConfig: The setting timeScale is not a number from 0 to 1.',
+    );
+  });
+
   test("the AWS door's port and key", async () => {
     const yaml = 'port: 4600\naccessKeyId: AKIDEXAMPLE\nsecretAccessKey: geheim\n';
     const config = await read(yaml);
