@@ -61,7 +61,7 @@ describe('what holds', () => {
       hsmsPerRegion: 28,
       allowHsm1: true,
     });
-    expect(await refusal('timeScale: 2\n')).toBe(
+    expect(await refused('timeScale: 2\n')).toBe(
       'KeyspanConfig: The setting timeScale is not a number from 0 to 1.',
     );
   });
