@@ -1,5 +1,5 @@
 import { joinParts, type CommitPart } from '../core/commit.js';
-import { pause } from '../core/deadline.js';
+import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import {
   newClusterId,
@@ -284,14 +284,25 @@ export class ControlPlane implements AsyncDisposable {
   async #remove(cluster: RunningCluster, id: HsmId): Promise<void> {
     const leaveMs = cluster.member(id).record.leaveMs ?? 0;
     if (!(await this.#until(leaveMs))) return;
-    try {
-      if (isActivated(cluster.record)) await cluster.membership.remove(id);
-      else await this.#removeFirst(cluster, id);
-    } catch (error) {
-      this.#options.log.warn({ err: error, hsm: id }, 'an HSM could not be deleted, and stays');
-      const member = cluster.member(id);
-      member.record = await cluster.facts.changeHsm(id, (hsm) => ({ ...hsm, leaveMs: null }));
+    const deadline = deadlineIn(LIMITS.join_timeout_ms);
+    for (;;) {
+      try {
+        if (isActivated(cluster.record)) return await cluster.membership.remove(id);
+        return await this.#removeFirst(cluster, id);
+      } catch (error) {
+        if (!cluster.members.some((member) => member.id === id)) return;
+        // the others may be on their way back, or not have every key yet
+        if (hasPassed(deadline)) return await this.#keep(cluster, id, error);
+        await pause(LOOK_MS, this.#closing.signal);
+        if (this.#closing.signal.aborted) return;
+      }
     }
+  }
+
+  async #keep(cluster: RunningCluster, id: HsmId, error: unknown): Promise<void> {
+    this.#options.log.warn({ err: error, hsm: id }, 'an HSM could not be deleted, and stays');
+    const member = cluster.member(id);
+    member.record = await cluster.facts.changeHsm(id, (hsm) => ({ ...hsm, leaveMs: null }));
   }
 
   /** With the HSM goes the cluster's key; who signs a CSR has to begin again. */
