@@ -63,6 +63,8 @@ export class HsmAuditLog {
   /** entries that were given up, all later than those that wait */
   #lost = 0;
   #failing = false;
+  /** the end marker was written: nothing comes behind it */
+  #isEnded = false;
   #file: number | undefined;
   /** of the present file, whole lines */
   #fileBytes = 0;
@@ -81,7 +83,11 @@ export class HsmAuditLog {
   /** Never throws: what cannot be written waits, and the HSM's log says so once. */
   write(events: readonly AuditEvent[]): void {
     const usecs = this.#now() * 1_000;
-    for (const event of events) this.#take({ usecs, event });
+    for (const event of events) {
+      if (this.#isEnded) return;
+      this.#take({ usecs, event });
+      this.#isEnded = event.opcode === 'END_MARKER_OPCODE';
+    }
   }
 
   /** Writes what waits, if it can be written now. */

@@ -62,6 +62,8 @@ const RULES: Rules = {
     { opcode: 'CN_RESTORE_END' },
   ],
   handover: () => [{ opcode: 'CN_BACKUP_BEGIN' }, { opcode: 'CN_BACKUP_END' }],
+  backup: () => [{ opcode: 'CN_BACKUP_BEGIN' }, { opcode: 'CN_BACKUP_END' }],
+  leave: () => [{ opcode: 'END_MARKER_OPCODE' }],
   login: ({ machine, fields: { username }, result }) => [
     {
       opcode: 'CN_LOGIN',

@@ -1,7 +1,13 @@
 import { X509Certificate, verify } from 'node:crypto';
 import { KeyspanError } from '../core/errors.js';
 import { encodeCbor, decodeCbor } from '../protocol/frame-codec.js';
-import { joinTranscript, type HsmFields, type HsmResults } from '../protocol/hsm-frames.js';
+import {
+  RECOVERY_NAME,
+  joinTranscript,
+  type HandedOver,
+  type HsmFields,
+  type HsmResults,
+} from '../protocol/hsm-frames.js';
 import {
   abandonJoin,
   beginJoin,
@@ -146,11 +152,33 @@ export function handover(
   if (!signed(joiner, transcript, fields.signature)) {
     throw new KeyspanError('HsmBadRecord', 'the joiner did not sign its key');
   }
+  return handedOver(machine, fields.publicKey);
+}
+
+/**
+ * Wraps the masking keys for a recovery key, if its certificates lead to the root that this HSM was
+ * made with: a backup that was taken is as good as a member.
+ */
+export function backup(
+  machine: Machine,
+  _session: Session,
+  { certificates }: HsmFields<'backup'>,
+): HsmResults['backup'] {
+  const root = machine.member.facts.get('root');
+  if (!root) throw new KeyspanError('HsmPhase');
+  const { subject, publicKey } = checkChain(certificates, Buffer.from(root).toString('utf8'));
+  if (!subject.split('\n').includes(`CN=${RECOVERY_NAME}`)) {
+    throw new KeyspanError('HsmBadRecord', 'the certificate is not of a recovery key');
+  }
+  return handedOver(machine, publicKey.export({ type: 'spki', format: 'der' }));
+}
+
+function handedOver(machine: Machine, publicKey: Uint8Array): HandedOver {
   const { masking } = machine.masking;
   const users = encodeCbor([encodeUsers([...machine.users.values()]), machine.epoch]);
   return {
     maskingKeyId: masking.id,
-    wrapped: wrapForJoiner(machine.token, masking, fields.publicKey),
+    wrapped: wrapForJoiner(machine.token, masking, publicKey),
     users: sealSecret(machine.masking, users, usersName(machine)),
   };
 }
@@ -187,3 +215,6 @@ function readCertificate(pem: string): X509Certificate {
     throw new KeyspanError('HsmBadRecord', 'a certificate cannot be read', { cause });
   }
 }
+
+/** Whoever says it erases the token soon: the audit log ends here. */
+export const leave = (): HsmResults['leave'] => ({});

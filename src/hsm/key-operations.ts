@@ -2,7 +2,7 @@ import { createHash, generateKeyPair } from 'node:crypto';
 import { promisify } from 'node:util';
 import { equalConstantTime, wipe } from '../core/bytes.js';
 import { deadlineIn, type Deadline } from '../core/deadline.js';
-import { KeyspanError } from '../core/errors.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
 import {
@@ -172,19 +172,41 @@ export function extract(
   session: Session,
   fields: HsmFields<'extract'>,
 ): HsmResults['extract'] {
+  return { masked: maskedCopy(machine, session, fields.keyId) };
+}
+
+function maskedCopy(machine: Machine, session: Session, id: HsmKeyId): Uint8Array {
   const context = machine.masking;
-  const secret = secretOf(machine, fields.keyId);
+  const secret = secretOf(machine, id);
   if (secret) {
     refuse(mayCarry(session, secret.record));
-    return { masked: mask(context, secret.record, secret.blob) };
+    return mask(context, secret.record, secret.blob);
   }
   const { keyring } = machine.member;
-  const entry = keyring.get(fields.keyId);
+  const entry = keyring.get(id);
   if (!entry) throw new KeyspanError('HsmKeyNotFound');
   refuse(mayCarry(session, entry.record));
   if (!keyring.prove(entry)) throw new KeyspanError('HsmKeyUnproven');
   const blob = wrapKey(machine.token, context.masking.wrap, entry.handle);
-  return { masked: mask(context, entry.record, blob) };
+  return mask(context, entry.record, blob);
+}
+
+/** Some of the keys of a backup: who takes it asks another HSM for those that are not here. */
+export function backupKeys(
+  machine: Machine,
+  session: Session,
+  { keyIds }: HsmFields<'backup-keys'>,
+): HsmResults['backup-keys'] {
+  const keys = keyIds.flatMap((id) => {
+    try {
+      return [{ id, masked: maskedCopy(machine, session, id) }];
+    } catch (error) {
+      const isAbsent = isKeyspanError(error, 'HsmKeyNotFound');
+      if (isAbsent || isKeyspanError(error, 'HsmKeyUnproven')) return [];
+      throw error;
+    }
+  });
+  return { keys };
 }
 
 export function destroy(

@@ -11,7 +11,7 @@ import {
 import { audited, tellRefused, type Work } from './audited.js';
 import { admit, type Session } from './authority.js';
 import * as data from './data-operations.js';
-import { found, handover, identity, join, joinOffer } from './joining.js';
+import { backup, found, handover, identity, join, joinOffer, leave } from './joining.js';
 import * as keys from './key-operations.js';
 import type { Machine } from './machine.js';
 import * as records from './record-operations.js';
@@ -88,6 +88,9 @@ const OPEN: { readonly [Op in HsmOperation]?: Open<Op> } = {
 
 const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   handover,
+  backup,
+  'backup-keys': keys.backupKeys,
+  leave,
   logout: users.logout,
   activate: users.activate,
   'user-create': users.createUser,

@@ -175,6 +175,13 @@ export const HSM_OPERATIONS = {
     }),
     AU,
   ),
+  /** the masking keys and the users for a recovery key that the hardware certified */
+  backup: operation(object({ certificates }), AU),
+  /** keys for a backup; one that is not here, or fails its proof, is passed over */
+  'backup-keys': operation(
+    object({ keyIds: list(keyId, { min: 1, max: LIMITS.backup_batch_keys_max }) }),
+    AU,
+  ),
   // users
   login: operation(object({ username, password }), 'anyone'),
   logout: operation(none, ANY_USER),
@@ -233,6 +240,8 @@ export const HSM_OPERATIONS = {
   'record-apply': operation(object({ masked }), AU, change),
   'record-extract': operation(object({ keyId }), AU),
   'cluster-key': operation(object({ keyId }), AU),
+  /** it is no member any more, and its token goes: the last entry of its audit log says so */
+  leave: operation(none, AU),
   /** the newest store that this token saw; with `note`, from now on at least that one */
   'store-seen': operation(object({ note: optional(storeSeen) }), AU),
   // work with keys
@@ -258,6 +267,15 @@ export interface WrappedMaskingKeys {
   readonly wrap: Uint8Array;
   readonly seal: Uint8Array;
   readonly auth: Uint8Array;
+}
+
+/** What makes a member of a newcomer, or of an HSM that is made from a backup. */
+export interface HandedOver {
+  readonly maskingKeyId: MaskingKeyId;
+  /** under the RSA key of who gets them (OAEP) */
+  readonly wrapped: WrappedMaskingKeys;
+  /** the users and the newest epoch, under mask-seal */
+  readonly users: Uint8Array;
 }
 
 export interface HsmUser {
@@ -327,11 +345,12 @@ export interface HsmResults {
   found: Record<string, never>;
   'join-offer': { readonly publicKey: Uint8Array; readonly signature: Uint8Array };
   join: Record<string, never>;
-  handover: {
-    readonly maskingKeyId: MaskingKeyId;
-    readonly wrapped: WrappedMaskingKeys;
-    readonly users: Uint8Array;
+  handover: HandedOver;
+  backup: HandedOver;
+  'backup-keys': {
+    readonly keys: readonly { readonly id: HsmKeyId; readonly masked: Uint8Array }[];
   };
+  leave: Record<string, never>;
   login: { readonly session: number; readonly role: HsmRole };
   logout: Record<string, never>;
   activate: Record<string, never>;
@@ -364,6 +383,9 @@ export interface HsmResults {
   reencrypt: SealedData;
   'data-key': SealedData & { readonly plaintext?: Uint8Array };
 }
+
+/** The common name in the certificate of a key that an installation opens its backups with. */
+export const RECOVERY_NAME = 'Keyspan backup recovery';
 
 /**
  * What a joiner signs with its identity key, so that a member knows whom it wraps the masking

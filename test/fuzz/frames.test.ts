@@ -82,6 +82,8 @@ function rightFields(dice: Dice, operation: HsmOperation, corpus: Corpus): Membe
     found: { ...pages, appUser: user, admin: user },
     join: { ...pages, wrapped: { wrap: data, seal: data, auth: data }, users: data },
     handover: { hsm: 'hsm-0', ...pages, publicKey: dice.bytes(64), signature: dice.bytes(32) },
+    backup: { certificates: ['pem'] },
+    'backup-keys': { keyIds: [keyId, other] },
     login: { username, password: dice.pick([PASSWORDS.user, 'wrong-password']) },
     activate: { password: PASSWORDS.user },
     'user-create': user,

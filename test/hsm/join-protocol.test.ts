@@ -1,6 +1,6 @@
-import { generateKeyPairSync, randomBytes, sign } from 'node:crypto';
+import { constants, generateKeyPairSync, privateDecrypt, randomBytes, sign } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { certifyHsm, makeAuthority } from '../../src/cluster/certificates.js';
+import { certifyHsm, certifyRecovery, makeAuthority } from '../../src/cluster/certificates.js';
 import { newClusterId, newHsmId, newHsmKeyId } from '../../src/core/ids.js';
 import { joinTranscript, type HsmFields, type HsmResults } from '../../src/protocol/hsm-frames.js';
 import { HsmHost, PASSWORDS, type FrameClient, type TestHsm } from '../support/hsm-host.js';
@@ -138,6 +138,71 @@ describe('a member hands nothing over', () => {
   test('for certificates that cannot be read', async () => {
     for (const pem of ['x', '-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----']) {
       await expect(handover({ certificates: [pem] })).rejects.toEqual(bad);
+    }
+  });
+});
+
+describe('a member backs itself up', () => {
+  const bad = refused('HsmBadRecord');
+  const recovery = generateKeyPairSync('rsa', { modulusLength: 2_048 });
+  const publicKey = recovery.publicKey.export({ format: 'der', type: 'spki' });
+  const asked = (given: readonly string[], session = appliance): Promise<HsmResults['backup']> =>
+    member.ask<'backup'>('backup', { certificates: [...given] }, { session });
+  const certified = async (hardware = host.hardware): Promise<string[]> => [
+    await certifyRecovery({ hardware, publicKey }),
+    hardware.certificate,
+  ];
+
+  test('for a key that its hardware certified as one of recovery', async () => {
+    const given = await asked(await certified());
+    expect(given.maskingKeyId).toBe(host.maskingKeyId);
+    const { privateKey: key } = recovery;
+    const padding = constants.RSA_PKCS1_OAEP_PADDING;
+    for (const wrapped of Object.values(given.wrapped) as Uint8Array[]) {
+      expect(privateDecrypt({ key, padding, oaepHash: 'sha1' }, wrapped)).toHaveLength(32);
+    }
+  });
+
+  test('for no key that another hardware certified', async () => {
+    const manufacturer = await makeAuthority('manufacturer');
+    await expect(
+      asked(await certified(await makeAuthority('hardware', manufacturer))),
+    ).rejects.toEqual(bad);
+    await expect(asked([(await certified())[0] ?? ''])).rejects.toEqual(bad);
+  });
+
+  test('not for an HSM, nor for an HSM of that name', async () => {
+    await expect(asked(certificates)).rejects.toEqual(bad);
+    // a recovery key's certificate does not make a joiner either
+    await expect(handover({ certificates: await certified() })).rejects.toEqual(bad);
+  });
+
+  test('for the appliance user alone', async () => {
+    const alice = await member.login('alice', PASSWORDS.user);
+    await expect(asked(await certified(), alice)).rejects.toEqual(refused('HsmRoleRefused'));
+    await expect(
+      member.ask('backup-keys', { keyIds: [newHsmKeyId()] }, { session: alice }),
+    ).rejects.toEqual(refused('HsmRoleRefused'));
+  });
+
+  test('with the keys that it has, whoever owns them', async () => {
+    const alice = await member.login('alice', PASSWORDS.user);
+    const keyIds = [newHsmKeyId(), newHsmKeyId(), newHsmKeyId()];
+    const [first = '', , last = ''] = keyIds;
+    for (const keyId of [first, last]) {
+      const made = { keyId, kind: 'aes-256', label: '' };
+      const { masked } = await member.ask<'generate'>('generate', made, { session: alice });
+      await member.ask('insert', { masked }, { session: alice, epoch: 5 });
+    }
+    const as = { session: appliance };
+    const { keys } = await member.ask<'backup-keys'>('backup-keys', { keyIds }, as);
+    expect(keys.map(({ id }) => id)).toEqual([first, last]);
+    for (const keyId of [first, last]) {
+      await member.ask('discard', { keyId }, { session: appliance, epoch: 5 });
+      const masked = keys.find(({ id }) => id === keyId)?.masked;
+      await member.ask('insert', { masked }, { session: appliance, epoch: 5 });
+      const data = Buffer.from('data');
+      await member.ask('encrypt', { keyId, aad: AAD, data }, { session: alice });
     }
   });
 });
