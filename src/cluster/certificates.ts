@@ -16,6 +16,7 @@ import {
   type JsonGeneralName,
   type Name,
 } from '@peculiar/x509';
+import { RECOVERY_NAME } from '../protocol/hsm-frames.js';
 
 /**
  * The certificates of an installation. Loaded only when one is made: the ASN.1 machinery costs
@@ -119,6 +120,28 @@ export async function certifyHsm(options: {
     signingKey: await signerOf(hardware),
     days: AUTHORITY_DAYS,
     extensions: [new KeyUsagesExtension(KeyUsageFlags.digitalSignature, true)],
+  });
+}
+
+/**
+ * Says that HSMs may wrap their masking keys for this key. @param publicKey SubjectPublicKeyInfo of
+ * an RSA key
+ */
+export async function certifyRecovery(options: {
+  hardware: KeyAndCertificate;
+  publicKey: Uint8Array;
+}): Promise<string> {
+  const { hardware, publicKey } = options;
+  return await issue({
+    subject: `O=Keyspan (emulated), CN=${RECOVERY_NAME}`,
+    publicKey: await webcrypto.subtle.importKey('spki', publicKey, RSA, true, ['verify']),
+    issuer: hardware,
+    signingKey: await signerOf(hardware),
+    days: AUTHORITY_DAYS,
+    extensions: [
+      new BasicConstraintsExtension(false, undefined, true),
+      new KeyUsagesExtension(KeyUsageFlags.keyEncipherment, true),
+    ],
   });
 }
 

@@ -16,6 +16,7 @@ const MINUTE_MS = 60_000;
 export const STEP_TIMES_MS = {
   createCluster: MINUTE_MS,
   createHsm: 313_000,
+  backup: 2 * MINUTE_MS,
   initialize: 2 * MINUTE_MS,
   activate: 80_000,
   /** for each HSM */
@@ -48,16 +49,31 @@ export const dueAt = (step: LifeStep, nowMs: number, scale: number, times = 1): 
   Math.floor(nowMs + STEP_TIMES_MS[step] * scale * times);
 
 /** The state of a cluster at this moment of civil time. */
-export function shownState({ state, dueMs }: ClusterRecord, nowMs: number): ShownClusterState {
+export function shownState(record: ClusterRecord, nowMs: number): ShownClusterState {
+  const { state, dueMs } = record;
   const isOver = dueMs === null || nowMs >= dueMs;
+  // nobody has to claim or activate it a second time
+  if (isOver && isRestored(record)) return 'ACTIVE';
   // what an activation does is seen later than it is done
   if (state === 'ACTIVE') return isOver ? 'ACTIVE' : 'INITIALIZED';
   return (isOver ? OUTCOMES[state] : undefined) ?? state;
 }
 
+/** It was made from a backup, and nothing was asked of it since. */
+const isRestored = ({
+  state,
+  sourceBackupId,
+}: Pick<ClusterRecord, 'state' | 'sourceBackupId'>): boolean =>
+  state === 'CREATE_IN_PROGRESS' && sourceBackupId !== null;
+
 /** Whether its admin has a password of their own: from then on it holds what users made. */
-export const isActivated = ({ state }: Pick<ClusterRecord, 'state'>): boolean =>
-  state === 'ACTIVE' || state === 'MODIFY_IN_PROGRESS' || state === 'ROLLBACK_IN_PROGRESS';
+export const isActivated = (record: Pick<ClusterRecord, 'state' | 'sourceBackupId'>): boolean =>
+  isRestored(record) || ACTIVATED.has(record.state);
+const ACTIVATED: ReadonlySet<string> = new Set([
+  'ACTIVE',
+  'MODIFY_IN_PROGRESS',
+  'ROLLBACK_IN_PROGRESS',
+]);
 
 export const messageOf = (state: ShownClusterState): string | undefined => MESSAGES[state];
 

@@ -14,7 +14,7 @@ import type { Secrets } from './secrets.js';
 /** What of a running cluster its users need. */
 export interface UsersCluster {
   readonly id: ClusterId;
-  readonly record: Pick<ClusterRecord, 'state' | 'certificate'>;
+  readonly record: Pick<ClusterRecord, 'state' | 'sourceBackupId' | 'certificate'>;
   readonly members: readonly Pick<Member, 'id' | 'channel' | 'epoch'>[];
 }
 

@@ -10,7 +10,7 @@ import {
   text,
   type FormOf,
 } from '../protocol/form.js';
-import type { ClusterId, HsmId, HsmKeyId, MaskingKeyId } from '../core/ids.js';
+import type { BackupId, ClusterId, HsmId, HsmKeyId, MaskingKeyId } from '../core/ids.js';
 import { decodeValue, encodeValue } from '../store/value.js';
 
 /** The facts of a cluster and of its HSMs as they stand in the store. */
@@ -76,6 +76,12 @@ const clusterSchema = object({
   /** what the operator's CA signed, and the operator's CA; PEM */
   certificate: nullable(pem),
   trustAnchor: nullable(pem),
+  /** the cluster that the first of its backups was taken of; null: none of another's */
+  family: orElse(nullable(named<ClusterId>()), null),
+  /** what CreateCluster made it from */
+  sourceBackupId: orElse(nullable(named<BackupId>()), null),
+  /** what the next HSM is made from: there is no other that has the keys */
+  restoreFrom: orElse(nullable(named<BackupId>()), null),
   /** what an operator verifies and signs; from the first HSM until the cluster is claimed */
   ceremony: orElse(nullable(ceremony), null),
 });
@@ -100,6 +106,13 @@ const hsmSchema = object({
   leaveMs: orElse(moment, null),
 });
 export type HsmRecord = Omit<FormOf<typeof hsmSchema>, 'v'>;
+
+/**
+ * The id that masked objects, transcripts and HSMs name the cluster by: relatives, which come of
+ * one cluster's backups, share it, so that what one masked opens in all.
+ */
+export const familyOf = ({ id, family }: Pick<ClusterRecord, 'id' | 'family'>): ClusterId =>
+  family ?? id;
 
 export const encodeCluster = (record: ClusterRecord): Uint8Array => encodeValue(VERSION, record);
 export const decodeCluster = (value: Uint8Array): ClusterRecord =>

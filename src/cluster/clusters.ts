@@ -10,12 +10,14 @@ import { RunningCluster, type RunningClusterOptions } from './running-cluster.js
 
 export interface ClustersOptions extends Pick<
   RunningClusterOptions,
-  'home' | 'store' | 'secrets' | 'log' | 'faults'
+  'home' | 'store' | 'secrets' | 'log' | 'faults' | 'openBackup'
 > {
   readonly block: Block;
   /** an HSM's state changed; undefined: it left the cluster */
   readonly changed: (cluster: ClusterId, hsm: HsmId, state: HsmState | undefined) => void;
   readonly repaired: (cluster: ClusterId, hsm: HsmId, repair: Repair) => void;
+  /** an HSM joined or left a cluster in which others serve */
+  readonly reshaped: (cluster: ClusterId) => void;
 }
 
 /** The clusters of an installation while its daemon runs them. */
@@ -41,12 +43,13 @@ export class Clusters implements AsyncDisposable {
 
   /** Opens a cluster that was written down. */
   async take(id: ClusterId): Promise<RunningCluster> {
-    const { block, changed, repaired, ...common } = this.#options;
+    const { block, changed, repaired, reshaped, ...common } = this.#options;
     const cluster = await RunningCluster.open(
       {
         ...common,
         changed: (hsm, state) => changed(id, hsm, state),
         repaired: (hsm, repair) => repaired(id, hsm, repair),
+        reshaped: () => reshaped(id),
         freeEni: () => freeEni(block, this.takenEnis()),
       },
       id,

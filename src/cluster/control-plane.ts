@@ -1,24 +1,21 @@
-import { joinParts, type CommitPart } from '../core/commit.js';
 import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
-import { KeyspanError } from '../core/errors.js';
-import {
-  newClusterId,
-  newEniId,
-  newMaskingKeyId,
-  type ClusterId,
-  type HsmId,
-} from '../core/ids.js';
+import { KeyspanError, isKeyspanError } from '../core/errors.js';
+import { newEniId, type BackupId, type ClusterId, type HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
-import { KEYSPACE } from '../store/keyspace.js';
 import type { Store } from '../store/store.js';
-import { encodeCluster, type ClusterRecord } from './cluster.js';
+import { shownBackupState, type BackupRecord } from './backup-record.js';
+import type { BackupJobs } from './backup-jobs.js';
+import type { Backups } from './backups.js';
 import { claim, prepareClaim, type Claim } from './claiming.js';
 import { ROLLBACK_MS, dueAt, isActivated, shownState } from './cluster-states.js';
 import type { Clusters } from './clusters.js';
-import { USERS } from './lifecycle.js';
+import type { ClusterRecord } from './cluster.js';
+import { unfounded } from './lifecycle.js';
+import { writeNew, writeRestored } from './creation.js';
 import type { Member } from './member.js';
 import { newHsm } from './membership.js';
+import type { OpenedBackup } from './restoring.js';
 import type { RunningCluster } from './running-cluster.js';
 import type { Secrets } from './secrets.js';
 import type { Place, Subnets } from './subnets.js';
@@ -32,6 +29,8 @@ export interface Quotas {
 export interface ControlPlaneOptions {
   readonly clusters: Clusters;
   readonly subnets: Subnets;
+  readonly backups: Backups;
+  readonly jobs: Pick<BackupJobs, 'want' | 'takeWhole'>;
   readonly store: Store;
   readonly secrets: Secrets;
   /** civil time, in milliseconds since 1970 */
@@ -51,7 +50,10 @@ export interface WantedCluster extends Place {
   readonly hsmType: string;
   readonly subnetIds: readonly string[];
   readonly retentionDays: number;
-  readonly mode: 'FIPS' | 'NON_FIPS';
+  /** a new cluster's is FIPS unless it is given, another's that of its backup */
+  readonly mode?: 'FIPS' | 'NON_FIPS' | undefined;
+  /** what it is made from */
+  readonly source?: BackupRecord | undefined;
   readonly networkType: 'IPV4' | 'DUALSTACK';
 }
 
@@ -111,6 +113,7 @@ export class ControlPlane implements AsyncDisposable {
     await cluster.changeRecord((now) =>
       isActivated(now) ? now : { ...now, state: 'ACTIVE', dueMs },
     );
+    this.#options.jobs.want(id);
   }
 
   /**
@@ -148,23 +151,62 @@ export class ControlPlane implements AsyncDisposable {
   async #create(wanted: WantedCluster): Promise<RunningCluster> {
     const { clusters, subnets, store, secrets, quotas } = this.#options;
     this.#checkType(wanted);
+    const { source } = wanted;
+    const opened = source && (await this.#sourceOf(wanted, source));
     if (this.#counted(wanted).length >= quotas.clusters) {
       throw refused(`The account has ${quotas.clusters} clusters in ${wanted.region}: its quota.`);
     }
     const found = await subnets.of(wanted, wanted.subnetIds);
-    const record = this.#newRecord(wanted, found[0]?.vpcId ?? '');
-    const zones = Object.fromEntries(found.map(({ az, id }) => [az, id]));
-    const key = KEYSPACE.cluster(record.id);
-    const made: CommitPart = {
-      compares: [{ key, modRevision: null }],
-      writes: [{ op: 'put', key, value: encodeCluster({ ...record, subnets: zones }) }],
-    };
-    const users = [USERS.appliance, USERS.preCrypto];
-    const passwords = users.map((user) => secrets.newPasswordOf(record.id, user));
-    await store.commit(joinParts(made, ...passwords));
-    const cluster = await clusters.take(record.id);
+    const { civil, timeScale } = this.#options;
+    const nowMs = civil();
+    const { account, region, hsmType, mode = 'FIPS', networkType, retentionDays } = wanted;
+    const of = {
+      account,
+      region,
+      hsmType,
+      mode,
+      networkType,
+      retentionDays,
+      nowMs,
+      origin: 'caller',
+      state: 'CREATE_IN_PROGRESS',
+      dueMs: dueAt('createCluster', nowMs, timeScale),
+      vpcId: found[0]?.vpcId ?? '',
+      subnets: Object.fromEntries(found.map(({ az, id }) => [az, id])),
+    } as const;
+    const id = opened
+      ? await writeRestored(store, secrets, of, opened)
+      : await writeNew(store, secrets, of);
+    const cluster = await clusters.take(id);
     await cluster.start();
     return cluster;
+  }
+
+  /** The backup, whole, if a cluster of this kind may be made from it. */
+  async #sourceOf(
+    { hsmType, mode }: WantedCluster,
+    source: BackupRecord,
+  ): Promise<{ readonly id: BackupId; readonly backup: OpenedBackup }> {
+    const { id } = source;
+    const state = shownBackupState(source, this.#options.civil());
+    if (state !== 'READY') throw refused(`Backup '${id}' is in state ${state}.`);
+    if (mode !== undefined && mode !== source.mode) {
+      throw refused(`Backup '${id}' can be restored in mode ${source.mode} only.`);
+    }
+    if (hsmType === HSM1 && source.hsmType !== HSM1) {
+      throw refused(`Backup '${id}' can be restored on HsmType ${source.hsmType} only.`);
+    }
+    return { id, backup: await this.#read(id) };
+  }
+
+  /** @throws KeyspanError CloudHsmInvalidRequestException when it cannot be used */
+  async #read(id: BackupId): Promise<OpenedBackup> {
+    try {
+      return await this.#options.backups.read(id);
+    } catch (error) {
+      if (!isKeyspanError(error, 'KeyspanBackupRefused')) throw error;
+      throw refused(`Backup '${id}' cannot be restored: ${error.message}.`, error);
+    }
   }
 
   #checkType({ hsmType, mode, networkType }: WantedCluster): void {
@@ -173,32 +215,6 @@ export class ControlPlane implements AsyncDisposable {
     if (hsmType === HSM2) return;
     if (mode === 'NON_FIPS') throw refused(`Mode NON_FIPS needs the HsmType ${HSM2}.`);
     if (networkType === 'DUALSTACK') throw refused(`DUALSTACK needs the HsmType ${HSM2}.`);
-  }
-
-  #newRecord(wanted: WantedCluster, vpcId: string): ClusterRecord {
-    const { civil, timeScale } = this.#options;
-    const nowMs = civil();
-    const { account, region, hsmType, mode, networkType, retentionDays } = wanted;
-    return {
-      id: newClusterId(),
-      account,
-      region,
-      vpcId,
-      subnets: {},
-      origin: 'caller',
-      state: 'CREATE_IN_PROGRESS',
-      createdMs: Math.floor(nowMs),
-      dueMs: dueAt('createCluster', nowMs, timeScale),
-      hsmType,
-      mode,
-      networkType,
-      retentionDays,
-      formerHsmType: null,
-      rollbackUntilMs: null,
-      epoch: 1,
-      adoption: 0,
-      ...unfounded(),
-    };
   }
 
   /** those of a caller that count against the quotas */
@@ -223,6 +239,8 @@ export class ControlPlane implements AsyncDisposable {
     const { record } = cluster;
     const subnetId = record.subnets[az];
     if (subnetId === undefined) throw refused(`Cluster '${record.id}' has no subnet in ${az}.`);
+    // it would be made, and never serve
+    if (record.restoreFrom !== null) await this.#read(record.restoreFrom);
     const eni = await subnets.eni(record, subnetId, clusters.takenEnis(), ip);
     const readyMs = dueAt('createHsm', civil(), timeScale);
     const joiner = { ...newHsm({ az, subnetId, eni, eniId: newEniId() }), readyMs };
@@ -272,13 +290,13 @@ export class ControlPlane implements AsyncDisposable {
     this.#begin(id, () => this.#remove(cluster, id));
   }
 
-  #checkLast({ record }: RunningCluster): void {
-    if (record.origin === 'installation') {
-      throw refused(`Cluster '${record.id}' backs KMS: its last HSM cannot be deleted.`);
+  #checkLast(cluster: RunningCluster): void {
+    const { record } = cluster;
+    if (record.restoreFrom !== null && isActivated(record)) {
+      throw refused(`Cluster '${record.id}' is being restored: its HSM cannot be deleted yet.`);
     }
-    if (!isActivated(record)) return;
-    const because = 'there is no backup to restore its keys from';
-    throw refused(`The last HSM of the active cluster '${record.id}' is kept: ${because}.`);
+    if (!backsKms(cluster)) return;
+    throw refused(`Cluster '${record.id}' backs KMS keys: its last HSM cannot be deleted.`);
   }
 
   async #remove(cluster: RunningCluster, id: HsmId): Promise<void> {
@@ -287,8 +305,7 @@ export class ControlPlane implements AsyncDisposable {
     const deadline = deadlineIn(LIMITS.join_timeout_ms);
     for (;;) {
       try {
-        if (isActivated(cluster.record)) return await cluster.membership.remove(id);
-        return await this.#removeFirst(cluster, id);
+        return await this.#removeNow(cluster, id);
       } catch (error) {
         if (!cluster.members.some((member) => member.id === id)) return;
         // the others may be on their way back, or not have every key yet
@@ -297,6 +314,13 @@ export class ControlPlane implements AsyncDisposable {
         if (this.#closing.signal.aborted) return;
       }
     }
+  }
+
+  async #removeNow(cluster: RunningCluster, id: HsmId): Promise<void> {
+    const { membership, members, record } = cluster;
+    if (!isActivated(record)) return await this.#removeFirst(cluster, id);
+    if (members.length > 1) return await membership.remove(id);
+    await membership.retire(id, () => this.#options.jobs.takeWhole(cluster));
   }
 
   async #keep(cluster: RunningCluster, id: HsmId, error: unknown): Promise<void> {
@@ -327,8 +351,8 @@ export class ControlPlane implements AsyncDisposable {
   async #delete(cluster: RunningCluster): Promise<void> {
     const { civil, timeScale } = this.#options;
     const { record, members } = cluster;
-    if (record.origin === 'installation') {
-      throw refused(`Cluster '${record.id}' backs KMS and cannot be deleted.`);
+    if (backsKms(cluster)) {
+      throw refused(`Cluster '${record.id}' backs KMS keys and cannot be deleted.`);
     }
     if (members.length > 0) {
       throw refused(`Cluster '${record.id}' still contains HSMs. Delete them first.`);
@@ -401,25 +425,13 @@ export class ControlPlane implements AsyncDisposable {
   }
 }
 
-/** Of a cluster without an HSM, before its first or after it. */
-const UNFOUNDED = {
-  founder: null,
-  founded: false,
-  availability: 1,
-  clusterKey: null,
-  certificate: null,
-  trustAnchor: null,
-  ceremony: null,
-};
+/** KMS keys have their material in the installation's own cluster. */
+const backsKms = ({ record, ledger }: RunningCluster): boolean =>
+  record.origin === 'installation' &&
+  [...ledger.all()].some(([id, { state }]) => state === 'live' && id !== record.clusterKey);
 
-/** No masking key is made twice: the next founder makes others. */
-const unfounded = (): typeof UNFOUNDED & Pick<ClusterRecord, 'maskingKeyId'> => ({
-  ...UNFOUNDED,
-  maskingKeyId: newMaskingKeyId(),
-});
-
-const refused = (sentence: string): KeyspanError =>
-  new KeyspanError('CloudHsmInvalidRequestException', sentence);
+const refused = (sentence: string, cause?: unknown): KeyspanError =>
+  new KeyspanError('CloudHsmInvalidRequestException', sentence, { cause });
 
 const wrongState = ({ id }: { id: ClusterId }, state: string): KeyspanError =>
   refused(`Cluster '${id}' is in state ${state}.`);

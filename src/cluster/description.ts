@@ -42,6 +42,7 @@ export function describeCluster(
     Mode: record.mode,
     NetworkType: record.networkType,
     SecurityGroup: securityGroupOf(record.id),
+    ...(record.sourceBackupId !== null && { SourceBackupId: record.sourceBackupId }),
     State: state,
     ...(message !== undefined && { StateMessage: message }),
     SubnetMapping: record.subnets,

@@ -29,6 +29,9 @@ export const STEPS = [
   'member.committed',
   'member.adopted',
   'member.erased',
+  // a backup is taken
+  'backup.begun',
+  'backup.written',
 ] as const;
 export type StepName = (typeof STEPS)[number];
 

@@ -1,4 +1,4 @@
-import type { CommitPart } from '../core/commit.js';
+import type { CommitPart, Put } from '../core/commit.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { isHsmKeyId, type ClusterId, type HsmKeyId } from '../core/ids.js';
@@ -43,8 +43,19 @@ function schema(value: unknown): Stored {
   return { ...firstVersion(value), v: VERSION, record: null };
 }
 
-const encode = (entry: LedgerEntry): Uint8Array => encodeValue(VERSION, { ...entry, v: VERSION });
-const decode = (entry: Entry): LedgerEntry => decodeValue(entry.value, schema);
+/** An entry as it stands in the store, and in a backup. */
+export const encodeLedgerEntry = (entry: LedgerEntry): Uint8Array =>
+  encodeValue(VERSION, { ...entry, v: VERSION });
+export const decodeLedgerEntry = (value: Uint8Array): LedgerEntry => decodeValue(value, schema);
+const encode = encodeLedgerEntry;
+const decode = ({ value }: Entry): LedgerEntry => decodeLedgerEntry(value);
+
+/** The write of an entry that another cluster of the family had. */
+export const putEntry = (cluster: ClusterId, id: HsmKeyId, entry: LedgerEntry): Put => ({
+  op: 'put',
+  key: KEYSPACE.ledgerKey(cluster, id),
+  value: encode(entry),
+});
 
 /** The entry of a key that lives, and which state of it was read. */
 export interface LiveEntry {

@@ -12,6 +12,7 @@ export class Lease implements AsyncDisposable {
   readonly #store: Store;
   readonly #key: string;
   #session: StoreSession | undefined;
+  #taking: Promise<boolean> | undefined;
 
   constructor(store: Store, cluster: ClusterId) {
     this.#store = store;
@@ -21,6 +22,12 @@ export class Lease implements AsyncDisposable {
   /** Whether this daemon holds the lease; takes it when nobody does. */
   async hold(): Promise<boolean> {
     if (this.#session && !this.#session.lost.aborted) return true;
+    // who asks at the same time is not another daemon
+    this.#taking ??= this.#take().finally(() => (this.#taking = undefined));
+    return await this.#taking;
+  }
+
+  async #take(): Promise<boolean> {
     const session = await this.#store.session(LIMITS.store_session_ttl_ms);
     try {
       await this.#store.commit({

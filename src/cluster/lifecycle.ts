@@ -37,36 +37,21 @@ export async function createCluster(
   secrets: Secrets,
   wanted: NewCluster,
 ): Promise<ClusterId> {
-  const id = newClusterId();
   const hsms = newHsms(wanted);
   const [founder] = hsms;
-  const record: ClusterRecord = {
-    id,
-    account: wanted.account,
-    region: wanted.region,
+  const { account, region, nowMs } = wanted;
+  const record = newClusterRecord({
+    account,
+    region,
+    nowMs,
+    vpcId: newVpcId(),
     origin: 'installation',
     state: 'INITIALIZED',
-    dueMs: null,
-    hsmType: 'hsm2m.medium',
-    formerHsmType: null,
-    rollbackUntilMs: null,
-    mode: 'FIPS',
-    networkType: 'IPV4',
-    retentionDays: 90,
-    createdMs: Math.floor(wanted.nowMs),
-    vpcId: newVpcId(),
     subnets: Object.fromEntries(hsms.map(({ az, subnetId }) => [az, subnetId])),
-    epoch: 1,
-    maskingKeyId: newMaskingKeyId(),
     founder: (founder as HsmRecord).id,
-    founded: false,
-    adoption: 0,
     availability: hsms.length > 1 ? 2 : 1,
-    clusterKey: null,
-    certificate: null,
-    trustAnchor: null,
-    ceremony: null,
-  };
+  });
+  const { id } = record;
   const parts: CommitPart[] = [
     create(KEYSPACE.cluster(id), encodeCluster(record)),
     ...Object.values(USERS).map((user) => secrets.newPasswordOf(id, user)),
@@ -75,6 +60,52 @@ export async function createCluster(
   ];
   await store.commit(joinParts(...parts));
   return id;
+}
+
+/** Of a cluster without an HSM, before its first or after it. */
+const UNFOUNDED = {
+  founder: null,
+  founded: false,
+  availability: 1,
+  clusterKey: null,
+  certificate: null,
+  trustAnchor: null,
+  ceremony: null,
+};
+
+/** No masking key is made twice: the next founder makes others. */
+export const unfounded = (): typeof UNFOUNDED & Pick<ClusterRecord, 'maskingKeyId'> => ({
+  ...UNFOUNDED,
+  maskingKeyId: newMaskingKeyId(),
+});
+
+/** What a new cluster's record is made of; `nowMs` is civil time. */
+export type NewRecord = Partial<ClusterRecord> &
+  Pick<ClusterRecord, 'account' | 'region' | 'vpcId' | 'origin' | 'state'> & {
+    readonly nowMs: number;
+  };
+
+/** The record of a cluster that is made now. */
+export function newClusterRecord({ nowMs, ...of }: NewRecord): ClusterRecord {
+  return {
+    id: newClusterId(),
+    subnets: {},
+    dueMs: null,
+    hsmType: 'hsm2m.medium',
+    formerHsmType: null,
+    rollbackUntilMs: null,
+    mode: 'FIPS',
+    networkType: 'IPV4',
+    retentionDays: 90,
+    createdMs: Math.floor(nowMs),
+    epoch: 1,
+    adoption: 0,
+    family: null,
+    sourceBackupId: null,
+    restoreFrom: null,
+    ...unfounded(),
+    ...of,
+  };
 }
 
 const create = (key: string, value: Uint8Array): CommitPart => ({

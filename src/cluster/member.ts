@@ -1,6 +1,8 @@
-import type { Deadline } from '../core/deadline.js';
+import { deadlineIn, type Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { BootId, HsmId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { HsmStatus } from '../protocol/admin.js';
 import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
 import { channelLost, type Channel } from '../hsm/channel.js';
 import type { Supervisor } from '../hsm/supervisor.js';
@@ -75,4 +77,22 @@ export class Member {
     if (answer.session <= 0) throw new KeyspanError('HsmProtocol');
     return { channel, session: answer.session };
   }
+}
+
+/** An HSM as the operator sees it. */
+export async function statusOf(member: Member): Promise<HsmStatus> {
+  const { supervisor, record } = member;
+  const deadline = deadlineIn(LIMITS.status_timeout_ms);
+  const info = await supervisor.channel
+    ?.request({ operation: 'info', fields: {}, deadline })
+    .catch(() => undefined);
+  return {
+    id: member.id,
+    az: record.az,
+    state: supervisor.state,
+    eniIp: record.eniIp,
+    pid: supervisor.pid ?? null,
+    keys: info?.keys ?? null,
+    ...(supervisor.reason === undefined ? {} : { reason: supervisor.reason }),
+  };
 }

@@ -3,7 +3,14 @@ import { join } from 'node:path';
 import { deadlineIn, hasPassed, pause } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
-import { newEniId, newHsmId, type ClusterId, type HsmId, type HsmKeyId } from '../core/ids.js';
+import {
+  newEniId,
+  newHsmId,
+  type BackupId,
+  type ClusterId,
+  type HsmId,
+  type HsmKeyId,
+} from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
@@ -34,6 +41,8 @@ export interface MembershipOptions {
   readonly freeEni: (taken: readonly Eni[]) => Promise<Eni>;
   /** takes up a changed cluster: its new epoch, and who joined and left */
   readonly adopt: (change: { record: ClusterRecord; join?: HsmRecord; leave?: HsmId }) => void;
+  /** an HSM joined or left, and others are there */
+  readonly reshaped: () => void;
   readonly log: Logger;
   /** only with faults: a step of the work was made */
   readonly step?: Step | undefined;
@@ -84,7 +93,9 @@ export class Membership {
    */
   enter(joiner: HsmRecord): Promise<void> {
     return this.#turns.run(async () => {
-      if (this.#options.members().length > 0) this.#giver();
+      const { members, record } = this.#options;
+      // while the first one is restored the others may come: they wait for it
+      if (members().length > 0 && record().restoreFrom === null) this.#giver();
       await this.#change({ join: joiner });
       this.#served(joiner.id).catch((error: unknown) => {
         this.#options.log.warn({ err: error, hsm: joiner.id }, 'a new HSM does not serve yet');
@@ -98,6 +109,22 @@ export class Membership {
       const member = this.#find(id);
       if (this.#options.members().length > 1) return await this.#leaveInOrder(member);
       await this.#change({ leave: member, also });
+    });
+  }
+
+  /**
+   * The last HSM of a cluster that holds keys leaves: the next one is made from a backup.
+   * @param save answers a backup of all that lives at that moment
+   */
+  retire(id: HsmId, save: () => Promise<BackupId>): Promise<void> {
+    return this.#turns.run(async () => {
+      const member = this.#find(id);
+      if (this.#options.members().length > 1) return await this.#leaveInOrder(member);
+      await this.#withoutCreates(member, async () => {
+        const restoreFrom = await save();
+        await this.#options.step?.('leave.proved');
+        await this.#change({ leave: member, also: (record) => ({ ...record, restoreFrom }) });
+      });
     });
   }
 
@@ -131,7 +158,7 @@ export class Membership {
       const member = this.#find(id);
       this.#giver(member);
       const joiner = successorOf(member);
-      await this.#change({ join: joiner, leave: member });
+      await this.#change({ join: joiner, leave: member, lost: true });
       return await this.#served(joiner.id);
     });
   }
@@ -162,14 +189,21 @@ export class Membership {
    * is looked at. If it does not come to the change, the HSM is a member like any other again.
    */
   async #leave(member: Member, change: () => Promise<void>): Promise<void> {
-    const { replicator, rising, members, step } = this.#options;
+    const { members, step } = this.#options;
     this.#giver(member);
-    member.isLeaving = true;
-    try {
-      await replicator.settled(deadlineIn(2 * LIMITS.request_timeout_ms));
+    await this.#withoutCreates(member, async () => {
       await this.#proveAllHeld(members().filter((one) => one !== member));
       await step?.('leave.proved');
       await change();
+    });
+  }
+
+  async #withoutCreates(member: Member, work: () => Promise<void>): Promise<void> {
+    const { replicator, rising, members } = this.#options;
+    member.isLeaving = true;
+    try {
+      await replicator.settled(deadlineIn(2 * LIMITS.request_timeout_ms));
+      await work();
     } catch (error) {
       member.isLeaving = false;
       // it missed what was made meanwhile
@@ -199,6 +233,8 @@ export class Membership {
   async #change(change: {
     join?: HsmRecord;
     leave?: Member;
+    /** it is as if its machine were gone */
+    lost?: boolean;
     also?: (record: ClusterRecord) => ClusterRecord;
   }): Promise<void> {
     const { facts, secrets, id, adopt, age, members } = this.#options;
@@ -214,6 +250,7 @@ export class Membership {
     });
     await this.#options.step?.('member.committed');
     if (leave) {
+      if (!change.lost) await endAudit(leave);
       // a hung process would be waited for; its token is to be erased anyway
       leave.supervisor.want('kill');
       await leave.supervisor[Symbol.asyncDispose]();
@@ -221,6 +258,7 @@ export class Membership {
     adopt({ record, ...(joiner && { join: joiner }), ...(leave && { leave: leave.id }) });
     await this.#options.step?.('member.adopted');
     if (leave) await this.#erase(leave.id);
+    if (!joiner && members().length > 0) this.#options.reshaped();
   }
 
   async #erase(id: HsmId): Promise<void> {
@@ -249,6 +287,7 @@ export class Membership {
       await pause(10);
     }
     await this.#raiseAvailability();
+    this.#options.reshaped();
     return member;
   }
 
@@ -260,6 +299,12 @@ export class Membership {
     const raise = (now: ClusterRecord): ClusterRecord => ({ ...now, availability: AVAILABILITY });
     adopt({ record: await facts.changeCluster(raise) });
   }
+}
+
+/** The last entry of an HSM's audit log; one that does not answer leaves none. */
+async function endAudit(member: Member): Promise<void> {
+  const deadline = deadlineIn(LIMITS.status_timeout_ms);
+  await member.ask('leave', {}, deadline).catch(() => undefined);
 }
 
 /** Where a new HSM is to be. */

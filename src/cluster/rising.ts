@@ -7,13 +7,14 @@ import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
 import type { Channel } from '../hsm/channel.js';
 import type {
+  HandedOver,
   HsmFields,
   HsmOperation,
   HsmResults,
   InventoryItem,
   PackedItems,
 } from '../protocol/hsm-frames.js';
-import type { ClusterRecord } from './cluster.js';
+import { familyOf, type ClusterRecord } from './cluster.js';
 import type { ClusterFacts } from './facts.js';
 import type { KeyLedger } from './key-ledger.js';
 import { USERS } from './lifecycle.js';
@@ -21,6 +22,7 @@ import { Member } from './member.js';
 import { compare, type Differences } from './reconcile.js';
 import { giveRecord, takeUpRecord } from './record-repair.js';
 import type { Replicator, Step } from './replicator.js';
+import type { OpenedBackup } from './restoring.js';
 import type { Secrets } from './secrets.js';
 import type { StoreAge } from './store-age.js';
 
@@ -57,6 +59,8 @@ export interface RisingOptions {
   readonly members: () => readonly Member[];
   readonly record: () => ClusterRecord;
   readonly changed: (record: ClusterRecord) => void;
+  /** what the next HSM is made from while the cluster has no other */
+  readonly backup: () => Promise<OpenedBackup | undefined>;
   /** called when there was something to repair or to report */
   readonly repaired: (hsm: HsmId, repair: Repair) => void;
   readonly log: Logger;
@@ -95,7 +99,8 @@ export class Rising {
     await this.#options.step?.('rise.entered');
     await this.#options.age.compare(member);
     await this.#finishFounding(member, channel);
-    await Promise.all([this.catchUp(member, { recorded: true }), seat()]);
+    const [held] = await Promise.all([this.catchUp(member, { recorded: true }), seat()]);
+    await this.#finishRestoring(held);
   }
 
   async #enter(member: Member, channel: Channel): Promise<void> {
@@ -139,12 +144,40 @@ export class Rising {
   /** Each further HSM: a member checks who it is and wraps the masking keys for it. */
   async #join(member: Member, channel: Channel): Promise<void> {
     const { certificates, root } = await this.#certify(member, channel);
-    const { publicKey, signature } = await ask(channel, 'join-offer', {});
-    const giver = await this.#giver(channel);
-    const fields = { hsm: member.id, certificates, publicKey, signature };
-    const given = await giver.ask('handover', fields, deadlineIn(STEP_MS));
-    const { maskingKeyId, wrapped, users } = given;
+    const offer = await ask(channel, 'join-offer', {});
+    const restored = await this.#restored(member, channel, offer);
+    const { maskingKeyId, wrapped, users } =
+      restored ?? (await this.#given(channel, { hsm: member.id, certificates, ...offer }));
     await ask(channel, 'join', { maskingKeyId, wrapped, certificates, root, users });
+  }
+
+  async #given(channel: Channel, fields: HsmFields<'handover'>): Promise<HandedOver> {
+    const giver = await this.#giver(channel);
+    return await giver.ask('handover', fields, deadlineIn(STEP_MS));
+  }
+
+  /** From the backup, in a cluster of which no HSM is a member yet. */
+  async #restored(
+    { id: hsm }: Member,
+    channel: Channel,
+    offer: HsmResults['join-offer'],
+  ): Promise<HandedOver | undefined> {
+    const { members, record, backup } = this.#options;
+    if (record().restoreFrom === null) return undefined;
+    if (members().some((other) => other.id !== hsm && other.record.joined)) return undefined;
+    const opened = await backup();
+    const { publicKey: identity } = await ask(channel, 'identity', {});
+    return await opened?.handOver({ hsm, family: familyOf(record()), identity, ...offer });
+  }
+
+  /** From here on the keys come from the HSMs again. */
+  async #finishRestoring(held: ReadonlySet<HsmKeyId>): Promise<void> {
+    const { record, ledger, facts, changed } = this.#options;
+    if (record().restoreFrom === null) return;
+    const isHeld = ([id, { state }]: [HsmKeyId, { state: string }]): boolean =>
+      state !== 'live' || held.has(id);
+    if (![...ledger.all()].every(isHeld)) return;
+    changed(await facts.changeCluster((now) => ({ ...now, restoreFrom: null })));
   }
 
   /** Waits for a member that has the masking keys and all users. */
@@ -370,11 +403,10 @@ export class Rising {
    * is at hand
    */
   async #copy(member: Member, id: HsmKeyId, replace: boolean): Promise<boolean> {
-    const { members, log } = this.#options;
-    const givers = members().filter((other) => other !== member && other.isReachable);
-    for (const giver of givers) {
+    const { log } = this.#options;
+    for (const { from, give } of await this.#givers(member, id)) {
       try {
-        const { masked } = await giver.ask('extract', { keyId: id }, deadlineIn(STEP_MS));
+        const masked = await give();
         if (replace) await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
         const copy = await member.ask('insert', { masked }, deadlineIn(STEP_MS));
         if (this.#isRight(id, copy.proof)) return await this.#isNewest(member, id, copy.revision);
@@ -382,10 +414,27 @@ export class Rising {
         await member.ask('discard', { keyId: id }, deadlineIn(STEP_MS));
       } catch (error) {
         if (!member.isReachable) throw error;
-        log.debug({ err: error, key: id, from: giver.id, to: member.id }, 'a key was not copied');
+        log.debug({ err: error, key: id, from, to: member.id }, 'a key was not copied');
       }
     }
     return this.#options.ledger.get(id)?.state !== 'live';
+  }
+
+  /** Who may have a copy: other HSMs, and the backup while the cluster is restored from one. */
+  async #givers(
+    member: Member,
+    keyId: HsmKeyId,
+  ): Promise<{ from: string; give: () => Promise<Uint8Array> }[]> {
+    const { members, record, backup } = this.#options;
+    const others = members().filter((other) => other !== member && other.isReachable);
+    const givers = others.map((other) => ({
+      from: other.id as string,
+      give: async () => (await other.ask('extract', { keyId }, deadlineIn(STEP_MS))).masked,
+    }));
+    const { restoreFrom } = record();
+    if (restoreFrom === null) return givers;
+    const masked = (await backup())?.masked(keyId);
+    return masked ? [...givers, { from: restoreFrom, give: async () => masked }] : givers;
   }
 
   /** Who gave the copy may itself have been behind. */

@@ -3,7 +3,13 @@ import type { Call } from '../core/call.js';
 import { deadlineIn, hasPassed, pause, within } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { hsmAuditPath, type Home } from '../core/home.js';
-import { newBootId, type ClusterId, type HsmId, type HsmKeyId } from '../core/ids.js';
+import {
+  newBootId,
+  type BackupId,
+  type ClusterId,
+  type HsmId,
+  type HsmKeyId,
+} from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { Channel } from '../hsm/channel.js';
@@ -14,18 +20,19 @@ import { Supervisor } from '../hsm/supervisor.js';
 import type { ClusterCheck, HsmState, HsmStatus } from '../protocol/admin.js';
 import type { Store } from '../store/store.js';
 import { FaultDesk, type StepName } from './fault-desk.js';
-import type { ClusterRecord, HsmRecord } from './cluster.js';
+import { familyOf, type ClusterRecord, type HsmRecord } from './cluster.js';
 import { ClusterFacts } from './facts.js';
 import { ClusterSession } from './cluster-session.js';
 import { ClusterVault } from './cluster-vault.js';
 import { KeyLedger } from './key-ledger.js';
 import { Lease } from './lease.js';
 import { USERS } from './lifecycle.js';
-import { Member } from './member.js';
+import { Member, statusOf } from './member.js';
 import { Membership, type MembershipOptions } from './membership.js';
 import type { Eni } from './network.js';
 import { RecordChanges } from './record-changes.js';
 import { Replicator } from './replicator.js';
+import { RestoreSource, type OpenedBackup } from './restoring.js';
 import { Rising, type Repair } from './rising.js';
 import type { Secrets } from './secrets.js';
 import { StoreAge } from './store-age.js';
@@ -53,6 +60,10 @@ export interface RunningClusterOptions {
   readonly repaired: (hsm: HsmId, repair: Repair) => void;
   /** HSMs take faults on demand, for tests */
   readonly faults: boolean;
+  /** a backup that the cluster is restored from */
+  readonly openBackup: (id: BackupId) => Promise<OpenedBackup>;
+  /** an HSM joined or left while others serve: it is time for a backup */
+  readonly reshaped: () => void;
   /** an ENI that no HSM has */
   readonly freeEni: (taken: readonly Eni[]) => Promise<Eni>;
 }
@@ -106,7 +117,9 @@ export class RunningCluster implements AsyncDisposable {
     const changed = (now: ClusterRecord): void => void (this.#record = now);
     this.#age = new StoreAge({ store: options.store, record, log });
     const age = this.#age;
-    const rising = new Rising({ ...common, replicator, age, changed, repaired });
+    const source = new RestoreSource(() => this.#record.restoreFrom, options.openBackup);
+    const backup = (): Promise<OpenedBackup | undefined> => source.open();
+    const rising = new Rising({ ...common, replicator, age, changed, repaired, backup });
     const worked = { ...common, replicator, rising, age };
     const records = new RecordChanges({ ...worked, needed, repair: report });
     this.records = records;
@@ -116,7 +129,8 @@ export class RunningCluster implements AsyncDisposable {
     this.#rising = rising;
     this.#upkeep = new Upkeep({ ...worked, records, lease, needed });
     const adopt: MembershipOptions['adopt'] = (change) => this.#changeMembers(change);
-    this.membership = new Membership({ ...worked, home, freeEni, adopt });
+    const { reshaped } = options;
+    this.membership = new Membership({ ...worked, home, freeEni, adopt, reshaped });
     // in a cluster of somebody else, the user that KMS works as is not made by us
     const session = this.#newSession(USERS.kms, parts.kms ?? '');
     if (parts.kms !== null) this.#sessions.push(session);
@@ -145,6 +159,16 @@ export class RunningCluster implements AsyncDisposable {
     await cluster.membership.finishRemovals();
     for (const [key, { state }] of ledger.all()) if (state === 'intent') cluster.#left.push(key);
     return cluster;
+  }
+
+  /** Whether this daemon is the one that does the cluster's jobs. */
+  leads(): Promise<boolean> {
+    return this.#upkeep.leads();
+  }
+
+  /** How far the store has come, as keys' records say it. */
+  stamp(): Promise<number> {
+    return this.#age.now();
   }
 
   get record(): ClusterRecord {
@@ -251,7 +275,7 @@ export class RunningCluster implements AsyncDisposable {
     const { soPin, userPin } = await secrets.pins(this.id, member.id);
     return {
       hsm: member.id,
-      cluster: this.id,
+      cluster: familyOf(this.#record),
       boot: newBootId(),
       directory: join(home.hsms, member.id),
       socket: join(home.runtime, `${member.id}.sock`),
@@ -462,20 +486,3 @@ const NO_NEW_KEYS = 'Masking keys are never made anew over a cluster that exists
 
 const reasons = (members: readonly Member[]): string =>
   members.map(({ id, supervisor }) => `${id}: ${supervisor.reason ?? 'unknown'}.`).join(' ');
-
-async function statusOf(member: Member): Promise<HsmStatus> {
-  const { supervisor, record } = member;
-  const deadline = deadlineIn(LIMITS.status_timeout_ms);
-  const info = await supervisor.channel
-    ?.request({ operation: 'info', fields: {}, deadline })
-    .catch(() => undefined);
-  return {
-    id: member.id,
-    az: record.az,
-    state: supervisor.state,
-    eniIp: record.eniIp,
-    pid: supervisor.pid ?? null,
-    keys: info?.keys ?? null,
-    ...(supervisor.reason === undefined ? {} : { reason: supervisor.reason }),
-  };
-}

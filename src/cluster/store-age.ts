@@ -43,7 +43,8 @@ export class StoreAge {
     return this.#record().adoption * ADOPTION_WEIGHT + revision;
   }
 
-  async #now(): Promise<number> {
+  /** How far the store has come now. */
+  async now(): Promise<number> {
     const { revision } = await this.#store.range(KEYSPACE.schema, { limit: 1 });
     return this.stampAt(revision);
   }
@@ -59,7 +60,7 @@ export class StoreAge {
     const seen = await member.ask('store-seen', {}, deadline);
     this.#newest = Math.max(this.#newest, seen.stamp);
     const foreign = seen.store !== null && seen.store !== this.#store.id;
-    if (foreign || seen.stamp > (await this.#now())) {
+    if (foreign || seen.stamp > (await this.now())) {
       this.#isBehind = true;
       const what = { hsm: member.id, ...seen };
       this.#log.error(
@@ -80,7 +81,7 @@ export class StoreAge {
   /** Lets a token remember how far the store has come. */
   async note(member: Member): Promise<void> {
     if (this.#isBehind) return;
-    const note = { store: this.#store.id, stamp: await this.#now() };
+    const note = { store: this.#store.id, stamp: await this.now() };
     await member.ask('store-seen', { note }, deadlineIn(LIMITS.request_timeout_ms));
   }
 
@@ -89,8 +90,13 @@ export class StoreAge {
    * store may be replaced by an old copy more than once, and the tokens remember each adoption.
    */
   nextAdoption(): number {
-    const seen = Math.floor(this.#newest / ADOPTION_WEIGHT);
+    const seen = StoreAge.adoptionsIn(this.#newest);
     return Math.max(this.#record().adoption, seen) + 1;
+  }
+
+  /** The number of adoptions that a stamp tells of. */
+  static adoptionsIn(stamp: number): number {
+    return Math.floor(stamp / ADOPTION_WEIGHT);
   }
 
   /** The operator says that this store is the one that counts. */

@@ -42,6 +42,11 @@ export class Upkeep implements AsyncDisposable {
     this.#options = options;
   }
 
+  /** Whether this daemon holds the lease; it takes it when nobody does. */
+  leads(): Promise<boolean> {
+    return this.#options.lease.hold();
+  }
+
   /** Begins the rounds. */
   start(): void {
     this.#rounds = this.#walk();

@@ -10,7 +10,8 @@ export interface Arn {
 
 const ARN = /^arn:([a-z-]+):([a-z0-9-]+):([a-z0-9-]*):([0-9]{12}|aws)?:(.+)$/;
 const ACCOUNT = /^[0-9]{12}$/;
-const REGION = /^([a-z]+-){2,3}\d+$/;
+/** An AWS region's name (KMS API, RegionType). */
+export const REGION = /^([a-z]+-){2,3}\d+$/;
 
 /** Reads an ARN; `undefined` when `text` is none. */
 export function parseArn(text: string): Arn | undefined {

@@ -85,6 +85,7 @@ export const ERRORS = {
   StoreTooLarge: 'a key, a value or a commit is over its bound',
   StoreVersion: 'the store was written by a newer Keyspan',
   // this installation
+  KeyspanBackupRefused: 'the backup is truncated, altered or sealed by another key',
   KeyspanConfig: 'the configuration or the home cannot be used',
   KeyspanConnection: 'the connection was lost or could not be made',
   KeyspanDeadlineExceeded: 'the deadline passed',

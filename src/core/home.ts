@@ -21,6 +21,8 @@ export interface Home {
   readonly store: string;
   /** one directory for each HSM: its token and its configuration */
   readonly hsms: string;
+  /** one sealed file for each backup */
+  readonly backups: string;
   readonly logs: string;
   readonly daemonLog: string;
   /** the daemon's audit log, and one of each HSM that ever was */
@@ -58,6 +60,7 @@ export function findHome(option?: string): Home {
     manufacturerRoot: join(shared, 'liquid_security_certificate.crt'),
     store: join(root, 'store'),
     hsms: join(root, 'hsms'),
+    backups: join(root, 'backups'),
     logs,
     daemonLog: join(logs, 'daemon.log'),
     audit: join(root, 'audit'),

@@ -15,6 +15,8 @@ export type KmsKeyId = Branded<'KmsKeyId'>;
 export type MaterialId = Branded<'MaterialId'>;
 /** 32 hex digits, random at each start of an HSM process */
 export type BootId = Branded<'BootId'>;
+/** `backup-` and 11 characters of [2-7a-z] (CloudHSM V2 API, BackupId) */
+export type BackupId = Branded<'BackupId'>;
 /** 32 hex digits: names the three masking keys of a cluster and of its relatives */
 export type MaskingKeyId = Branded<'MaskingKeyId'>;
 
@@ -27,12 +29,14 @@ function base32(length: number): string {
 
 const CLUSTER_ID = /^cluster-[2-7a-zA-Z]{11,16}$/;
 const HSM_ID = /^hsm-[2-7a-zA-Z]{11,16}$/;
+const BACKUP_ID = /^backup-[2-7a-zA-Z]{11,16}$/;
 const HEX_32 = /^[0-9a-f]{32}$/;
 const HEX_64 = /^[0-9a-f]{64}$/;
 const KMS_KEY_ID = /^(mrk-[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12})$/;
 
 export const newClusterId = (): ClusterId => `cluster-${base32(11)}` as ClusterId;
 export const newHsmId = (): HsmId => `hsm-${base32(11)}` as HsmId;
+export const newBackupId = (): BackupId => `backup-${base32(11)}` as BackupId;
 export const newHsmKeyId = (): HsmKeyId => randomBytes(16).toString('hex') as HsmKeyId;
 export const newKmsKeyId = (): KmsKeyId => randomUUID() as string as KmsKeyId;
 export const newMaterialId = (): MaterialId => randomBytes(32).toString('hex') as MaterialId;
@@ -45,6 +49,7 @@ export const newRequestId = (): string => randomUUID();
 
 export const isClusterId = (text: string): text is ClusterId => CLUSTER_ID.test(text);
 export const isHsmId = (text: string): text is HsmId => HSM_ID.test(text);
+export const isBackupId = (text: string): text is BackupId => BACKUP_ID.test(text);
 export const isHsmKeyId = (text: string): text is HsmKeyId => HEX_32.test(text);
 export const isKmsKeyId = (text: string): text is KmsKeyId => KMS_KEY_ID.test(text);
 export const isMaterialId = (text: string): text is MaterialId => HEX_64.test(text);

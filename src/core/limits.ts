@@ -55,6 +55,15 @@ export const LIMITS = {
   status_timeout_ms: 500,
   check_keys_listed_max: 100,
   discard_keys_max: 1_000,
+  backup_batch_keys_max: 32,
+  backup_file_max_bytes: 512 << 20,
+  /** of one cluster; the oldest that is not kept for good goes before a new one is taken */
+  backups_per_cluster_max: 1_000,
+  backup_look_interval_ms: 5_000,
+  backup_retry_first_ms: 1_000,
+  backup_retry_max_ms: 300_000,
+  backup_passphrase_min_chars: 8,
+  backup_passphrase_max_chars: 1_024,
   trust_anchor_max_bytes: 16_384,
   trust_anchor_certificates_max: 4,
   // doors

@@ -1,6 +1,7 @@
 import type { Events } from '../audit/events.js';
 import type { ClusterView } from '../cluster/description.js';
 import { viewOf } from '../cluster/clusters.js';
+import type { BackupRequests } from '../cluster/backup-requests.js';
 import type { ControlPlane } from '../cluster/control-plane.js';
 import type { Clock } from '../core/clock.js';
 import { isKeyspanError } from '../core/errors.js';
@@ -22,6 +23,7 @@ export interface AwsOptions {
   readonly store: Store;
   readonly sealer: Sealer;
   readonly control: ControlPlane;
+  readonly backups: BackupRequests;
   /** whose root the access keys speak for */
   readonly account: string;
   readonly clock: Clock;
@@ -99,7 +101,7 @@ async function listenSomewhere(door: AwsDoor, store: Store, log: Logger): Promis
   return url;
 }
 
-function cloudHsmOf({ store, control, clock, events, log }: AwsOptions): AwsService {
+function cloudHsmOf({ store, control, backups, clock, events, log }: AwsOptions): AwsService {
   const open = async (): ReturnType<AwsService['load']> => {
     const [{ CloudHsm }, { ResourceTags }] = await Promise.all([
       import('../front/cloudhsm.js'),
@@ -107,7 +109,8 @@ function cloudHsmOf({ store, control, clock, events, log }: AwsOptions): AwsServ
     ]);
     const clusters = (): ClusterView[] => control.present().map((cluster) => viewOf(cluster));
     const civil = (): number => clock.civil();
-    return new CloudHsm({ clusters, control, civil, tags: new ResourceTags(store), events, log });
+    const tags = new ResourceTags(store);
+    return new CloudHsm({ clusters, control, backups, civil, tags, events, log });
   };
   let loaded: ReturnType<AwsService['load']> | undefined;
   const load = (): ReturnType<AwsService['load']> => (loaded ??= open());

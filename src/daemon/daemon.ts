@@ -2,12 +2,11 @@ import { readFileSync } from 'node:fs';
 import { AuditLog } from '../audit/audit-log.js';
 import { Events } from '../audit/events.js';
 import type { FaultDesk } from '../cluster/fault-desk.js';
-import { USERS, createCluster } from '../cluster/lifecycle.js';
-import { Clusters } from '../cluster/clusters.js';
-import { ControlPlane } from '../cluster/control-plane.js';
+import { USERS } from '../cluster/lifecycle.js';
+import type { Clusters } from '../cluster/clusters.js';
+import type { ControlPlane } from '../cluster/control-plane.js';
 import { allEnis, type Block } from '../cluster/network.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
-import { Subnets } from '../cluster/subnets.js';
 import { Secrets } from '../cluster/secrets.js';
 import { systemClock, type Clock } from '../core/clock.js';
 import { packageFile } from '../core/entry.js';
@@ -17,6 +16,7 @@ import type { FaultRule } from '../core/fault-rules.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
+import { backupHandlers } from '../front/backup-actions.js';
 import { cloudhsmCliHandlers } from '../front/cloudhsm-cli.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
@@ -37,9 +37,10 @@ import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import { AwsEndpoint } from './aws.js';
 import { ClaimedDoors } from './claimed-doors.js';
+import { openClusterParts, type ClusterParts } from './cluster-parts.js';
 import type { DaemonConfig } from './config.js';
 import { Doors } from './doors.js';
-import { addressesOf, ensureAuthorities, readVersion } from './installation.js';
+import { readVersion } from './installation.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { clusterReadings } from './readings.js';
 import { statusOf } from './status.js';
@@ -56,6 +57,7 @@ export class Daemon implements AsyncDisposable {
   readonly #cleanup: (() => PromiseLike<void> | void)[] = [];
   /** aborted when the operator asks for the end */
   readonly #ending: AbortController;
+  #parts!: ClusterParts;
   #clusters!: Clusters;
   #control!: ControlPlane;
   #clock!: Clock;
@@ -116,7 +118,7 @@ export class Daemon implements AsyncDisposable {
     const audit = await AuditLog.open(home.audit);
     this.#cleanup.push(() => audit[Symbol.asyncDispose]());
     this.#events = new Events(audit, clock);
-    await this.#openClusters(store);
+    await this.#openClusters(store, sealer);
     await Promise.all(this.#clusters.all.map((cluster) => cluster.start()));
     await this.#openAws({ store, sealer, clock });
     await this.#openAdmin();
@@ -134,53 +136,29 @@ export class Daemon implements AsyncDisposable {
     if (own?.members.some(({ channel }) => channel)) await this.#openDoors(kms);
     this.#followClaims(kms);
     this.#state = 'READY';
+    this.#parts.jobs.start();
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
   }
 
-  async #openClusters(store: Store): Promise<void> {
-    const { home, faults, ownCluster, hsms, hsmsGiven } = this.#config;
-    await ensureAuthorities(store, this.#secrets, this.#config);
-    const block = await addressesOf(store, this.#config);
-    this.#block = block;
-    const clusters = await Clusters.open({
-      home,
-      store,
-      secrets: this.#secrets,
-      log: this.#log,
-      faults,
-      block,
-      changed: (cluster, hsm, state) => this.#hsmChanged(cluster, hsm, state),
-      repaired: (cluster, hsm, repair) => this.#events.repairEvent({ cluster, hsm, ...repair }),
-    });
-    this.#clusters = clusters;
-    this.#cleanup.push(() => clusters[Symbol.asyncDispose]());
-    if (clusters.own && hsmsGiven && hsms !== clusters.own.members.length) {
-      const count = clusters.own.members.length;
-      this.#log.warn({ hsms: count }, 'the cluster exists and keeps its HSMs');
-    }
-    if (!clusters.own && ownCluster) await clusters.take(await this.#createCluster(store));
-    const { timeScale, clustersPerRegion, hsmsPerRegion, allowHsm1 } = this.#config;
-    const control = new ControlPlane({
-      clusters,
-      store,
-      secrets: this.#secrets,
-      log: this.#log,
-      timeScale,
-      subnets: new Subnets(store, block, home.root),
-      civil: () => this.#clock.civil(),
-      quotas: { clusters: clustersPerRegion, hsms: hsmsPerRegion },
-      allowsHsm1: allowHsm1,
-      claimed: (cluster) => this.#claimed?.claimed(cluster),
-    });
-    this.#control = control;
-    this.#cleanup.push(() => control[Symbol.asyncDispose]());
-  }
-
-  async #createCluster(store: Store): Promise<ClusterId> {
-    const { hsms, region, account } = this.#config;
-    const nowMs = this.#clock.civil();
-    const wanted = { account, region, hsms, block: this.#block, nowMs };
-    return await createCluster(store, this.#secrets, wanted);
+  async #openClusters(store: Store, sealer: Sealer): Promise<void> {
+    const parts = await openClusterParts(
+      {
+        config: this.#config,
+        store,
+        sealer,
+        secrets: this.#secrets,
+        log: this.#log,
+        civil: () => this.#clock.civil(),
+        claimed: (cluster) => this.#claimed?.claimed(cluster),
+        changed: (cluster, hsm, state) => this.#hsmChanged(cluster, hsm, state),
+        repaired: (cluster, hsm, repair) => this.#events.repairEvent({ cluster, hsm, ...repair }),
+      },
+      this.#cleanup,
+    );
+    this.#parts = parts;
+    this.#clusters = parts.clusters;
+    this.#control = parts.control;
+    this.#block = parts.block;
   }
 
   #followClaims(kms: Kms): void {
@@ -308,6 +286,7 @@ export class Daemon implements AsyncDisposable {
       port,
       accessKey,
       control: this.#control,
+      backups: this.#parts.backups,
       account: this.#clusters.own?.record.account ?? this.#config.account,
       events: this.#events,
       log: this.#log,
@@ -339,6 +318,13 @@ export class Daemon implements AsyncDisposable {
         activated: (id) => this.#control.activated(id),
         secrets: this.#secrets,
         events: this.#events,
+      }),
+      ...backupHandlers({
+        backups: this.#parts.backups,
+        events: this.#events,
+        civil: () => this.#clock.civil(),
+        account: this.#clusters.own?.record.account ?? this.#config.account,
+        region: this.#config.region,
       }),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),

@@ -54,7 +54,15 @@ export async function prepareHome(config: DaemonConfig): Promise<void> {
     throw new KeyspanError('KeyspanConfig', sentence);
   }
   if (marked) await clearEphemeral(home);
-  const directories = [home.root, home.secrets, home.store, home.hsms, home.logs, home.audit];
+  const directories = [
+    home.root,
+    home.secrets,
+    home.store,
+    home.hsms,
+    home.logs,
+    home.audit,
+    home.backups,
+  ];
   for (const path of directories) mkdirSync(path, { recursive: true, mode: 0o700 });
   mkdirSync(home.public, { recursive: true, mode: 0o755 });
   if (ephemeral) claimEphemeral(home);
@@ -127,8 +135,8 @@ export function exists(path: string): boolean {
  * already.
  */
 function removeState(home: Home): void {
-  const { secrets, store, hsms, audit, ephemeralMark } = home;
-  for (const path of [secrets, home.public, store, hsms, audit, ephemeralMark]) {
+  const { secrets, store, hsms, backups, audit, ephemeralMark } = home;
+  for (const path of [secrets, home.public, store, hsms, backups, audit, ephemeralMark]) {
     rmSync(path, { recursive: true, force: true });
   }
 }

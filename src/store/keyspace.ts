@@ -1,4 +1,4 @@
-import type { ClusterId, HsmId, HsmKeyId, KmsKeyId, MaterialId } from '../core/ids.js';
+import type { BackupId, ClusterId, HsmId, HsmKeyId, KmsKeyId, MaterialId } from '../core/ids.js';
 
 /**
  * Where each fact stands in the store. A name ends its prefix with a slash, so that a range
@@ -27,6 +27,9 @@ export const KEYSPACE = {
 
   /** of a cluster or a backup */
   resourceTags: (resource: string): string => `tag/${resource}`,
+
+  backups: 'backup/',
+  backup: (id: BackupId): string => `backup/${id}`,
 
   clusters: 'cluster/',
   cluster: (id: ClusterId): string => `cluster/${id}`,

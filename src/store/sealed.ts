@@ -75,6 +75,16 @@ export class InstallationKey {
   }
 }
 
+/** A sealer whose key comes from a passphrase (scrypt, RFC 7914), for what leaves the home. */
+export async function sealerOfPassphrase(passphrase: string, salt: Uint8Array): Promise<Sealer> {
+  const key = await passphraseKey(passphrase, salt);
+  try {
+    return new Sealer(new InstallationKey(key));
+  } finally {
+    wipe(key);
+  }
+}
+
 /** Seals the few secrets that the store must give back, each bound to its store key. */
 export class Sealer {
   readonly #key: Uint8Array;

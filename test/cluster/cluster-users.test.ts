@@ -99,11 +99,12 @@ describe('activation', () => {
 
   function usersOf(members: readonly Place[]): {
     users: ClusterUsers;
-    record: { state: 'INITIALIZED' | 'ACTIVE'; certificate: string };
+    record: { state: 'INITIALIZED' | 'ACTIVE'; sourceBackupId: null; certificate: string };
   } {
     const state: 'INITIALIZED' | 'ACTIVE' = 'INITIALIZED';
-    const record = { state, certificate: 'signed' } as {
+    const record = { state, sourceBackupId: null, certificate: 'signed' } as {
       state: typeof state | 'ACTIVE';
+      sourceBackupId: null;
       certificate: string;
     };
     const users = new ClusterUsers({

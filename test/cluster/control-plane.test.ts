@@ -21,12 +21,14 @@ describe('a control plane', () => {
     records: ClusterRecord[],
     timeScale = 0,
   ): Promise<{ control: ControlPlane; clock: { nowMs: number } }> {
-    const { clusters, store, secrets } = await stillClusters(records);
+    const { clusters, store, secrets, backups } = await stillClusters(records);
     const clock = { nowMs: Date.UTC(2026, 0) };
     const control = new ControlPlane({
       clusters,
       store,
       secrets,
+      backups,
+      jobs: { want: () => undefined, takeWhole: () => Promise.reject(new Error('no HSM')) },
       subnets: new Subnets(store, BLOCK, 'here'),
       civil: () => clock.nowMs,
       timeScale,

@@ -56,6 +56,8 @@ export class ClusterFixture implements AsyncDisposable {
         log: silentLog(),
         changed: () => undefined,
         repaired: () => undefined,
+        reshaped: () => undefined,
+        openBackup: () => Promise.reject(new Error('there are no backups')),
         faults: false,
         freeEni: (taken) => freeEni(block, taken),
       },

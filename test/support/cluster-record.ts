@@ -28,6 +28,9 @@ export const clusterRecord = (changes: Partial<ClusterRecord> = {}): ClusterReco
   certificate: null,
   trustAnchor: null,
   ceremony: null,
+  family: null,
+  sourceBackupId: null,
+  restoreFrom: null,
   ...changes,
 });
 

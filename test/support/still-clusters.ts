@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { onTestFinished } from 'vitest';
 import { encodeCluster, type ClusterRecord } from '../../src/cluster/cluster.js';
 import { Clusters } from '../../src/cluster/clusters.js';
+import { Backups } from '../../src/cluster/backups.js';
 import { Secrets } from '../../src/cluster/secrets.js';
 import { findHome } from '../../src/core/home.js';
 import { silentLog } from '../../src/core/log.js';
@@ -16,12 +17,17 @@ export interface StillClusters {
   readonly clusters: Clusters;
   readonly store: MemoryStore;
   readonly secrets: Secrets;
+  readonly backups: Backups;
 }
 
 /** Clusters without HSMs, of callers, in a store of their own. */
 export async function stillClusters(records: readonly ClusterRecord[]): Promise<StillClusters> {
   const store = new MemoryStore();
-  const secrets = new Secrets(store, new Sealer(new InstallationKey(randomBytes(32))));
+  const sealer = new Sealer(new InstallationKey(randomBytes(32)));
+  const secrets = new Secrets(store, sealer);
+  const home = findHome(temporaryDirectory());
+  const backups = await Backups.open({ home, store, secrets, sealer, civil: () => 0 });
+  onTestFinished(() => backups[Symbol.asyncDispose]());
   for (const record of records) {
     const put = {
       op: 'put',
@@ -31,7 +37,7 @@ export async function stillClusters(records: readonly ClusterRecord[]): Promise<
     await store.commit({ compares: [], writes: [put] });
   }
   const clusters = await Clusters.open({
-    home: findHome(temporaryDirectory()),
+    home,
     store,
     secrets,
     log: silentLog(),
@@ -39,7 +45,9 @@ export async function stillClusters(records: readonly ClusterRecord[]): Promise<
     block: BLOCK,
     changed: () => undefined,
     repaired: () => undefined,
+    reshaped: () => undefined,
+    openBackup: (id) => backups.read(id),
   });
   onTestFinished(() => clusters[Symbol.asyncDispose]());
-  return { clusters, store, secrets };
+  return { clusters, store, secrets, backups };
 }

@@ -1,0 +1,211 @@
+import { deadlineIn, hasPassed, pause, type Deadline } from '../core/deadline.js';
+import { KeyspanError } from '../core/errors.js';
+import type { BackupId, ClusterId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { Logger } from '../core/log.js';
+import { TaskQueue } from '../core/queue.js';
+import type { Store } from '../store/store.js';
+import {
+  BACKUP_INTERVAL_MS,
+  NEW_BACKUP,
+  expired,
+  isWhole,
+  latestOf,
+  newestFirst,
+  type BackupRecord,
+} from './backup-record.js';
+import type { Backups } from './backups.js';
+import { dueAt, isActivated } from './cluster-states.js';
+import type { RunningCluster } from './running-cluster.js';
+import type { Secrets } from './secrets.js';
+import { takeBackup } from './taking.js';
+
+export interface BackupJobsOptions {
+  readonly backups: Backups;
+  readonly clusters: () => readonly RunningCluster[];
+  readonly store: Store;
+  readonly secrets: Secrets;
+  /** civil time, in milliseconds since 1970 */
+  readonly civil: () => number;
+  /** of the times that steps take at AWS */
+  readonly timeScale: number;
+  readonly log: Logger;
+}
+
+/**
+ * Takes the backups that nobody asks for: when a cluster is activated, when an HSM joined or left,
+ * and once a day; and ends those that nothing keeps. A time that passed while no daemon ran is made
+ * up for. Only the daemon that leads a cluster does it.
+ */
+export class BackupJobs implements AsyncDisposable {
+  readonly #options: BackupJobsOptions;
+  readonly #closing = new AbortController();
+  readonly #turns = new Map<ClusterId, TaskQueue>();
+  readonly #wanted = new Set<ClusterId>();
+  /** clusters whose backup failed: how long they are left alone, longer each time */
+  readonly #resting = new Map<ClusterId, { readonly ms: number; readonly until: Deadline }>();
+  #awake = new AbortController();
+  #work: Promise<void> = Promise.resolve();
+
+  constructor(options: BackupJobsOptions) {
+    this.#options = options;
+  }
+
+  start(): void {
+    this.#work = this.#walk();
+  }
+
+  /** Something happened to the cluster that a backup follows; what comes together is one. */
+  want(cluster: ClusterId): void {
+    this.#wanted.add(cluster);
+    this.#awake.abort();
+  }
+
+  /**
+   * A backup of all that lives now. Where no HSM can give it, the latest one will do if it holds
+   * every live key.
+   * @throws KeyspanError KeyspanRefused when there is no such backup
+   */
+  async takeWhole(cluster: RunningCluster): Promise<BackupId> {
+    const { backups, log } = this.#options;
+    try {
+      const { record, lost } = await this.#take(cluster);
+      if (lost === 0) return record.id;
+    } catch (error) {
+      log.warn({ err: error, cluster: cluster.id }, 'no backup could be taken');
+    }
+    const latest = latestOf(cluster.id, backups.present());
+    if (latest && (await this.#holdsAll(latest, cluster))) return latest.id;
+    throw new KeyspanError('KeyspanRefused', 'No backup holds every key of the cluster.');
+  }
+
+  async #holdsAll({ id }: BackupRecord, { ledger }: RunningCluster): Promise<boolean> {
+    const { keys } = await this.#options.backups.read(id);
+    await ledger.current();
+    return [...ledger.all()].every(([key, { state }]) => state !== 'live' || keys.has(key));
+  }
+
+  async #walk(): Promise<void> {
+    const { signal } = this.#closing;
+    while (!signal.aborted) {
+      this.#awake = new AbortController();
+      const either = AbortSignal.any([this.#awake.signal, signal]);
+      for (const cluster of this.#options.clusters()) {
+        if (signal.aborted) return;
+        await this.#serve(cluster);
+      }
+      await this.#purge();
+      await pause(LIMITS.backup_look_interval_ms, either);
+    }
+  }
+
+  async #serve(cluster: RunningCluster): Promise<void> {
+    const { log } = this.#options;
+    const { id } = cluster;
+    try {
+      if (!isActivated(cluster.record)) this.#wanted.delete(id);
+      if (!this.#isDue(cluster) || !(await cluster.leads())) return;
+      this.#wanted.delete(id);
+      await this.#take(cluster);
+      this.#resting.delete(id);
+    } catch (error) {
+      if (this.#closing.signal.aborted) return;
+      log.warn({ err: error, cluster: id }, 'a backup could not be taken, and is tried again');
+      this.#wanted.add(id);
+      const doubled = 2 * (this.#resting.get(id)?.ms ?? LIMITS.backup_retry_first_ms / 2);
+      const ms = Math.min(doubled, LIMITS.backup_retry_max_ms);
+      this.#resting.set(id, { ms, until: deadlineIn(ms) });
+    }
+  }
+
+  #isDue(cluster: RunningCluster): boolean {
+    const { backups, civil } = this.#options;
+    const { id, record } = cluster;
+    const resting = this.#resting.get(id);
+    const canBe =
+      isActivated(record) &&
+      record.certificate !== null &&
+      record.restoreFrom === null &&
+      cluster.members.some(({ channel }) => channel) &&
+      (resting === undefined || hasPassed(resting.until));
+    if (!canBe) return false;
+    if (this.#wanted.has(id)) return true;
+    const latest = latestOf(id, backups.present());
+    return !latest || civil() >= latest.createdMs + BACKUP_INTERVAL_MS;
+  }
+
+  #take(cluster: RunningCluster): Promise<{ record: BackupRecord; lost: number }> {
+    let turns = this.#turns.get(cluster.id);
+    if (!turns) {
+      turns = new TaskQueue({ concurrent: 1, waiting: 16, refusal: 'KeyspanRefused' });
+      this.#turns.set(cluster.id, turns);
+    }
+    return turns.run(() => this.#takeNow(cluster));
+  }
+
+  async #takeNow(cluster: RunningCluster): Promise<{ record: BackupRecord; lost: number }> {
+    const { backups, store, secrets, civil, timeScale, log } = this.#options;
+    await this.#makeRoom(cluster.id);
+    const nowMs = Math.floor(civil());
+    const { account, region, retentionDays, hsmType, mode } = cluster.record;
+    const of = {
+      ...NEW_BACKUP,
+      account,
+      region,
+      retentionDays,
+      hsmType,
+      mode,
+      cluster: cluster.id,
+      createdMs: nowMs,
+    };
+    let lost = 0;
+    const record = await backups.add(
+      of,
+      async (id) => {
+        const path = backups.pathOf(id);
+        const sealing = backups.sealingOf(id);
+        const { recovery } = backups;
+        const { signal } = this.#closing;
+        const what = { cluster, recovery, secrets, store, path, sealing, nowMs, signal, log };
+        await cluster.faults?.step('backup.begun');
+        lost = (await takeBackup(what)).length;
+        await cluster.faults?.step('backup.written');
+      },
+      dueAt('backup', nowMs, timeScale),
+    );
+    log.info({ cluster: cluster.id, backup: record.id }, 'a backup was taken');
+    return { record, lost };
+  }
+
+  /** A cluster has a bounded number of them. */
+  async #makeRoom(cluster: ClusterId): Promise<void> {
+    const { backups } = this.#options;
+    const own = backups
+      .present()
+      .filter((one) => one.cluster === cluster && one.source === null)
+      .toSorted(newestFirst);
+    const spare = own.filter((record) => isWhole(record) && !record.neverExpires);
+    const over = own.length + 1 - LIMITS.backups_per_cluster_max;
+    for (const { id } of over > 0 ? spare.slice(-over) : []) await backups.remove(id);
+  }
+
+  async #purge(): Promise<void> {
+    const { backups, clusters, civil, log } = this.#options;
+    const daysOf = (cluster: ClusterId): number | undefined =>
+      clusters().find(({ id }) => id === cluster)?.record.retentionDays;
+    const needed = new Set(clusters().map(({ record }) => record.restoreFrom));
+    for (const { id } of expired(backups.all(), civil(), daysOf)) {
+      if (needed.has(id)) continue;
+      try {
+        await backups.remove(id);
+      } catch (error) {
+        log.warn({ err: error, backup: id }, 'a backup could not be removed');
+      }
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#closing.abort();
+    await this.#work;
+  }
+}
