@@ -15,9 +15,11 @@ aws() { command aws --endpoint-url "$AWS_ENDPOINT_URL" "$@"; }
 
 say() { printf '\n# %s\n' "$*"; }
 
-describe() { aws cloudhsmv2 describe-clusters --filters clusterIds="$ID" --output text --query "$1"; }
+describe() {
+  aws cloudhsmv2 describe-clusters --filters clusterIds="${2:-$ID}" --output text --query "$1"
+}
 
-await() { until [ "$(describe "$1")" = "$2" ]; do sleep 0.2; done; }
+await() { until [ "$(describe "$1" "${3:-}")" = "$2" ]; do sleep 0.2; done; }
 
 # `keyspan ceremony rehearse` shows each command before it runs
 [ -z "${SHOW:-}" ] || set -v
@@ -83,4 +85,26 @@ FIRST=$(describe "Clusters[].Hsms[?AvailabilityZone=='${AWS_REGION}a'][].HsmId")
 aws cloudhsmv2 delete-hsm --cluster-id "$ID" --hsm-id "$FIRST"
 await 'length(Clusters[].Hsms[])' 2
 cloudhsm-cli user list --cluster-id "$ID"
+
+say 'All HSMs go: the cluster stays active, and what it held is in its latest backup'
+for hsm in $(describe 'Clusters[].Hsms[].HsmId'); do
+  aws cloudhsmv2 delete-hsm --cluster-id "$ID" --hsm-id "$hsm"
+done
+await 'length(Clusters[].Hsms[])' 0
+aws cloudhsmv2 create-hsm --cluster-id "$ID" --availability-zone "${AWS_REGION}b"
+await 'Clusters[].Hsms[].State' ACTIVE
+cloudhsm-cli user list --cluster-id "$ID"
+
+say 'A second cluster is made from a backup: it has the same certificate, users and keys'
+aws cloudhsmv2 describe-backups --filters clusterIds="$ID",states=READY
+BACKUP=$(aws cloudhsmv2 describe-backups --filters clusterIds="$ID",states=READY \
+  --query 'Backups[0].BackupId' --output text)
+SECOND=$(aws cloudhsmv2 create-cluster --hsm-type hsm2m.medium --source-backup-id "$BACKUP" \
+  --subnet-ids subnet-0aaaaaaaaaaaaaaaa subnet-0bbbbbbbbbbbbbbbb \
+  --query Cluster.ClusterId --output text)
+await 'Clusters[].State' ACTIVE "$SECOND"
+aws cloudhsmv2 create-hsm --cluster-id "$SECOND" --availability-zone "${AWS_REGION}a"
+await 'Clusters[].Hsms[].State' ACTIVE "$SECOND"
+cloudhsm-cli user list --cluster-id "$SECOND"
+say "Cluster $SECOND is $(describe 'Clusters[].State' "$SECOND")"
 say "Cluster $ID is $(describe 'Clusters[].State')"

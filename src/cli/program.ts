@@ -52,6 +52,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addHsm(program, act);
   addCluster(program, act);
   addStore(program, act);
+  addBackups(program, act);
   addFaults(program, act);
   addCertificates(program, act);
   return withShared(program);
@@ -300,6 +301,38 @@ function addStore(program: Command, act: (run: Run) => Promise<void>): void {
       const { adoptStore } = await import('./commands/store.js');
       await act(() => adoptStore(command.optsWithGlobals()));
     });
+}
+
+function addBackups(program: Command, act: (run: Run) => Promise<void>): void {
+  const backup = withShared(program.command('backup')).description('backups of clusters');
+  const file = '--passphrase-file <file>';
+  const fromFile = 'a file whose first line is the passphrase; else it is asked for';
+  withShared(backup.command('list'))
+    .description('the backups of all clusters')
+    .action((options) =>
+      act(async () => await (await import('./commands/backup.js')).listBackups(options)),
+    );
+  withShared(backup.command('export'))
+    .description('write a backup to a file for another installation, sealed by a passphrase')
+    .argument('<id>', 'a backup')
+    .requiredOption('-o, --out <file>', 'where to write it')
+    .option(file, fromFile)
+    .action((id: string, options) =>
+      act(
+        async () => await (await import('./commands/backup.js')).exportBackup({ ...options, id }),
+      ),
+    );
+  withShared(backup.command('import'))
+    .description('take up a backup that was exported')
+    .argument('<file>', 'what `backup export` wrote')
+    .option('--region <region>', 'where it is to be', checked(isRegion, 'a region'))
+    .option(file, fromFile)
+    .action((path: string, options) =>
+      act(
+        async () =>
+          await (await import('./commands/backup.js')).importBackup({ ...options, file: path }),
+      ),
+    );
 }
 
 function addFaults(program: Command, act: (run: Run) => Promise<void>): void {

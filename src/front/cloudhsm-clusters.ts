@@ -1,3 +1,4 @@
+import type { BackupRequests } from '../cluster/backup-requests.js';
 import type { ControlPlane } from '../cluster/control-plane.js';
 import { shownState } from '../cluster/cluster-states.js';
 import { describeCluster, type ClusterView } from '../cluster/description.js';
@@ -13,6 +14,7 @@ export interface CloudHsmParts {
   readonly clusters: () => readonly ClusterView[];
   readonly tags: ResourceTags;
   readonly control: ControlPlane;
+  readonly backups: BackupRequests;
   /** civil time, in milliseconds since 1970 */
   readonly civil: () => number;
 }

@@ -6,8 +6,9 @@ import { AS_ASKED, describeCluster, describeHsm } from '../cluster/description.j
 import { KeyspanError } from '../core/errors.js';
 import type { CloudHsmAnswer, CloudHsmCluster, CloudHsmParams } from '../protocol/cloudhsm.js';
 import type { AwsCaller } from './aws-json.js';
+import { sourceBackup } from './cloudhsm-backups.js';
 import type { CloudHsmParts } from './cloudhsm-clusters.js';
-import { readTags } from './cloudhsm-tags.js';
+import { readTags } from './given-tags.js';
 
 const RETENTION_DEFAULT_DAYS = 90;
 const RETENTION_DAYS = { min: 7, max: 379 };
@@ -18,17 +19,18 @@ export async function createCluster(
   params: CloudHsmParams<'CreateCluster'>,
   caller: AwsCaller,
 ): Promise<CloudHsmAnswer<'CreateCluster'>> {
-  if (params.SourceBackupId !== undefined) {
-    throw refused('Keyspan does not support the SourceBackupId of CreateCluster.');
-  }
   const tags = params.TagList && readTags(params.TagList);
+  const { SourceBackupId } = params;
+  const source =
+    SourceBackupId === undefined ? undefined : sourceBackup(parts, SourceBackupId, caller);
   const cluster = await parts.control.create({
     account: caller.principal.account,
     region: caller.region,
     hsmType: params.HsmType,
     subnetIds: params.SubnetIds,
     retentionDays: daysOf(params.BackupRetentionPolicy) ?? RETENTION_DEFAULT_DAYS,
-    mode: params.Mode ?? 'FIPS',
+    mode: params.Mode,
+    source,
     networkType: params.NetworkType ?? 'IPV4',
   });
   if (tags) await parts.tags.add(cluster.id, tags);

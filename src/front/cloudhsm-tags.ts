@@ -1,8 +1,9 @@
-import type { ResourceTag } from '../cluster/resource-tags.js';
 import { KeyspanError } from '../core/errors.js';
 import type { CloudHsmAnswer, CloudHsmParams } from '../protocol/cloudhsm.js';
 import type { AwsCaller } from './aws-json.js';
+import { ownBackups } from './cloudhsm-backups.js';
 import { ownClusters, type CloudHsmParts } from './cloudhsm-clusters.js';
+import { readTags } from './given-tags.js';
 import { formatToken, readToken } from './next-token.js';
 
 const PER_PAGE = 100;
@@ -51,6 +52,7 @@ export async function untagResource(
 /** @throws CloudHsmResourceNotFoundException, also for what belongs to others */
 function requireResource(parts: CloudHsmParts, id: string, caller: AwsCaller): void {
   if (ownClusters(parts, caller).some(({ record }) => record.id === id)) return;
+  if (ownBackups(parts, caller).some((record) => record.id === id)) return;
   const sentence = `The resource ${id} could not be found.`;
   throw new KeyspanError('CloudHsmResourceNotFoundException', sentence);
 }
@@ -59,18 +61,4 @@ function positionIn(token: string | undefined): number {
   if (token === undefined) return 0;
   if (/^\d{1,4}$/.test(token)) return Number(token);
   throw new KeyspanError('CloudHsmInvalidRequestException', 'The NextToken is not valid.');
-}
-
-/** @throws CloudHsmTagException */
-export function readTags(given: CloudHsmParams<'TagResource'>['TagList']): ResourceTag[] {
-  const tags = given.map(({ Key: key, Value: value }) => ({ key, value }));
-  const refused = (sentence: string): KeyspanError =>
-    new KeyspanError('CloudHsmTagException', sentence);
-  if (new Set(tags.map(({ key }) => key)).size < tags.length) {
-    throw refused('A tag key is given twice.');
-  }
-  if (tags.some(({ key }) => key.toLowerCase().startsWith('aws:'))) {
-    throw refused('Tag keys that begin with aws: are reserved.');
-  }
-  return tags;
 }

@@ -13,6 +13,16 @@ import {
 } from '../protocol/cloudhsm.js';
 import { isInternal } from './aws-answer.js';
 import type { AwsCaller, AwsOperations } from './aws-json.js';
+import {
+  copyBackupToRegion,
+  deleteBackup,
+  deleteResourcePolicy,
+  describeBackups,
+  getResourcePolicy,
+  modifyBackupAttributes,
+  putResourcePolicy,
+  restoreBackup,
+} from './cloudhsm-backups.js';
 import { describeClusters, type CloudHsmParts } from './cloudhsm-clusters.js';
 import {
   createCluster,
@@ -35,16 +45,23 @@ type Operation<A extends CloudHsmAction> = (
   caller: AwsCaller,
 ) => Promise<CloudHsmAnswer<A>>;
 
-/** What is built; the others are answered with a sentence that says so. */
-const OPERATIONS: { readonly [A in CloudHsmAction]?: Operation<A> } = {
+const OPERATIONS: { readonly [A in CloudHsmAction]: Operation<A> } = {
+  CopyBackupToRegion: copyBackupToRegion,
   CreateCluster: createCluster,
   CreateHsm: createHsm,
+  DeleteBackup: deleteBackup,
   DeleteCluster: deleteCluster,
   DeleteHsm: deleteHsm,
+  DeleteResourcePolicy: deleteResourcePolicy,
+  DescribeBackups: describeBackups,
   DescribeClusters: describeClusters,
+  GetResourcePolicy: getResourcePolicy,
   InitializeCluster: initializeCluster,
   ListTags: listTags,
+  ModifyBackupAttributes: modifyBackupAttributes,
   ModifyCluster: modifyCluster,
+  PutResourcePolicy: putResourcePolicy,
+  RestoreBackup: restoreBackup,
   TagResource: tagResource,
   UntagResource: untagResource,
 };
@@ -87,10 +104,8 @@ export class CloudHsm implements AwsOperations {
     line.resource = resource === '*' ? undefined : resource;
     authorize(request.action, resource, caller);
     // action and params were parsed together: the table and the union agree
-    const operation = OPERATIONS[request.action] as Operation<CloudHsmAction> | undefined;
-    if (operation) return await operation(this.#options, request.params, caller);
-    const sentence = `Keyspan does not support the ${request.action} operation.`;
-    throw new KeyspanError('CloudHsmInvalidRequestException', sentence);
+    const operation = OPERATIONS[request.action] as Operation<CloudHsmAction>;
+    return await operation(this.#options, request.params, caller);
   }
 
   /** What comes from inside is a fault of the service, and the log alone has it. */

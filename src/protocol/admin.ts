@@ -1,5 +1,6 @@
 import { anything, flag, id, int, list, object, oneOf, optional, orElse, text } from './form.js';
 import type { ListedFault } from '../core/fault-rules.js';
+import { REGION } from '../core/arn.js';
 import { isHsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 
@@ -173,6 +174,18 @@ export interface ListedUser {
   readonly 'cluster-coverage': 'full' | 'inconsistent';
 }
 
+/** A backup as the operator sees it. */
+export interface BackupStatus {
+  readonly id: string;
+  /** the cluster that it was taken of, which may be another installation's */
+  readonly cluster: string;
+  readonly account: string;
+  readonly region: string;
+  readonly state: string;
+  /** ISO 8601, UTC */
+  readonly created: string;
+}
+
 /** The roles that a user of CloudHSM's CLI logs in with. */
 export const CLI_ROLES = ['admin', 'crypto-user'] as const;
 export type CliRole = (typeof CLI_ROLES)[number];
@@ -187,6 +200,13 @@ const newPassword = text({
   min: LIMITS.cli_password_min_chars,
   max: LIMITS.cli_password_max_chars,
   pattern: /^[^:]+$/,
+});
+
+/** the daemon reads or writes it: absolute */
+const path = text({ max: 4_096 });
+const passphrase = text({
+  min: LIMITS.backup_passphrase_min_chars,
+  max: LIMITS.backup_passphrase_max_chars,
 });
 
 /** The actions with the form of their requests. */
@@ -212,6 +232,13 @@ export const ADMIN_ACTIONS = {
   /** without keys: every copy that the ledger does not know */
   ClusterDiscardUnknown: object({
     keys: optional(list(id(isHsmKeyId), { min: 1, max: LIMITS.discard_keys_max })),
+  }),
+  BackupList: empty,
+  BackupExport: object({ id: text({ max: 64 }), path, passphrase }),
+  BackupImport: object({
+    path,
+    passphrase,
+    region: optional(text({ max: 32, pattern: REGION })),
   }),
   // CloudHSM's CLI
   HsmInfo: object({ cluster, session }),
@@ -255,6 +282,9 @@ export interface AdminResults {
   StoreAdopt: InstallationStatus;
   ClusterCheck: ClusterCheck;
   ClusterDiscardUnknown: DiscardedCopies;
+  BackupList: { readonly backups: readonly BackupStatus[] };
+  BackupExport: BackupStatus;
+  BackupImport: BackupStatus;
   HsmInfo: { readonly hsms: readonly HsmInfo[] };
   UserList: { readonly users: readonly ListedUser[] };
   UserLogin: { readonly session: string; readonly username: string; readonly role: CliRole };

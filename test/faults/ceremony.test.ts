@@ -3,7 +3,7 @@ import { callAdmin } from '../../src/cli/admin-client.js';
 import { pause } from '../../src/core/deadline.js';
 import type { ClusterStatus } from '../../src/protocol/admin.js';
 import { CloudHsmAccount, REGION } from '../support/cloudhsm-account.js';
-import { eventually } from '../support/daemon-fixture.js';
+import { eventually, signal } from '../support/daemon-fixture.js';
 
 const ROUNDS = 3;
 const AFTER_MS_MAX = 60;
@@ -27,8 +27,13 @@ async function goOn(account: CloudHsmAccount, id: string | undefined): Promise<v
     async () => ((await account.cluster(id)).State === 'ACTIVE' ? true : undefined),
     'the cluster is active',
   );
-  const zone = { AvailabilityZone: `${REGION}b` };
-  if ((await account.cluster(id)).Hsms?.length === 1) await account.createHsm(id, zone);
+  await eventually(async () => {
+    const states = ((await account.cluster(id)).Hsms ?? []).map((hsm) => hsm.State);
+    return states.includes('DELETE_IN_PROGRESS') ? undefined : true;
+  }, 'what was deleted is gone');
+  const zones = ['a', 'b'].map((letter) => ({ AvailabilityZone: `${REGION}${letter}` }));
+  const left = (await account.cluster(id)).Hsms?.length ?? 0;
+  for (const zone of zones.slice(left)) await account.createHsm(id, zone);
   const [first] = await account.active(id, 2);
   await account.deleteHsm(id, { HsmId: first?.HsmId });
   await account.active(id, 1);
@@ -44,7 +49,19 @@ const STEPS: Record<string, (account: CloudHsmAccount, id: string) => Promise<un
   InitializeCluster: (account, id) => account.initialize(id),
   activation: (account, id) => account.activate(id),
   'CreateHsm, another': (account, id) => account.createHsm(id, { AvailabilityZone: `${REGION}b` }),
+  DeleteHsm: (account, id) => deleteLast(account, id, 2),
+  'DeleteHsm, the last one': (account, id) => deleteLast(account, id, 1),
+  'CreateHsm, from a backup': async (account, id) => {
+    await account.active(id, 0);
+    await account.createHsm(id);
+  },
 };
+
+/** The last in the list, of so many. */
+async function deleteLast(account: CloudHsmAccount, id: string, count: number): Promise<void> {
+  const hsms = await account.active(id, count);
+  await account.deleteHsm(id, { HsmId: hsms.at(-1)?.HsmId });
+}
 const NAMES = Object.keys(STEPS);
 
 describe('the ceremony goes on', () => {
@@ -76,12 +93,12 @@ describe('the ceremony goes on', () => {
       const account = await open();
       const { ClusterId: id = '' } = await account.create();
       for (const before of NAMES.slice(0, NAMES.indexOf(name))) await STEPS[before]?.(account, id);
+      const pidOf = async (): Promise<number | undefined> =>
+        (await statusOf(account))?.hsms.at(-1)?.pid ?? undefined;
+      const before = name.startsWith('Delete') ? await pidOf() : undefined;
       const asked = STEPS[name]?.(account, id).catch(() => undefined);
-      const pid = await eventually(
-        async () => (await statusOf(account))?.hsms.at(-1)?.pid ?? undefined,
-        'an HSM process',
-      );
-      process.kill(pid, 'SIGKILL');
+      const pid = before ?? (await eventually(pidOf, 'an HSM process'));
+      signal(pid, 'SIGKILL');
       await asked;
       await eventually(
         async () =>

@@ -1,6 +1,7 @@
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { AuditLog } from '../../src/audit/audit-log.js';
 import { Events } from '../../src/audit/events.js';
+import type { BackupRequests } from '../../src/cluster/backup-requests.js';
 import type { ControlPlane } from '../../src/cluster/control-plane.js';
 import type { ClusterView } from '../../src/cluster/description.js';
 import { ResourceTags } from '../../src/cluster/resource-tags.js';
@@ -30,7 +31,11 @@ const callerOf = (arn: string, region = REGION): AwsCaller => ({
 const ROOT = callerOf(`arn:aws:iam::${ACCOUNT}:root`);
 
 /** nothing here changes a cluster */
-const STILL = { control: {} as ControlPlane, civil: () => 0 };
+const STILL = {
+  control: {} as ControlPlane,
+  backups: { present: () => [] } as unknown as BackupRequests,
+  civil: () => 0,
+};
 
 async function serviceOf(clusters: ClusterView[]): Promise<CloudHsm> {
   const log = await AuditLog.open(temporaryDirectory());
