@@ -1,5 +1,6 @@
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
 import type { HsmState } from '../protocol/admin.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { ClusterView } from './description.js';
@@ -50,7 +51,10 @@ export class Clusters implements AsyncDisposable {
         changed: (hsm, state) => changed(id, hsm, state),
         repaired: (hsm, repair) => repaired(id, hsm, repair),
         reshaped: () => reshaped(id),
-        freeEni: () => freeEni(block, this.takenEnis()),
+        freeEni: () => {
+          this.checkRoom();
+          return freeEni(block, this.takenEnis());
+        },
       },
       id,
     );
@@ -80,6 +84,16 @@ export class Clusters implements AsyncDisposable {
   takenEnis(): Eni[] {
     const records = this.all.flatMap(({ members }) => members.map(({ record }) => record));
     return records.map(({ eniIp: ip, eniPort: port }) => ({ ip, port }));
+  }
+
+  /** @throws KeyspanError KeyspanRefused when `more` HSMs would be more than a machine is to run */
+  checkRoom(more = 1): void {
+    const max = LIMITS.hsms_per_installation_max;
+    const running = this.all.reduce((sum, { members }) => sum + members.length, 0);
+    if (running + more <= max) return;
+    const bound = `hsms_per_installation_max, ${max}`;
+    const sentence = `Each HSM is a process of this machine, and its bound is reached (${bound}).`;
+    throw new KeyspanError('KeyspanRefused', sentence);
   }
 
   /** Ends a cluster that has no HSMs, and forgets it. */

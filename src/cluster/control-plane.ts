@@ -264,11 +264,7 @@ export class ControlPlane implements AsyncDisposable {
     if (record.origin === 'caller' && counted >= quotas.hsms) {
       throw refused(`The account has ${quotas.hsms} HSMs in ${record.region}: its quota.`);
     }
-    const running = clusters.all.reduce((sum, one) => sum + one.members.length, 0);
-    if (running >= LIMITS.hsms_per_installation_max) {
-      const bound = `hsms_per_installation_max, ${LIMITS.hsms_per_installation_max}`;
-      throw refused(`Each HSM is a process of this machine, and its bound is reached (${bound}).`);
-    }
+    clusters.checkRoom();
   }
 
   /**

@@ -3,6 +3,7 @@ import type { Clusters } from '../cluster/clusters.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import type { Secrets } from '../cluster/secrets.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { Kms } from '../kms/kms.js';
 import type { HsmState } from '../protocol/admin.js';
@@ -24,10 +25,17 @@ export interface ClaimedDoorsOptions {
 export class ClaimedDoors implements AsyncDisposable {
   readonly #options: ClaimedDoorsOptions;
   readonly #doors = new Map<ClusterId, Promise<Doors | undefined>>();
+  readonly #opened = new Set<Doors>();
+  #isClosing = false;
 
   constructor(options: ClaimedDoorsOptions) {
     this.#options = options;
     for (const { id } of options.clusters.all) this.#follow(id);
+  }
+
+  /** requests that wait for their answers */
+  get inflight(): number {
+    return [...this.#opened].reduce((sum, { inflight }) => sum + inflight, 0);
   }
 
   /** A cluster was claimed. */
@@ -56,25 +64,41 @@ export class ClaimedDoors implements AsyncDisposable {
   #forget(id: ClusterId): void {
     const doors = this.#doors.get(id);
     this.#doors.delete(id);
-    void doors?.then((opened) => opened?.[Symbol.asyncDispose]());
+    void doors?.then((opened) => this.#close(opened));
   }
 
   async #open(cluster: RunningCluster): Promise<Doors | undefined> {
     const { secrets, kms, events, log } = this.#options;
+    let doors: Doors | undefined;
     try {
       const tls = await tlsOf(cluster, secrets, []);
-      const doors = new Doors({ cluster, kms, events, tls, log });
+      doors = new Doors({ cluster, kms, events, tls, log });
+      this.#opened.add(doors);
       await doors.open();
       return doors;
     } catch (error) {
+      await this.#close(doors);
       log.error({ err: error, cluster: cluster.id }, 'the ENIs of a cluster could not be opened');
       this.#doors.delete(cluster.id);
+      // who holds the address may let it go, or the HSM come back
+      setTimeout(() => this.#again(cluster.id), LIMITS.eni_retry_ms).unref();
       return undefined;
     }
   }
 
+  async #close(doors: Doors | undefined): Promise<void> {
+    if (!doors) return;
+    this.#opened.delete(doors);
+    await doors[Symbol.asyncDispose]();
+  }
+
+  #again(id: ClusterId): void {
+    if (!this.#isClosing) this.#follow(id);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
     const opened = await Promise.all(this.#doors.values());
-    await Promise.all(opened.map(async (doors) => await doors?.[Symbol.asyncDispose]()));
+    await Promise.all(opened.map((doors) => this.#close(doors)));
   }
 }

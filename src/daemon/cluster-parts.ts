@@ -110,6 +110,7 @@ async function ensureOwn(
     log.warn({ hsms: own.members.length }, 'the cluster exists and keeps its HSMs');
   }
   if (own || !ownCluster) return;
+  clusters.checkRoom(hsms);
   const wanted = { account, region, hsms, block, nowMs: civil() };
   await clusters.take(await createCluster(store, secrets, wanted));
 }

@@ -298,7 +298,8 @@ export class Daemon implements AsyncDisposable {
   async #openAdmin(): Promise<void> {
     const { metrics } = this.#events;
     metrics.watch(() => clusterReadings(this.#clusters.all));
-    const inflight = (): number => (this.#doors?.inflight ?? 0) + this.#aws.inflight;
+    const inflight = (): number =>
+      [this.#doors, this.#claimed, this.#aws].reduce((sum, door) => sum + (door?.inflight ?? 0), 0);
     metrics.watch(() => [{ name: 'keyspan_inflight_requests', value: inflight() }]);
     const door = new AdminDoor({ handlers: this.#handlers(), metrics, log: this.#log });
     await door.listen(this.#config.home.adminSocket);

@@ -108,9 +108,16 @@ export class CloudHsm implements AwsOperations {
     return await operation(this.#options, request.params, caller);
   }
 
-  /** What comes from inside is a fault of the service, and the log alone has it. */
+  /**
+   * What comes from inside is a fault of the service, and the log alone has it; but for what is
+   * refused for now, which a caller is to know.
+   */
   #answered(error: unknown, { requestId }: Call): KeyspanError {
     if (isKeyspanError(error) && !isInternal(error.code)) return error;
+    if (isKeyspanError(error, 'KeyspanRefused')) {
+      const { message } = error;
+      return new KeyspanError('CloudHsmInvalidRequestException', message, { cause: error });
+    }
     this.#options.log.error({ err: error, requestId }, 'a CloudHSM request failed');
     const sentence = 'The request could not be processed.';
     return new KeyspanError('CloudHsmInternalFailureException', sentence, { cause: error });

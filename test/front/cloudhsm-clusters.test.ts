@@ -7,6 +7,7 @@ import type { ClusterView } from '../../src/cluster/description.js';
 import { ResourceTags } from '../../src/cluster/resource-tags.js';
 import { systemClock } from '../../src/core/clock.js';
 import { deadlineIn } from '../../src/core/deadline.js';
+import { KeyspanError } from '../../src/core/errors.js';
 import { newRequestId } from '../../src/core/ids.js';
 import { silentLog } from '../../src/core/log.js';
 import type { AwsCaller } from '../../src/front/aws-json.js';
@@ -137,5 +138,21 @@ test('a fault of the inside has no name for a caller', async () => {
   await expect(ask(service, 'DescribeClusters', {})).rejects.toMatchObject({
     code: 'CloudHsmInternalFailureException',
     message: 'The request could not be processed.',
+  });
+});
+
+test('what is refused for now is a request that is not valid, with its sentence', async () => {
+  const service = new CloudHsm({
+    ...STILL,
+    clusters: () => {
+      throw new KeyspanError('KeyspanRefused', 'Not now.');
+    },
+    tags: new ResourceTags(new MemoryStore()),
+    events: new Events(await AuditLog.open(temporaryDirectory()), systemClock()),
+    log: silentLog(),
+  });
+  await expect(ask(service, 'DescribeClusters', {})).rejects.toMatchObject({
+    code: 'CloudHsmInvalidRequestException',
+    message: 'Not now.',
   });
 });

@@ -93,7 +93,6 @@ describe('a cluster of a caller', () => {
       'Backups are kept for 7 to 379 days.',
     ],
     ['half a retention', { BackupRetentionPolicy: { Value: '9' } }, 'A BackupRetentionPolicy has'],
-    ['a backup', { SourceBackupId: 'backup-ro5c4er4aac' }, 'Keyspan does not support the Source'],
   ])('is refused with %s', async (_what, input, message) => {
     const refusal = { ...INVALID, message: expect.stringContaining(message) as string };
     await expect(account.create(input)).rejects.toMatchObject(refusal);
@@ -237,6 +236,8 @@ test("up's cluster grows and shrinks by the API, and is not deleted", async () =
   await active(3);
   await account.deleteHsm(id, { HsmId: added.HsmId });
   await active(2);
+  await using client = await account.daemon.client();
+  const { KeyId } = await client.kms.createKey();
   // both at once: the one that is counted last is the last one
   const both = await Promise.allSettled(
     (own?.Hsms ?? []).map(({ HsmId }) => account.deleteHsm(id, { HsmId })),
@@ -244,12 +245,118 @@ test("up's cluster grows and shrinks by the API, and is not deleted", async () =
   expect(both.filter(({ status }) => status === 'fulfilled')).toHaveLength(1);
   expect(both.find((one) => one.status === 'rejected')?.reason).toMatchObject({
     ...INVALID,
-    message: `Cluster '${id}' backs KMS: its last HSM cannot be deleted.`,
+    message: `Cluster '${id}' backs KMS keys: its last HSM cannot be deleted.`,
   });
   await expect(account.delete(id)).rejects.toMatchObject({
     ...INVALID,
-    message: `Cluster '${id}' backs KMS and cannot be deleted.`,
+    message: `Cluster '${id}' backs KMS keys and cannot be deleted.`,
   });
+  expect(KeyId).toMatch(/^[0-9a-f-]{36}$/);
   // it does not count
   await account.create();
+});
+
+test("up's cluster goes like any other while there are no KMS keys", async () => {
+  await using account = await Account.open({ cluster: true, hsms: 1 });
+  const [own] = await account.clusters();
+  const id = own?.ClusterId;
+  await account.deleteHsm(id, { HsmId: own?.Hsms?.[0]?.HsmId });
+  await account.active(id, 0);
+  expect((await account.cluster(id)).State).toBe('ACTIVE');
+  // a daemon starts with it as it is
+  await account.daemon.kill();
+  await account.up({ cluster: true });
+  const { HsmId } = await account.createHsm(id);
+  const [hsm] = await account.active(id, 1);
+  await using client = await account.daemon.client();
+  await client.kms.createKey();
+  expect(hsm?.HsmId).toBe(HsmId);
+});
+
+/** What the provider of Terraform for AWS does: it looks at all clusters, and knows ENIs. */
+describe('a poller of the shape of Terraform', () => {
+  const pending = new Set(['CREATE_IN_PROGRESS', 'INITIALIZE_IN_PROGRESS']);
+
+  async function waitFor(
+    account: Account,
+    id: string | undefined,
+    target: string,
+  ): Promise<sdk.Cluster> {
+    return await eventually(async () => {
+      const cluster = await account.cluster(id);
+      if (cluster.State === target) return cluster;
+      expect(pending).toContain(cluster.State);
+      return undefined;
+    }, target);
+  }
+
+  /** By its ENI, whose id stays when an HSM is replaced. */
+  async function hsmOf(account: Account, eni: string | undefined): Promise<sdk.Hsm | undefined> {
+    const hsms = (await account.clusters()).flatMap(({ Hsms }) => Hsms ?? []);
+    return hsms.find(({ EniId }) => EniId === eni);
+  }
+
+  async function applyHsm(
+    account: Account,
+    cluster: string | undefined,
+    zone: string,
+  ): Promise<string | undefined> {
+    const asked = { AvailabilityZone: `${REGION}${zone}` };
+    const { EniId, State } = await account.createHsm(cluster, asked);
+    expect(State).toBe('CREATE_IN_PROGRESS');
+    await eventually(async () => {
+      const state = (await hsmOf(account, EniId))?.State;
+      expect(['CREATE_IN_PROGRESS', 'ACTIVE']).toContain(state);
+      return state === 'ACTIVE' ? true : undefined;
+    }, 'the HSM is active');
+    return EniId;
+  }
+
+  async function destroyHsm(account: Account, EniId: string | undefined): Promise<void> {
+    const hsm = await hsmOf(account, EniId);
+    await account.deleteHsm(hsm?.ClusterId, { EniId });
+    await eventually(async () => {
+      const state = (await hsmOf(account, EniId))?.State;
+      expect(['DELETE_IN_PROGRESS', undefined]).toContain(state);
+      return state === undefined ? true : undefined;
+    }, 'the HSM is gone');
+  }
+
+  test('makes a cluster with HSMs, another from its backup, and takes all down', async () => {
+    await using account = await Account.open({ timeScale: 0.003 });
+    const { ClusterId: id } = await account.create();
+    await waitFor(account, id, 'UNINITIALIZED');
+    const enis = [await applyHsm(account, id, 'a')];
+    // by hand, as its documentation says
+    await account.initialize(id);
+    await eventually(
+      async () => ((await account.cluster(id)).State === 'INITIALIZED' ? true : undefined),
+      'initialized',
+    );
+    await account.activate(id);
+    await eventually(
+      async () => ((await account.cluster(id)).State === 'ACTIVE' ? true : undefined),
+      'active',
+    );
+    enis.push(...(await Promise.all(['a', 'b'].map((zone) => applyHsm(account, id, zone)))));
+    const backup = await eventually(async () => {
+      const { Backups } = await account.client.send(new sdk.DescribeBackupsCommand({}));
+      return Backups?.find(({ BackupState }) => BackupState === 'READY');
+    }, 'a backup');
+    const { ClusterId: second } = await account.create({ SourceBackupId: backup.BackupId });
+    const restored = await waitFor(account, second, 'ACTIVE');
+    expect(restored.Certificates?.ClusterCertificate).toBe(
+      (await account.cluster(id)).Certificates?.ClusterCertificate,
+    );
+    enis.push(await applyHsm(account, second, 'b'));
+    await Promise.all(enis.map((eni) => destroyHsm(account, eni)));
+    for (const cluster of [id, second]) {
+      await account.delete(cluster);
+      await eventually(async () => {
+        const { State } = await account.cluster(cluster);
+        expect(['DELETE_IN_PROGRESS', 'DELETED', undefined]).toContain(State);
+        return State === undefined || State === 'DELETED' ? true : undefined;
+      }, 'the cluster is gone');
+    }
+  });
 });

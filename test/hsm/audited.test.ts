@@ -1,11 +1,17 @@
+import { generateKeyPairSync } from 'node:crypto';
 import { appendFileSync, mkdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { certifyRecovery } from '../../src/cluster/certificates.js';
 import { deadlineIn } from '../../src/core/deadline.js';
 import { newHsmKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { audited, tellRefused } from '../../src/hsm/audited.js';
-import { readAuditLine, type HsmAuditEntry } from '../../src/protocol/hsm-audit.js';
+import {
+  formatAuditEntry,
+  readAuditLine,
+  type HsmAuditEntry,
+} from '../../src/protocol/hsm-audit.js';
 import { HSM_OPERATIONS, type HsmOperation } from '../../src/protocol/hsm-frames.js';
 import { smallDisk } from '../support/full-disk.js';
 import { HsmHost, PASSWORDS, type FrameClient, type TestHsm } from '../support/hsm-host.js';
@@ -239,6 +245,20 @@ test('an HSM that joins restores, and the one that lets it in makes a backup', a
   ]);
 });
 
+test('a backup is told when it begins and when its keys are known, not key by key', async () => {
+  const keyId = await newKey();
+  const { publicKey } = generateKeyPairSync('rsa', { modulusLength: 2_048 });
+  const spki = publicKey.export({ format: 'der', type: 'spki' });
+  const { hardware } = host;
+  const leaf = await certifyRecovery({ hardware, publicKey: spki });
+  const as = { session: sessions.appliance };
+  const found = await left(async () => {
+    await client.ask('backup', { certificates: [leaf, hardware.certificate] }, as);
+    await client.ask('backup-keys', { keyIds: [keyId] }, as);
+  });
+  expect(codes(found)).toEqual(['CN_BACKUP_BEGIN', 'CN_BACKUP_END']);
+});
+
 test('the operations that leave entries are these, and the work of others is untouched', () => {
   const work = (): unknown => undefined;
   const operations = Object.keys(HSM_OPERATIONS) as HsmOperation[];
@@ -335,4 +355,15 @@ test('an HSM that nobody audits works as one', () => {
   expect(work(machine, undefined, {}, 1)).toEqual({});
   const refusal = { operation: 'logout', session: undefined, fields: {} } as const;
   expect(() => tellRefused(machine, { ...refusal, code: 'HsmNotLoggedIn' })).not.toThrow();
+});
+
+test('the end marker is the last entry of an HSM that leaves', async () => {
+  const session = await client.login('app_user', PASSWORDS.appUser);
+  const found = await left(async () => {
+    await client.ask('leave', {}, { session });
+    await client.login('alice', PASSWORDS.user);
+    await hsm.kill();
+  });
+  expect(codes(found)).toEqual(['END_MARKER_OPCODE']);
+  expect(formatAuditEntry(found[0] as HsmAuditEntry)).toContain('END_MARKER_OPCODE (0xffff)');
 });
