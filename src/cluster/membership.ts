@@ -77,7 +77,7 @@ export class Membership {
         const sentence = `${zone} is no availability zone of ${record().region}`;
         throw new KeyspanError('KeyspanUsage', sentence);
       }
-      this.#giver();
+      if (record().restoreFrom === null) this.#giver();
       const eni = await freeEni(
         members().map(({ record: { eniIp: ip, eniPort: port } }) => ({ ip, port })),
       );

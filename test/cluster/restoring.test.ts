@@ -180,6 +180,22 @@ describe('a cluster whose HSMs are all deleted', () => {
   });
 });
 
+test("up's cluster without HSMs is given one by its operator too", async () => {
+  const empty = await PartsFixture.start(['--hsms', '1']);
+  try {
+    const { own, parts } = empty;
+    const [only] = own.members;
+    if (!only) expect.unreachable();
+    await parts.control.deleteHsm(own, only);
+    await empty.serving(own, 0);
+    await own.membership.add();
+    await empty.serving(own, 1);
+    expect(await own.check(false)).toMatchObject({ clean: true, live: 1 });
+  } finally {
+    await empty[Symbol.asyncDispose]();
+  }
+});
+
 test('the cluster that backs KMS keys keeps its last HSM', async () => {
   const { control } = fixture.parts;
   const [one, two] = fixture.own.members;
