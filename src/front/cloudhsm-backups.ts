@@ -12,13 +12,12 @@ import { cachedPolicy } from '../iam/policy-document.js';
 import type { CloudHsmAnswer, CloudHsmBackup, CloudHsmParams } from '../protocol/cloudhsm.js';
 import type { AwsCaller } from './aws-json.js';
 import type { CloudHsmParts } from './cloudhsm-clusters.js';
+import { readFilters, type FilterTable } from './filters.js';
 import { readTags } from './given-tags.js';
 import { formatToken, readToken } from './next-token.js';
 
-type Filters = NonNullable<CloudHsmParams<'DescribeBackups'>['Filters']>;
-
 /** The filters of DescribeBackups (CloudHSM V2 API), with what they compare. */
-const FILTERS: Readonly<Record<string, (record: BackupRecord, nowMs: number) => string>> = {
+const FILTERS: FilterTable<BackupRecord> = {
   backupIds: ({ id }) => id,
   sourceBackupIds: ({ source }) => source?.backup ?? '',
   clusterIds: ({ cluster }) => cluster,
@@ -45,13 +44,13 @@ export async function describeBackups(
   caller: AwsCaller,
 ): Promise<CloudHsmAnswer<'DescribeBackups'>> {
   const nowMs = parts.civil();
-  const tests = [...(params.Filters ?? (new Map() as Filters))].map(filterOf);
+  const isWanted = readFilters(params.Filters, FILTERS);
   const sign = params.SortAscending === true ? -1 : 1;
   const order = (a: BackupPlace, b: BackupPlace): number => sign * newestFirst(a, b);
   const after = placeIn(readToken(params.NextToken));
   const listed = params.Shared === true ? [] : ownBackups(parts, caller);
   const selected = listed
-    .filter((record) => tests.every((test) => test(record, nowMs)))
+    .filter((record) => isWanted(record, nowMs))
     .filter((record) => after === undefined || order(record, after) > 0)
     .toSorted(order);
   const page = selected.slice(0, params.MaxResults ?? PER_PAGE);
@@ -66,15 +65,6 @@ function placeIn(token: string | undefined): BackupPlace | undefined {
   const match = /^(\d{1,16}) (backup-\w+)$/.exec(token);
   if (!match) throw refused('The NextToken is not valid.');
   return { createdMs: Number(match[1]), id: match[2] as BackupRecord['id'] };
-}
-
-function filterOf([name, values]: [string, readonly string[]]): (
-  record: BackupRecord,
-  nowMs: number,
-) => boolean {
-  const read = Object.hasOwn(FILTERS, name) ? FILTERS[name] : undefined;
-  if (read) return (record, nowMs) => values.includes(read(record, nowMs));
-  throw refused(`There is no filter ${name}. Filters are ${Object.keys(FILTERS).join(', ')}.`);
 }
 
 /** @throws CloudHsmInvalidRequestException, CloudHsmResourceNotFoundException, and as `readTags` */

@@ -3,9 +3,9 @@ import type { ControlPlane } from '../cluster/control-plane.js';
 import { shownState } from '../cluster/cluster-states.js';
 import { describeCluster, type ClusterView } from '../cluster/description.js';
 import type { ResourceTags } from '../cluster/resource-tags.js';
-import { KeyspanError } from '../core/errors.js';
 import type { CloudHsmAnswer, CloudHsmCluster, CloudHsmParams } from '../protocol/cloudhsm.js';
 import type { AwsCaller } from './aws-json.js';
+import { readFilters, type FilterTable } from './filters.js';
 import { formatToken, readToken } from './next-token.js';
 
 /** What CloudHSM's operations work with. */
@@ -20,10 +20,9 @@ export interface CloudHsmParts {
 }
 
 type Params = CloudHsmParams<'DescribeClusters'>;
-type Filters = NonNullable<Params['Filters']>;
 
 /** The filters of DescribeClusters (CloudHSM V2 API), with what they compare. */
-const FILTERS: Readonly<Record<string, (view: ClusterView, nowMs: number) => string>> = {
+const FILTERS: FilterTable<ClusterView> = {
   clusterIds: ({ record }) => record.id,
   vpcIds: ({ record }) => record.vpcId,
   states: ({ record }, nowMs) => shownState(record, nowMs),
@@ -45,10 +44,10 @@ export async function describeClusters(
   caller: AwsCaller,
 ): Promise<CloudHsmAnswer<'DescribeClusters'>> {
   const nowMs = parts.civil();
-  const tests = [...(params.Filters ?? (new Map() as Filters))].map(filterOf);
+  const isWanted = readFilters(params.Filters, FILTERS);
   const after = readToken(params.NextToken) ?? '';
   const selected = ownClusters(parts, caller)
-    .filter((view) => tests.every((test) => test(view, nowMs)))
+    .filter((view) => isWanted(view, nowMs))
     .filter(({ record }) => record.id > after);
   const page = selected.slice(0, params.MaxResults ?? PER_PAGE);
   const Clusters = await Promise.all(page.map((view) => described(parts, view, nowMs)));
@@ -63,14 +62,4 @@ async function described(
   nowMs: number,
 ): Promise<CloudHsmCluster> {
   return describeCluster(view, await parts.tags.of(view.record.id), nowMs);
-}
-
-function filterOf([name, values]: [string, readonly string[]]): (
-  view: ClusterView,
-  nowMs: number,
-) => boolean {
-  const read = Object.hasOwn(FILTERS, name) ? FILTERS[name] : undefined;
-  if (read) return (view, nowMs) => values.includes(read(view, nowMs));
-  const sentence = `There is no filter ${name}. Filters are ${Object.keys(FILTERS).join(', ')}.`;
-  throw new KeyspanError('CloudHsmInvalidRequestException', sentence);
 }
