@@ -67,7 +67,8 @@ describe('the backups of a caller', () => {
     const many = (count: number): Promise<sdk.Backup[]> =>
       eventually(async () => {
         const all = await listed();
-        return all.length === count ? all : undefined;
+        const isEach = all.every(({ BackupState }) => BackupState === 'READY');
+        return all.length === count && isEach ? all : undefined;
       }, `${count} backups`);
     await many(2);
     await account.deleteHsm(cluster, { HsmId });
