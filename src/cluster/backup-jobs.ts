@@ -1,4 +1,4 @@
-import { deadlineIn, hasPassed, pause, type Deadline } from '../core/deadline.js';
+import { deadlineIn, hasPassed, pause, remainingMs, type Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { BackupId, ClusterId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
@@ -42,6 +42,8 @@ export class BackupJobs implements AsyncDisposable {
   readonly #closing = new AbortController();
   readonly #turns = new Map<ClusterId, TaskQueue>();
   readonly #wanted = new Set<ClusterId>();
+  /** when something happened to a cluster last */
+  readonly #stirred = new Map<ClusterId, Deadline>();
   /** clusters whose backup failed: how long they are left alone, longer each time */
   readonly #resting = new Map<ClusterId, { readonly ms: number; readonly until: Deadline }>();
   #awake = new AbortController();
@@ -52,12 +54,17 @@ export class BackupJobs implements AsyncDisposable {
   }
 
   start(): void {
+    for (const { id } of this.#options.clusters()) this.#stirred.set(id, deadlineIn(0));
     this.#work = this.#walk();
   }
 
-  /** Something happened to the cluster that a backup follows; what comes together is one. */
+  /**
+   * Something happened to the cluster that a backup follows, once it is calm again: what comes
+   * together is one, and a backup does not hold up what follows an activation.
+   */
   want(cluster: ClusterId): void {
     this.#wanted.add(cluster);
+    this.#stirred.set(cluster, deadlineIn(0));
     this.#awake.abort();
   }
 
@@ -94,8 +101,14 @@ export class BackupJobs implements AsyncDisposable {
         if (signal.aborted) return;
         await this.#serve(cluster);
       }
-      await this.#purge();
-      await pause(LIMITS.backup_look_interval_ms, either);
+      await this.#purge().catch((error: unknown) => {
+        this.#options.log.warn({ err: error }, 'old backups could not be removed');
+      });
+      const isStirred = this.#options
+        .clusters()
+        .some((one) => this.#canBe(one) && !isCalm(one, this.#stirred.get(one.id)));
+      const { backup_look_interval_ms: later, backup_calm_look_ms: soon } = LIMITS;
+      await pause(isStirred ? soon : later, either);
     }
   }
 
@@ -118,17 +131,21 @@ export class BackupJobs implements AsyncDisposable {
     }
   }
 
-  #isDue(cluster: RunningCluster): boolean {
-    const { backups, civil } = this.#options;
-    const { id, record } = cluster;
+  #canBe({ id, record, members }: RunningCluster): boolean {
     const resting = this.#resting.get(id);
-    const canBe =
+    return (
       isActivated(record) &&
       record.certificate !== null &&
       record.restoreFrom === null &&
-      cluster.members.some(({ channel }) => channel) &&
-      (resting === undefined || hasPassed(resting.until));
-    if (!canBe) return false;
+      members.some(({ channel }) => channel) &&
+      (resting === undefined || hasPassed(resting.until))
+    );
+  }
+
+  #isDue(cluster: RunningCluster): boolean {
+    const { backups, civil } = this.#options;
+    const { id } = cluster;
+    if (!this.#canBe(cluster) || !isCalm(cluster, this.#stirred.get(id))) return false;
     if (this.#wanted.has(id)) return true;
     const latest = latestOf(id, backups.present());
     return !latest || civil() >= latest.createdMs + BACKUP_INTERVAL_MS;
@@ -208,4 +225,12 @@ export class BackupJobs implements AsyncDisposable {
     this.#closing.abort();
     await this.#work;
   }
+}
+
+/** Nothing happened for a moment, and no HSM is on its way to join. */
+function isCalm({ members }: RunningCluster, stirred: Deadline | undefined): boolean {
+  if (stirred === undefined) return true;
+  const sinceMs = -remainingMs(stirred);
+  const isJoining = members.some(({ record, channel }) => !record.joined && !channel);
+  return sinceMs >= (isJoining ? LIMITS.backup_patience_ms : LIMITS.backup_calm_ms);
 }

@@ -60,6 +60,11 @@ export const LIMITS = {
   /** of one cluster; the oldest that is not kept for good goes before a new one is taken */
   backups_per_cluster_max: 1_000,
   backup_look_interval_ms: 5_000,
+  /** nothing happened to a cluster for so long before it is backed up */
+  backup_calm_ms: 1_000,
+  backup_calm_look_ms: 200,
+  /** one whose HSMs are on their way is backed up without them after so long */
+  backup_patience_ms: 30_000,
   backup_retry_first_ms: 1_000,
   backup_retry_max_ms: 300_000,
   backup_passphrase_min_chars: 8,
