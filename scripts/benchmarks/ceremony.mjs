@@ -26,7 +26,17 @@ function sign(folder, csr) {
   return { SignedCert: read('cluster.crt'), TrustAnchor: read('ca.crt') };
 }
 
-/** @returns the milliseconds that were not the operator's */
+/** Until the cluster's backup was taken, which is work of its own. */
+async function backedUp(client, ClusterId) {
+  const Filters = { clusterIds: [ClusterId], states: ['READY'] };
+  for (;;) {
+    const { Backups } = await client.send(new sdk.DescribeBackupsCommand({ Filters }));
+    if (Backups.length > 0) return;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
+  }
+}
+
+/** @returns the milliseconds that were not the operator's, and whose cluster it is */
 async function ceremony({ client, home, folder }) {
   const begin = performance.now();
   const wanted = {
@@ -59,7 +69,7 @@ async function ceremony({ client, home, folder }) {
   await create('c');
   const { State } = await until(HSMS);
   if (State !== 'ACTIVE') throw new Error(`the cluster is ${State}`);
-  return performance.now() - begin - operatorMs;
+  return { value: performance.now() - begin - operatorMs, ClusterId };
 }
 
 /** @param context `root`; `cli(home, …words)`; `bareLogins(count)`, the milliseconds they take */
@@ -75,8 +85,9 @@ export async function ceremonies({ root, cli, bareLogins }) {
     const rounds = [];
     for (let round = 0; round < ROUNDS; round += 1) {
       const reference = await bareLogins(HSMS);
-      const value = await ceremony({ client, home: findHome(at), folder: root });
+      const { value, ClusterId } = await ceremony({ client, home: findHome(at), folder: root });
       rounds.push({ value, reference, ratio: value / reference });
+      await backedUp(client, ClusterId);
     }
     client.destroy();
     const ratio = median(rounds.map((round) => round.ratio));
