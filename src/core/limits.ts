@@ -30,6 +30,9 @@ export const LIMITS = {
   // supervision of HSM processes
   heartbeat_interval_ms: 100,
   heartbeat_missed_ms: 600,
+  /** from when an HSM listens; its thread for heartbeats starts when others have started too */
+  heartbeat_begin_ms: 1_000,
+  heartbeat_first_ms: 2_000,
   hsm_busy_max_ms: 15_000,
   hsm_start_timeout_ms: 20_000,
   hsm_stop_timeout_ms: 3_000,

@@ -19,6 +19,9 @@ const valueOf = (name: string): string | undefined => {
   return at < 0 ? undefined : argv[at + 1];
 };
 
+/** beyond that they only wait for each other */
+const WARM_MAX = 16;
+
 /** How many HSMs this home will most likely start. A wrong guess costs time and nothing else. */
 function guessHsms(): number {
   try {
@@ -60,7 +63,7 @@ async function run(config: DaemonConfig, opening: Promise<OpenedHome>): Promise<
 
 async function main(): Promise<number> {
   try {
-    warm(Math.min(guessHsms() || 0, 8));
+    warm(Math.min(guessHsms() || 0, WARM_MAX));
     const [{ readConfig }, { openHome }] = await Promise.all([
       import('./config.js'),
       import('./opening.js'),

@@ -10,6 +10,8 @@ export class Pulse {
   #lastTurn: number;
   #lastLook: number;
   #silent = false;
+  /** a heartbeat came: until then it is waited for longer */
+  #isHeard = false;
 
   constructor(now: number) {
     this.#lastBeat = this.#lastTurn = this.#lastLook = now;
@@ -21,6 +23,7 @@ export class Pulse {
    */
   beat(now: number, turned: boolean): boolean {
     this.#lastBeat = now;
+    this.#isHeard = true;
     if (turned) this.#lastTurn = now;
     if (!this.#silent || this.#isQuiet(now)) return false;
     this.#silent = false;
@@ -42,7 +45,8 @@ export class Pulse {
 
   /** No heartbeat at all, or a main thread that is busy for longer than any work takes. */
   #isQuiet(now: number): boolean {
-    const { heartbeat_missed_ms, hsm_busy_max_ms } = LIMITS;
-    return now - this.#lastBeat > heartbeat_missed_ms || now - this.#lastTurn > hsm_busy_max_ms;
+    const { heartbeat_missed_ms, heartbeat_first_ms, hsm_busy_max_ms } = LIMITS;
+    const bound = this.#isHeard ? heartbeat_missed_ms : heartbeat_first_ms;
+    return now - this.#lastBeat > bound || now - this.#lastTurn > hsm_busy_max_ms;
   }
 }

@@ -19,11 +19,16 @@ describe('a pulse', () => {
     expect(lookOn(new Pulse(0), STEP, 60_000, 'a')).toEqual([]);
   });
 
-  test('is silent once when none comes, after the bound and not before', () => {
-    const silences = lookOn(new Pulse(0), STEP, 30_000);
+  test.each([
+    ['the first one', false, LIMITS.heartbeat_first_ms],
+    ['a further one', true, LIMITS.heartbeat_missed_ms],
+  ])('is silent once when %s does not come, after the bound', (_what, isHeard, bound) => {
+    const pulse = new Pulse(0);
+    if (isHeard) pulse.beat(0, true);
+    const silences = lookOn(pulse, STEP, 30_000);
     expect(silences).toHaveLength(1);
-    expect(silences[0]).toBeGreaterThan(LIMITS.heartbeat_missed_ms);
-    expect(silences[0]).toBeLessThanOrEqual(LIMITS.heartbeat_missed_ms + 2 * STEP);
+    expect(silences[0]).toBeGreaterThan(bound);
+    expect(silences[0]).toBeLessThanOrEqual(bound + 2 * STEP);
   });
 
   test('comes back with the next heartbeat, and can be silent again', () => {
