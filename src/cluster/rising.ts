@@ -124,7 +124,7 @@ export class Rising {
       certificates,
       root,
       appUser: { username: USERS.appliance, password: appliance },
-      admin: { username: USERS.admin, password: admin },
+      admin: { username: USERS.admin, password: admin, random: true },
     });
   }
 

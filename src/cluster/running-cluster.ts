@@ -273,6 +273,7 @@ export class RunningCluster implements AsyncDisposable {
   async #launch(member: Member): Promise<Launch> {
     const { home, secrets } = this.#options;
     const { soPin, userPin } = await secrets.pins(this.id, member.id);
+    const { founder, founded } = this.#record;
     return {
       hsm: member.id,
       cluster: familyOf(this.#record),
@@ -282,6 +283,7 @@ export class RunningCluster implements AsyncDisposable {
       log: join(home.logs, `${member.id}.log`),
       audit: hsmAuditPath(home, member.id),
       serial: member.record.serial,
+      ...(member.id === founder && !founded && { founds: true }),
       ...(this.faults && { faults: this.faults.takeNext() }),
       soPin: soPin.toString('base64'),
       userPin: userPin.toString('base64'),

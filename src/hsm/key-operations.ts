@@ -1,5 +1,4 @@
-import { createHash, generateKeyPair } from 'node:crypto';
-import { promisify } from 'node:util';
+import { createHash } from 'node:crypto';
 import { equalConstantTime, wipe } from '../core/bytes.js';
 import { deadlineIn, type Deadline } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
@@ -16,6 +15,7 @@ import { proveKey } from '../token/mac.js';
 import { destroyObject } from '../token/objects.js';
 import { generateSessionKey, wrapKey } from '../token/wrapping.js';
 import { mayCarry, mayDestroy, maySee, type Session } from './authority.js';
+import { newClusterKey } from './cluster-key.js';
 import type { Keyring } from './keyring.js';
 import { noteOf, type KeyNote } from './manifest.js';
 import type { Machine } from './machine.js';
@@ -25,7 +25,6 @@ import { refuse, refuseLate } from './user-operations.js';
 
 const PROOF_BYTES = 16;
 const NOTHING = new Uint8Array(0);
-const generateRsa = promisify(generateKeyPair);
 
 function newRecord(session: Session, fields: HsmFields<'generate'>, proof: Uint8Array): KeyRecord {
   return {
@@ -81,8 +80,10 @@ async function generateClusterKey(
   fields: HsmFields<'generate'>,
 ): Promise<HsmResults['generate']> {
   if (session.role !== 'appliance-user') throw new KeyspanError('HsmRoleRefused');
-  const { privateKey } = await generateRsa('rsa', { modulusLength: 2048 });
-  const secret = privateKey.export({ format: 'der', type: 'pkcs8' });
+  // one that was made ahead is for one key alone
+  const made = machine.clusterKey ?? newClusterKey();
+  machine.clusterKey = undefined;
+  const secret = await made;
   try {
     const proof = proofOfSecret(secret, fields.keyId);
     const blob = sealSecret(machine.masking, secret, fields.keyId);

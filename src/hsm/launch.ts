@@ -9,6 +9,7 @@ import {
 import { LIMITS } from '../core/limits.js';
 import { faultRule } from '../protocol/fault.js';
 import {
+  flag,
   id,
   list,
   nullable,
@@ -42,6 +43,8 @@ export const launch = object({
   audit: path,
   /** the token that must be there; null: there is none yet, and one is made */
   serial: nullable(text({ max: 64 })),
+  /** it is to make the cluster's first keys */
+  founds: optional(flag),
   /** faults that wait for it; absent: it takes none */
   faults: optional(list(faultRule, { max: LIMITS.faults_max })),
   soPin: base64,

@@ -9,6 +9,7 @@ import { findMaskingKeys, type JoinKey, type MaskingKeys } from '../token/maskin
 import { listAllData } from '../token/objects.js';
 import type { Token } from '../token/token.js';
 import type { HsmAuditLog } from './audit-log.js';
+import type { newClusterKey } from './cluster-key.js';
 import type { Session } from './authority.js';
 import { DataShelf } from './data-shelf.js';
 import { Keyring } from './keyring.js';
@@ -69,6 +70,8 @@ export class Machine {
   readonly audit: HsmAuditLog | undefined;
   /** keys on their way to the token, settled once they are there or failed */
   readonly installing = new Map<HsmKeyId, Promise<void>>();
+  /** the cluster's key where this HSM founds it: made while the token is */
+  clusterKey: ReturnType<typeof newClusterKey> | undefined;
   /** between join-offer and join */
   joinKey: JoinKey | undefined;
   readonly #sessions = new Map<number, Session>();

@@ -16,6 +16,7 @@ import {
 } from '../token/softhsm.js';
 import { Token } from '../token/token.js';
 import { HsmAuditLog } from './audit-log.js';
+import { newClusterKey } from './cluster-key.js';
 import { deferredLog, type HsmLog } from './deferred-log.js';
 import { Installer } from './installer.js';
 import { HEARTBEAT_FD, launch, type Launch, type Launched } from './launch.js';
@@ -153,6 +154,7 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const { hsm, cluster, boot, directory } = settings;
   prepareTokenDirectory(directory);
   const place = { directory, hsm, userPin };
+  const clusterKey = settings.founds ? newClusterKey() : undefined;
   const clock = systemClock();
   const sweptAt = clock.civil() - FILE_TIME_LAG_MS;
   const manifest = readManifest(place, censusOf(directory));
@@ -165,6 +167,7 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const faults = faultsOf(settings);
   const audit = new HsmAuditLog({ path: settings.audit, log, now: () => clock.wire() });
   const machine = new Machine({ identity, token, install, faults, audit });
+  machine.clusterKey = clusterKey;
   if (!machine.load(manifest)) machine.forget();
   const service = new Service({ machine, log });
   await service.listen(settings.socket);

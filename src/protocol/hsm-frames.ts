@@ -149,7 +149,8 @@ export const HSM_OPERATIONS = {
       certificates,
       root: pem,
       appUser: object({ username, password: newPassword }),
-      admin: object({ username, password: newPassword }),
+      /** until the activation it is the installation's: `random` as in `user-create` */
+      admin: object({ username, password: newPassword, random: optional(flag) }),
     }),
     'anyone',
     newcomer,
