@@ -135,7 +135,8 @@ BUILT=node_modules/.cache/keyspan/built
 # Compiled code is older than a source.
 build_is_stale() {
   [[ -x dist/cli/main.js && -f $BUILT ]] || return 0
-  [[ -n $(find src package.json tsconfig.json -newer "$BUILT" -print | head -n 1) ]]
+  local sources=(src package.json tsconfig.json scripts/pack.mjs)
+  [[ -n $(find "${sources[@]}" -newer "$BUILT" -print | head -n 1) ]]
 }
 
 build() {

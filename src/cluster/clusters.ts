@@ -34,7 +34,11 @@ export class Clusters implements AsyncDisposable {
   static async open(options: ClustersOptions): Promise<Clusters> {
     const clusters = new Clusters(options);
     try {
-      for (const id of await listClusters(options.store)) await clusters.take(id);
+      const ids = await listClusters(options.store);
+      const opened = await Promise.allSettled(ids.map((id) => clusters.#open(id)));
+      // in their order, also where one was opened sooner
+      for (const one of opened) if (one.status === 'fulfilled') clusters.#add(one.value);
+      for (const one of opened) if (one.status === 'rejected') throw one.reason;
       return clusters;
     } catch (error) {
       await clusters[Symbol.asyncDispose]();
@@ -44,8 +48,17 @@ export class Clusters implements AsyncDisposable {
 
   /** Opens a cluster that was written down. */
   async take(id: ClusterId): Promise<RunningCluster> {
+    return this.#add(await this.#open(id));
+  }
+
+  #add(cluster: RunningCluster): RunningCluster {
+    this.#running.set(cluster.id, cluster);
+    return cluster;
+  }
+
+  async #open(id: ClusterId): Promise<RunningCluster> {
     const { block, changed, repaired, reshaped, ...common } = this.#options;
-    const cluster = await RunningCluster.open(
+    return await RunningCluster.open(
       {
         ...common,
         changed: (hsm, state) => changed(id, hsm, state),
@@ -58,8 +71,6 @@ export class Clusters implements AsyncDisposable {
       },
       id,
     );
-    this.#running.set(id, cluster);
-    return cluster;
   }
 
   get all(): RunningCluster[] {

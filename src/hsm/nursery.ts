@@ -17,7 +17,9 @@ const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_PKCS1
 
 function start(): ChildProcess {
   const env = Object.fromEntries(FORWARDED.map((name) => [name, process.env[name]]));
-  return spawn(process.execPath, [...HSM_FLAGS, entryPath(import.meta.url, './main.js')], {
+  // main.ts with all that it loads in one file: see scripts/pack.mjs
+  const program = entryPath(import.meta.url, './program.js');
+  return spawn(process.execPath, [...HSM_FLAGS, program], {
     // standard input carries the launch line, 3 the heartbeats
     stdio: ['pipe', 'pipe', 'inherit', 'pipe'],
     env: { ...env, GLIBC_TUNABLES: ALLOCATOR },
