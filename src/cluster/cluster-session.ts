@@ -74,9 +74,20 @@ export class ClusterSession {
   readonly #refused = new Map<HsmId, BootId | undefined>();
   #order: readonly Seat[] = [];
   #isOver = false;
+  #password: string;
 
   constructor(options: ClusterSessionOptions) {
     this.#options = options;
+    this.#password = options.password;
+  }
+
+  get username(): string {
+    return this.#options.username;
+  }
+
+  /** The user has another password now: HSMs that come up are logged in with it. */
+  changed(password: string): void {
+    this.#password = password;
   }
 
   /** how many HSMs the user is logged in on and that serve */
@@ -91,7 +102,8 @@ export class ClusterSession {
   async seat(member: Member, channel: Channel): Promise<void> {
     const { boot } = channel.peer;
     if (this.#refused.get(member.id) === boot) return;
-    const { username, password } = this.#options;
+    const { username } = this.#options;
+    const password = this.#password;
     const deadline = deadlineIn(LIMITS.request_timeout_ms);
     try {
       this.#put(member, await Member.login(channel, { username, password }, deadline));
@@ -171,6 +183,21 @@ export class ClusterSession {
     }
     if (hasPassed(call.deadline)) throw new KeyspanError('VaultTimeout');
     throw failure ?? new KeyspanError('VaultUnavailable');
+  }
+
+  /**
+   * Asks every HSM that the user is logged in on and that serves, each for itself: what is about
+   * users goes to all of them, and none stands in for another.
+   */
+  async onEach<Op extends HsmOperation>(
+    operation: Op,
+    fields: HsmFields<Op>,
+  ): Promise<readonly PromiseSettledResult<HsmResults[Op]>[]> {
+    const deadline = deadlineIn(LIMITS.request_timeout_ms);
+    const asked = this.#serving().map(({ channel, session, member: { epoch } }) =>
+      channel.request({ operation, fields, deadline, session, epoch }),
+    );
+    return await Promise.allSettled(asked);
   }
 
   #mayGoElsewhere(error: unknown, seat: Seat, call: Call): boolean {

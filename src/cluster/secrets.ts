@@ -54,6 +54,13 @@ export class Secrets {
     return this.put(KEYSPACE.userSecret(cluster, user), Buffer.from(newPassword()));
   }
 
+  /** The operator gave a user of the installation another password. */
+  async replacePassword(cluster: ClusterId, user: string, password: string): Promise<void> {
+    const key = KEYSPACE.userSecret(cluster, user);
+    const value = this.#sealer.seal(Buffer.from(password), key);
+    await this.#store.commit({ compares: [], writes: [{ op: 'put', key, value }] });
+  }
+
   async passwordOf(cluster: ClusterId, user: string): Promise<string> {
     return Buffer.from(await this.get(KEYSPACE.userSecret(cluster, user))).toString('utf8');
   }

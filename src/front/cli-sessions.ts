@@ -4,7 +4,7 @@ import type { RunningCluster } from '../cluster/running-cluster.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 
-type LoginCluster = Pick<RunningCluster, 'login' | 'logout'>;
+type LoginCluster = Pick<RunningCluster, 'id' | 'record' | 'login' | 'logout'>;
 
 interface Login {
   readonly cluster: LoginCluster;
@@ -57,11 +57,11 @@ export class CliSessions {
   }
 
   /** Somebody works with it. @throws KeyspanError HsmNotLoggedIn when it has ended */
-  use(token: string): ClusterSession {
+  use(token: string): { readonly cluster: LoginCluster; readonly session: ClusterSession } {
     const login = this.#logins.get(token);
     if (!login) throw new KeyspanError('HsmNotLoggedIn');
     login.idle.refresh();
-    return login.session;
+    return login;
   }
 
   /** Ends the login. @throws KeyspanError HsmNotLoggedIn when it has ended before */

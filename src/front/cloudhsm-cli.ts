@@ -1,19 +1,31 @@
 import type { Events } from '../audit/events.js';
 import { ClusterUsers, type ClusterUsersOptions } from '../cluster/cluster-users.js';
+import { USERS } from '../cluster/lifecycle.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
+import type { Secrets } from '../cluster/secrets.js';
+import { changePassword, createUser, deleteUser } from '../cluster/user-changes.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { TaskQueue } from '../core/queue.js';
+import type { CliUser } from '../protocol/admin.js';
 import type { AdminHandlers } from './admin.js';
 import { CliSessions } from './cli-sessions.js';
 
 /** What the daemon does for `cloudhsm-cli`. */
 type CloudhsmCliHandlers = Pick<
   AdminHandlers,
-  'HsmInfo' | 'UserList' | 'UserLogin' | 'UserLogout' | 'ClusterActivate'
+  | 'HsmInfo'
+  | 'UserList'
+  | 'UserLogin'
+  | 'UserLogout'
+  | 'UserCreate'
+  | 'UserDelete'
+  | 'UserChangePassword'
+  | 'ClusterActivate'
 >;
 
-export interface CloudhsmCliOptions extends Pick<ClusterUsersOptions, 'secrets' | 'activated'> {
+export interface CloudhsmCliOptions extends Pick<ClusterUsersOptions, 'activated'> {
+  readonly secrets: Pick<Secrets, 'passwordOf' | 'replacePassword'>;
   /**
    * The cluster of this id, or the installation's own.
    * @throws KeyspanError when there is none
@@ -62,6 +74,7 @@ export function cloudhsmCliHandlers(options: CloudhsmCliOptions): CloudhsmCliHan
       sessions.close(session);
       return {};
     },
+    ...userChanges({ sessions, secrets, events }),
     ClusterActivate: async ({ cluster: id, password }) => {
       const cluster = clusterOf(id);
       await activations.run(() => usersOf(cluster).activate(password));
@@ -69,4 +82,63 @@ export function cloudhsmCliHandlers(options: CloudhsmCliOptions): CloudhsmCliHan
       return {};
     },
   };
+}
+
+/** Passwords of the installation's own cluster that `keyspan credentials` shows. */
+const SHOWN: ReadonlySet<string> = new Set([USERS.admin, USERS.cryptoUser]);
+
+/** What a login does with users; each change leaves a line in the audit log. */
+function userChanges({
+  sessions,
+  secrets,
+  events,
+}: Pick<CloudhsmCliOptions, 'secrets' | 'events'> & {
+  readonly sessions: CliSessions;
+}): Pick<AdminHandlers, 'UserCreate' | 'UserDelete' | 'UserChangePassword'> {
+  type Work = (login: ReturnType<CliSessions['use']>) => Promise<void>;
+  const change = async (
+    action: string,
+    { session, username, role }: { session: string } & CliUser,
+    work: Work,
+  ): Promise<CliUser> => {
+    const login = sessions.use(session);
+    const target = `${login.cluster.id} ${username.toLowerCase()}`;
+    try {
+      await work(login);
+      events.operatorEvent({ action, target });
+      return { username: username.toLowerCase(), role };
+    } catch (error) {
+      const code = error instanceof KeyspanError ? error.code : 'InternalFailure';
+      events.operatorEvent({ action, target, code });
+      throw error;
+    }
+  };
+  return {
+    UserCreate: (user) =>
+      change('user create', user, async ({ session }) => {
+        const { username, role, password } = user;
+        await createUser(session, { username, role, password });
+      }),
+    UserDelete: (user) =>
+      change('user delete', user, async ({ cluster, session }) => {
+        const { username, role } = user;
+        refuseKms(cluster, username);
+        await deleteUser(session, { username, role });
+      }),
+    UserChangePassword: (user) =>
+      change('user change-password', user, async ({ cluster, session }) => {
+        const { username, role, password } = user;
+        refuseKms(cluster, username);
+        await changePassword(session, { username, role, password });
+        const name = username.toLowerCase();
+        const isShown = cluster.record.origin === 'installation' && SHOWN.has(name);
+        if (isShown) await secrets.replacePassword(cluster.id, name, password);
+      }),
+  };
+}
+
+/** Without its user KMS would lose the keys of the cluster that backs it. */
+function refuseKms({ record }: Pick<RunningCluster, 'record'>, username: string): void {
+  if (record.origin !== 'installation' || username.toLowerCase() !== USERS.kms) return;
+  throw new KeyspanError('KeyspanRefused', `${USERS.kms} is the user that KMS works as here`);
 }

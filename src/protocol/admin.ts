@@ -190,6 +190,12 @@ export interface BackupStatus {
 export const CLI_ROLES = ['admin', 'crypto-user'] as const;
 export type CliRole = (typeof CLI_ROLES)[number];
 
+/** Whom a command of CloudHSM's CLI was about. */
+export interface CliUser {
+  readonly username: string;
+  readonly role: CliRole;
+}
+
 const hsm = object({ id: text({ max: 64 }) });
 const empty = object({});
 /** absent: the cluster that the installation made for itself */
@@ -202,6 +208,9 @@ const newPassword = text({
   pattern: /^[^:]+$/,
 });
 
+const login = text({ max: 64 });
+const username = text({ max: LIMITS.hsm_user_name_max_chars, pattern: /^[A-Za-z0-9_]+$/ });
+const role = oneOf(...CLI_ROLES);
 /** the daemon reads or writes it: absolute */
 const path = text({ max: 4_096 });
 const passphrase = text({
@@ -245,11 +254,14 @@ export const ADMIN_ACTIONS = {
   UserList: object({ cluster, session }),
   UserLogin: object({
     cluster,
-    username: text({ max: LIMITS.hsm_user_name_max_chars, pattern: /^[A-Za-z0-9_]+$/ }),
-    role: oneOf(...CLI_ROLES),
+    username,
+    role,
     password: text({ max: LIMITS.hsm_password_max_chars }),
   }),
   UserLogout: object({ session: text({ max: 64 }) }),
+  UserCreate: object({ session: login, username, role, password: newPassword }),
+  UserDelete: object({ session: login, username, role }),
+  UserChangePassword: object({ session: login, username, role, password: newPassword }),
   ClusterActivate: object({ cluster, password: newPassword }),
   IssueCertificate: object({
     principal: text({ max: 2_048 }),
@@ -289,6 +301,9 @@ export interface AdminResults {
   UserList: { readonly users: readonly ListedUser[] };
   UserLogin: { readonly session: string; readonly username: string; readonly role: CliRole };
   UserLogout: Record<string, never>;
+  UserCreate: CliUser;
+  UserDelete: CliUser;
+  UserChangePassword: CliUser;
   ClusterActivate: Record<string, never>;
   IssueCertificate: CertificateDocument;
 }

@@ -149,6 +149,7 @@ describe('a cluster whose HSMs are all deleted', () => {
     const { control, jobs } = fixture.parts;
     const [member] = relative.members;
     if (!member) expect.unreachable();
+    fixture.clock.nowMs += 1;
     const kept = await jobs.takeWhole(relative);
     await relative.want(member.id, 'stop');
     await eventually(async () => (member.channel ? undefined : true), 'it is stopped');

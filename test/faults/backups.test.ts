@@ -48,6 +48,8 @@ async function noneIsHalf(): Promise<void> {
 async function joined(during: (join: () => Promise<unknown>) => Promise<unknown>): Promise<void> {
   const before = (await scene.daemon.hsms()).map(({ id }) => id);
   await during(() => operate(scene, 'HsmAdd'));
+  // a backup of its own time may have come to the step first: who got no answer asks again
+  if ((await scene.daemon.hsms()).length === before.length) await operate(scene, 'HsmAdd');
   await isWhole(scene);
   await noneIsHalf();
   const more = (await scene.daemon.hsms()).filter(({ id }) => !before.includes(id));
@@ -74,6 +76,10 @@ describe('a backup is whole or not there', () => {
     await joined(async (join) => {
       await armHsm(scene, { hsm, operation, when });
       await join();
+      await eventually(async () => {
+        const { faults } = await operate(scene, 'FaultList');
+        return faults.length === 0 ? true : undefined;
+      }, 'the fault has struck');
       // another HSM gives what this one did not
       await eventually(
         async () => ((await listed()).length > count ? true : undefined),
@@ -133,6 +139,9 @@ describe('the last HSM of a cluster goes whole, and what it held comes back', ()
     'member.erased',
   ] as const)('when the daemon is killed at %s', async (step) => {
     await killDaemonAt(scene, step, deleteLast);
+    // a backup of its own time may have come to the step first: who got no answer asks again
+    const [hsm] = (await clusterNow()).Hsms ?? [];
+    if (hsm && hsm.State !== 'DELETE_IN_PROGRESS') await deleteLast();
     await createAgain();
   });
 

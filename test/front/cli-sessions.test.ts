@@ -1,11 +1,15 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { ClusterSession } from '../../src/cluster/cluster-session.js';
 import { KeyspanError } from '../../src/core/errors.js';
+import { newClusterId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { CliSessions } from '../../src/front/cli-sessions.js';
+import { clusterRecord } from '../support/cluster-record.js';
 
 /** A cluster of which only the coming and going of its users is of interest. */
 const cluster = {
+  id: newClusterId(),
+  record: clusterRecord(),
   present: new Set<ClusterSession>(),
   async login(username: string): Promise<ClusterSession> {
     if (username === 'nobody') throw new KeyspanError('HsmCredentialsRefused');
@@ -35,7 +39,7 @@ test('a login is named by a token that nobody can guess, and ends once', async (
   sessions.close(one);
   expect(() => sessions.use(one)).toThrow(expect.objectContaining({ code: 'HsmNotLoggedIn' }));
   expect(() => sessions.close(one)).toThrow(expect.objectContaining({ code: 'HsmNotLoggedIn' }));
-  expect(cluster.present).toEqual(new Set([sessions.use(other)]));
+  expect(cluster.present).toEqual(new Set([sessions.use(other).session]));
 });
 
 test('it ends when nobody has said it for a while', async () => {

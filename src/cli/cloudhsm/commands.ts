@@ -26,6 +26,48 @@ export function userList({ session }: Context, options: ClusterOptions): Promise
   return session.userList(options.clusterId);
 }
 
+/** Whom a command is about. */
+export interface UserOptions extends ClusterOptions {
+  readonly username: string;
+  readonly role: CliRole;
+}
+
+/** `user create`: an admin's, on every HSM that can be reached. */
+export async function createUser(
+  context: Context,
+  options: UserOptions & { readonly password?: string },
+): Promise<unknown> {
+  const user = await withNewPassword(context, options);
+  return await context.session.changeUser('UserCreate', user);
+}
+
+/** `user delete`: an admin's. */
+export async function deleteUser({ session }: Context, options: UserOptions): Promise<unknown> {
+  const { username, role } = options;
+  checkName(username);
+  return await session.changeUser('UserDelete', { username, role });
+}
+
+/** `user change-password`: one's own, or an admin's for anybody; it unlocks. */
+export async function changePassword(
+  context: Context,
+  options: UserOptions & { readonly password?: string },
+): Promise<unknown> {
+  const user = await withNewPassword(context, options);
+  return await context.session.changeUser('UserChangePassword', user);
+}
+
+async function withNewPassword(
+  { terminal, session }: Context,
+  { username, role, password: given }: UserOptions & { readonly password?: string },
+): Promise<{ username: string; role: CliRole; password: string }> {
+  checkName(username);
+  if (!session.login) throw new KeyspanError('HsmNotLoggedIn');
+  const password = given ?? (await askNewPassword(terminal));
+  checkNewPassword(password);
+  return { username, role, password };
+}
+
 /** `cluster activate`: the admin's first password. It needs no login. */
 export async function activate(
   { session, terminal }: Context,
@@ -91,6 +133,18 @@ async function askNewPassword(terminal: Context['terminal']): Promise<string> {
   const password = await ask(terminal, 'Enter password:');
   if (password === (await ask(terminal, 'Confirm password:'))) return password;
   throw usage('The passwords do not match');
+}
+
+/** As CloudHSM does, it names the character. */
+function checkName(username: string): void {
+  const wrong = /[^A-Za-z0-9_]/u.exec(username)?.[0];
+  if (wrong !== undefined) {
+    throw usage(`The character '${wrong}' is not allowed: letters, digits and underscores are`);
+  }
+  const max = LIMITS.hsm_user_name_max_chars;
+  if (username.length === 0 || username.length > max) {
+    throw usage(`A username has 1 to ${max} characters`);
+  }
 }
 
 /** CloudHSM's rule: a colon would part it from the user's name elsewhere. */

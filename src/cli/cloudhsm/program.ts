@@ -4,6 +4,9 @@ import { findHome } from '../../core/home.js';
 import { CLI_ROLES, type CliRole } from '../../protocol/admin.js';
 import {
   activate,
+  changePassword,
+  createUser,
+  deleteUser,
   hsmInfo,
   login,
   loginByEnvironment,
@@ -11,6 +14,7 @@ import {
   userList,
   type ClusterOptions,
   type Context,
+  type UserOptions,
 } from './commands.js';
 
 /** What a line asks for. */
@@ -92,13 +96,7 @@ function buildProgram({ context, single }: ProgramOptions, found: Found): Comman
   };
   addLogin(program, context, { answer, prepare });
   addCluster(program, context, { answer, prepare });
-  const user = program.command('user').description('the users of the HSMs').helpCommand(false);
-  onCluster(user.command('list'))
-    .description('all users with their roles, and whether the HSMs agree on them')
-    .action(async (options: ClusterOptions) => {
-      await prepare(options);
-      await answer(userList(context, options));
-    });
+  addUsers(program, context, { answer, prepare });
   program
     .command('help')
     .argument('[command...]')
@@ -117,11 +115,10 @@ interface Steps {
 }
 
 function addLogin(program: Command, context: Context, { answer, prepare }: Steps): void {
-  const role = new Option('--role <role>', 'the role that the user has').choices(CLI_ROLES);
   onCluster(program.command('login'))
     .description('log a user in on every HSM of the cluster')
     .requiredOption('--username <name>', 'who')
-    .addOption(role.makeOptionMandatory())
+    .addOption(roleOption().makeOptionMandatory())
     .option('--password <password>', 'asked for unless given')
     .action(async (options: ClusterOptions & { username: string; role: CliRole }) => {
       await answer(login(context, options));
@@ -149,6 +146,44 @@ function addCluster(program: Command, context: Context, { answer, prepare }: Ste
       await answer(hsmInfo(context, options));
     });
 }
+
+function addUsers(program: Command, context: Context, { answer, prepare }: Steps): void {
+  const user = program.command('user').description('the users of the HSMs').helpCommand(false);
+  onCluster(user.command('list'))
+    .description('all users with their roles, and whether the HSMs agree on them')
+    .action(async (options: ClusterOptions) => {
+      await prepare(options);
+      await answer(userList(context, options));
+    });
+  const about = (name: string): Command =>
+    onCluster(user.command(name))
+      .requiredOption('--username <name>', 'whom it is about')
+      .addOption(roleOption().makeOptionMandatory());
+  const password = ['--password <password>', 'asked for twice unless given'] as const;
+  about('create')
+    .description('make a user on every HSM that can be reached; an admin does')
+    .option(...password)
+    .action(async (options: UserOptions & { password?: string }) => {
+      await prepare(options);
+      await answer(createUser(context, options));
+    });
+  about('delete')
+    .description('delete a user on every HSM that can be reached; an admin does')
+    .action(async (options: UserOptions) => {
+      await prepare(options);
+      await answer(deleteUser(context, options));
+    });
+  about('change-password')
+    .description("change one's own password, or as an admin anybody's; it unlocks the user")
+    .option(...password)
+    .action(async (options: UserOptions & { password?: string }) => {
+      await prepare(options);
+      await answer(changePassword(context, options));
+    });
+}
+
+const roleOption = (): Option =>
+  new Option('--role <role>', 'the role that the user has').choices(CLI_ROLES);
 
 function onCluster(command: Command): Command {
   return command.option('--cluster-id <id>', "which cluster; the installation's own unless given");

@@ -59,13 +59,29 @@ export class Session {
     await this.#ask('UserLogout', { session: login.token });
   }
 
+  /** @throws KeyspanError, ServiceError HsmNotLoggedIn when nobody is logged in */
+  async changeUser<A extends 'UserCreate' | 'UserDelete' | 'UserChangePassword'>(
+    action: A,
+    user: object,
+  ): Promise<AdminResults[A]> {
+    const login = this.#login;
+    if (!login) throw new KeyspanError('HsmNotLoggedIn');
+    return await this.#forgetting(() => this.#ask(action, { session: login.token, ...user }));
+  }
+
   /** A login that has ended is forgotten: the next command does without. */
   async #asLoggedIn<A extends 'HsmInfo' | 'UserList'>(
     action: A,
     cluster: string | undefined,
   ): Promise<AdminResults[A]> {
+    return await this.#forgetting(() =>
+      this.#ask(action, { cluster, session: this.#login?.token }),
+    );
+  }
+
+  async #forgetting<T>(work: () => Promise<T>): Promise<T> {
     try {
-      return await this.#ask(action, { cluster, session: this.#login?.token });
+      return await work();
     } catch (error) {
       if (error instanceof ServiceError && error.code === 'HsmNotLoggedIn') {
         this.#login = undefined;
