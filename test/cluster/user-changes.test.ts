@@ -67,7 +67,7 @@ describe('a change of users', () => {
   });
 });
 
-test("a login goes on with its user's new password, also where only some HSMs have it", async () => {
+test("a login goes on with its user's new password, also where only some have it", async () => {
   const session = sessionOf(undefined, undefined);
   await changePassword(session, own);
   expect(session.passwords).toEqual([own.password]);
