@@ -55,7 +55,7 @@ export function startDaemon(
   mkdirSync(home.logs, { recursive: true, mode: 0o700 });
   const log = openSync(home.daemonLog, 'a', 0o600);
   try {
-    const entry = entryPath(import.meta.url, '../daemon/main.js');
+    const entry = entryPath(import.meta.url, '../daemon/program.cjs');
     const child = spawn(process.execPath, [...DAEMON_FLAGS, entry, ...daemonArgs(home, options)], {
       detached: settings.detached,
       stdio: ['ignore', log, log, 'pipe'],

@@ -4,7 +4,7 @@ import { fileURLToPath } from 'node:url';
  * The path of a program or worker file that stands beside the calling module. Processes and
  * worker threads run compiled
  * code; when the caller itself runs from `src` (as in tests), the file of the same name in
- * `dist` is meant.
+ * `dist` is meant. Who may be packed into another file (scripts/pack.mjs) names the folder too.
  */
 export function entryPath(callerUrl: string, file: string): string {
   const path = fileURLToPath(new URL(file, callerUrl));

@@ -83,4 +83,5 @@ async function main(): Promise<number> {
   }
 }
 
-process.exit(await main());
+// not awaited here: what scripts/pack.mjs makes of this file has no way to
+void main().then((code) => process.exit(code));

@@ -194,17 +194,22 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   setTimeout(startHeartbeat, LIMITS.heartbeat_begin_ms);
 }
 
-let log: HsmLog | undefined;
-try {
-  preload();
-  const settings = await readLaunch();
-  process.title = `keyspan ${settings.hsm}`;
-  log = deferredLog(settings.log, { hsm: settings.hsm });
-  await serve(settings, log);
-} catch (error) {
-  log?.fatal({ err: error }, 'the HSM cannot start');
-  const message = error instanceof Error ? error.message : 'unknown';
-  say({ failed: error instanceof KeyspanError ? error.code : 'HsmDeviceError', message });
-  process.stdin.destroy();
-  setTimeout(() => process.exit(1), 200);
+async function main(): Promise<void> {
+  let log: HsmLog | undefined;
+  try {
+    preload();
+    const settings = await readLaunch();
+    process.title = `keyspan ${settings.hsm}`;
+    log = deferredLog(settings.log, { hsm: settings.hsm });
+    await serve(settings, log);
+  } catch (error) {
+    log?.fatal({ err: error }, 'the HSM cannot start');
+    const message = error instanceof Error ? error.message : 'unknown';
+    say({ failed: error instanceof KeyspanError ? error.code : 'HsmDeviceError', message });
+    process.stdin.destroy();
+    setTimeout(() => process.exit(1), 200);
+  }
 }
+
+// not awaited here: what scripts/pack.mjs makes of this file has no way to
+void main();

@@ -18,7 +18,7 @@ const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_PKCS1
 function start(): ChildProcess {
   const env = Object.fromEntries(FORWARDED.map((name) => [name, process.env[name]]));
   // main.ts with all that it loads in one file: see scripts/pack.mjs
-  const program = entryPath(import.meta.url, './program.js');
+  const program = entryPath(import.meta.url, '../hsm/program.cjs');
   return spawn(process.execPath, [...HSM_FLAGS, program], {
     // standard input carries the launch line, 3 the heartbeats
     stdio: ['pipe', 'pipe', 'inherit', 'pipe'],

@@ -34,7 +34,7 @@ function ownValue(write: Write): Write {
 }
 
 function startWorker(directory: string): Worker {
-  const path = entryPath(import.meta.url, './sqlite-worker.js');
+  const path = entryPath(import.meta.url, '../store/sqlite-worker.cjs');
   return new Worker(path, { workerData: { directory }, execArgv: [], name: 'store' });
 }
 

@@ -5,7 +5,8 @@ import { packageFile } from '../../src/core/entry.js';
 
 /**
  * Brings `dist` up to date before the tests: child processes and worker threads run compiled
- * code. Only what changed is written. Type errors are the type checker's business, not this one's.
+ * code, packed as users have it. Only what changed is written. Type errors are the type checker's
+ * business, not this one's.
  */
 export default function compile(): void {
   const state = packageFile('node_modules/.cache/keyspan/tsc.json');
@@ -14,4 +15,7 @@ export default function compile(): void {
   const args = ['-p', packageFile('tsconfig.json'), '--incremental', '--tsBuildInfoFile', state];
   const result = spawnSync(process.execPath, [compiler, ...args], { encoding: 'utf8' });
   if (result.error) throw result.error;
+  const packer = packageFile('scripts/pack.mjs');
+  const packed = spawnSync(process.execPath, [packer], { cwd: packageFile('.'), encoding: 'utf8' });
+  if (packed.status !== 0) throw packed.error ?? new Error(packed.stderr);
 }

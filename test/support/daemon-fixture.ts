@@ -73,7 +73,9 @@ export class DaemonFixture implements AsyncDisposable {
     const { env, ...settings } = options;
     mkdirSync(this.home.logs, { recursive: true, mode: 0o700 });
     const log = openSync(this.home.daemonLog, 'a', 0o600);
-    const entry = packageFile('dist/daemon/main.js');
+    // what replaces a module of it needs the daemon in its parts
+    const program = env?.['NODE_OPTIONS'] === undefined ? 'program.cjs' : 'main.js';
+    const entry = packageFile(`dist/daemon/${program}`);
     const child = spawn(process.execPath, [entry, ...daemonArgs(this.home, settings)], {
       stdio: ['ignore', log, log, 'pipe'],
       // HSM processes inherit it: it tells whose they are
@@ -228,7 +230,9 @@ function processesOf(home: Home): number[] {
     try {
       const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0');
       if (!environment.includes(`HOME=${home.root}`)) return false;
-      return !readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('/daemon/main.js');
+      return !/\/daemon\/(program\.cjs|main\.js)/.test(
+        readFileSync(`/proc/${pid}/cmdline`, 'utf8'),
+      );
     } catch {
       return false;
     }
