@@ -126,15 +126,15 @@ install_modules() {
   fi
   # so that npx finds the commands in a checkout, whatever its npm can do
   mkdir -p node_modules/.bin
-  ln -sf ../../dist/cli/main.js node_modules/.bin/keyspan
-  ln -sf ../../dist/cli/cloudhsm-cli.js node_modules/.bin/cloudhsm-cli
+  ln -sf ../../dist/cli/keyspan.cjs node_modules/.bin/keyspan
+  ln -sf ../../dist/cli/cloudhsm-cli.cjs node_modules/.bin/cloudhsm-cli
 }
 
 BUILT=node_modules/.cache/keyspan/built
 
 # Compiled code is older than a source.
 build_is_stale() {
-  [[ -x dist/cli/main.js && -f $BUILT ]] || return 0
+  [[ -x dist/cli/keyspan.cjs && -f $BUILT ]] || return 0
   local sources=(src package.json tsconfig.json scripts/pack.mjs)
   [[ -n $(find "${sources[@]}" -newer "$BUILT" -print | head -n 1) ]]
 }

@@ -10,7 +10,7 @@ import { failover } from './failover.mjs';
 import { scale } from './scale.mjs';
 import { soak } from './soak.mjs';
 
-const CLI = new URL('../../dist/cli/main.js', import.meta.url).pathname;
+const CLI = new URL('../../dist/cli/keyspan.cjs', import.meta.url).pathname;
 const BARE = new URL('./bare.mjs', import.meta.url).pathname;
 const root = mkdtempSync(join(tmpdir(), 'keyspan-bench-'));
 const home = join(root, 'home');

@@ -3,4 +3,7 @@
 import { argv } from 'node:process';
 import { runCloudhsmCli } from './cloudhsm/run.js';
 
-process.exitCode = await runCloudhsmCli(argv.slice(2));
+// not awaited here: what scripts/pack.mjs makes of this file has no way to
+void runCloudhsmCli(argv.slice(2)).then((code) => {
+  process.exitCode = code;
+});

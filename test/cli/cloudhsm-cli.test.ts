@@ -18,7 +18,7 @@ beforeAll(async () => {
 });
 afterAll(() => daemon?.[Symbol.asyncDispose]());
 
-const PROGRAM = 'dist/cli/cloudhsm-cli.js';
+const PROGRAM = 'dist/cli/cloudhsm-cli.cjs';
 const REFUSED = { error_code: 1, data: 'Incorrect authentication credentials' };
 
 interface Printed {

@@ -43,7 +43,7 @@ test('the ceremony of the documentation ends in an active cluster', async () => 
   await daemon.up({ cluster: false, port: 0 });
   const cwd = temporaryDirectory();
   const words = ['ceremony', 'rehearse', '--folder', cwd];
-  const { code, screen } = await atTerminal('dist/cli/main.js', words, {
+  const { code, screen } = await atTerminal('dist/cli/keyspan.cjs', words, {
     home: home.root,
     steps: STEPS,
   });

@@ -15,12 +15,12 @@ export interface RunOptions {
 
 /** Runs the compiled command line as a user does, in a process of its own. */
 export function keyspan(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  return run('dist/cli/main.js', args, options);
+  return run('dist/cli/keyspan.cjs', args, options);
 }
 
 /** As `keyspan`, the program of CloudHSM's name. */
 export function cloudhsmCli(args: readonly string[], options: RunOptions = {}): Promise<Outcome> {
-  return run('dist/cli/cloudhsm-cli.js', args, options);
+  return run('dist/cli/cloudhsm-cli.cjs', args, options);
 }
 
 async function run(entry: string, args: readonly string[], options: RunOptions): Promise<Outcome> {

@@ -32,7 +32,7 @@ export async function rehearse(options: CeremonyOptions): Promise<number> {
   note(`Keys and certificates are written to ${folder}.`);
   const programs = mkdtempSync(join(tmpdir(), 'keyspan-programs-'));
   try {
-    symlinkSync(packageFile('dist/cli/cloudhsm-cli.js'), join(programs, 'cloudhsm-cli'));
+    symlinkSync(packageFile('dist/cli/cloudhsm-cli.cjs'), join(programs, 'cloudhsm-cli'));
     return await runChild('bash', [packageFile('docs/ceremony.sh')], {
       cwd: folder,
       env: {
