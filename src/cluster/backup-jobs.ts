@@ -9,9 +9,8 @@ import {
   BACKUP_INTERVAL_MS,
   NEW_BACKUP,
   expired,
-  isWhole,
   latestOf,
-  newestFirst,
+  surplus,
   type BackupRecord,
 } from './backup-record.js';
 import type { Backups } from './backups.js';
@@ -197,20 +196,21 @@ export class BackupJobs implements AsyncDisposable {
   /** A cluster has a bounded number of them. */
   async #makeRoom(cluster: ClusterId): Promise<void> {
     const { backups } = this.#options;
-    const own = backups
-      .present()
-      .filter((one) => one.cluster === cluster && one.source === null)
-      .toSorted(newestFirst);
-    const spare = own.filter((record) => isWhole(record) && !record.neverExpires);
-    const over = own.length + 1 - LIMITS.backups_per_cluster_max;
-    for (const { id } of over > 0 ? spare.slice(-over) : []) await backups.remove(id);
+    const own = backups.present().filter((one) => one.cluster === cluster);
+    const room = LIMITS.backups_per_cluster_max - 1;
+    for (const { id } of surplus(own, room, this.#needed())) await backups.remove(id);
+  }
+
+  /** What clusters without HSMs are to be restored from. */
+  #needed(): ReadonlySet<BackupId | null> {
+    return new Set(this.#options.clusters().map(({ record }) => record.restoreFrom));
   }
 
   async #purge(): Promise<void> {
     const { backups, clusters, civil, log } = this.#options;
     const daysOf = (cluster: ClusterId): number | undefined =>
       clusters().find(({ id }) => id === cluster)?.record.retentionDays;
-    const needed = new Set(clusters().map(({ record }) => record.restoreFrom));
+    const needed = this.#needed();
     for (const { id } of expired(backups.all(), civil(), daysOf)) {
       if (needed.has(id)) continue;
       try {

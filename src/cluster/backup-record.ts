@@ -106,6 +106,23 @@ export function expired(
   });
 }
 
+/**
+ * Of one cluster's backups those that are more than `max`, the oldest first. Copies do not count,
+ * and what never expires, is deleted already, or is needed stays.
+ */
+export function surplus(
+  records: readonly BackupRecord[],
+  max: number,
+  needed: ReadonlySet<BackupId | null>,
+): BackupRecord[] {
+  const own = records.filter(({ source }) => source === null);
+  const over = Math.max(0, own.length - max);
+  return own
+    .filter((one) => isWhole(one) && !one.neverExpires && !needed.has(one.id))
+    .toSorted((a, b) => newestFirst(b, a))
+    .slice(0, over);
+}
+
 /** @param partition of the caller: `aws`, `aws-us-gov` */
 export const backupArn = (
   { account, region, id }: Pick<BackupRecord, 'account' | 'region' | 'id'>,

@@ -9,6 +9,7 @@ import {
   latestOf,
   newestFirst,
   shownBackupState,
+  surplus,
 } from '../../src/cluster/backup-record.js';
 import { newBackupId, newClusterId } from '../../src/core/ids.js';
 import { backupRecord } from '../support/backup-content.js';
@@ -84,6 +85,15 @@ describe('of the backups of a cluster', () => {
     const deleted = made(0, { deleteMs: DELETION_GRACE_MS, neverExpires: true });
     expect(expired([deleted], DELETION_GRACE_MS - 1, days(7))).toEqual([]);
     expect(expired([deleted], DELETION_GRACE_MS, days(7))).toEqual([deleted]);
+  });
+
+  test('over its bound the oldest go, but those that are kept or needed', () => {
+    const [needed, kept, old, newer] = [made(1), made(2, { neverExpires: true }), made(3), made(4)];
+    const all = [newer, made(0, { source }), old, kept, needed];
+    const ids = new Set([needed.id]);
+    expect(surplus(all, 4, ids)).toEqual([]);
+    expect(surplus(all, 3, ids)).toEqual([old]);
+    expect(surplus(all, 0, ids)).toEqual([old, newer]);
   });
 
   test('one that is being taken does not end', () => {
