@@ -287,8 +287,9 @@ export class ControlPlane implements AsyncDisposable {
   }
 
   #checkLast(cluster: RunningCluster): void {
-    const { record } = cluster;
-    if (record.restoreFrom !== null && isActivated(record)) {
+    const { record, members } = cluster;
+    const isEmpty = members.every((one) => !one.record.joined);
+    if (record.restoreFrom !== null && isActivated(record) && !isEmpty) {
       throw refused(`Cluster '${record.id}' is being restored: its HSM cannot be deleted yet.`);
     }
     if (!backsKms(cluster)) return;
@@ -316,7 +317,11 @@ export class ControlPlane implements AsyncDisposable {
     const { membership, members, record } = cluster;
     if (!isActivated(record)) return await this.#removeFirst(cluster, id);
     if (members.length > 1) return await membership.remove(id);
-    await membership.retire(id, () => this.#options.jobs.takeWhole(cluster));
+    const { restoreFrom } = record;
+    // one that never came to be a member has nothing that the backup has not
+    const isEmpty = !cluster.member(id).record.joined;
+    const save = (): Promise<BackupId> => this.#options.jobs.takeWhole(cluster);
+    await membership.retire(id, isEmpty && restoreFrom ? async () => restoreFrom : save);
   }
 
   async #keep(cluster: RunningCluster, id: HsmId, error: unknown): Promise<void> {

@@ -197,6 +197,22 @@ test("up's cluster without HSMs is given one by its operator too", async () => {
   }
 });
 
+test('an HSM that never came to be restored goes, and another is', async () => {
+  const { control } = fixture.parts;
+  const relative = await related();
+  const { restoreFrom } = relative.record;
+  const stuck = await control.createHsm(relative, `${REGION}a`);
+  await relative.want(stuck.id, 'stop');
+  await eventually(async () => (stuck.supervisor.state === 'STOPPED' ? true : undefined), 'stuck');
+  expect(stuck.record.joined).toBe(false);
+  await control.deleteHsm(relative, stuck);
+  await fixture.serving(relative, 0);
+  expect(relative.record.restoreFrom).toBe(restoreFrom);
+  await control.createHsm(relative, `${REGION}b`);
+  await fixture.serving(relative, 1);
+  expect(await opened(relative)).toBe(KEYS);
+});
+
 test('the cluster that backs KMS keys keeps its last HSM', async () => {
   const { control } = fixture.parts;
   const [one, two] = fixture.own.members;
