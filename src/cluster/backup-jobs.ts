@@ -77,6 +77,8 @@ export class BackupJobs implements AsyncDisposable {
     try {
       const { record, lost } = await this.#take(cluster);
       if (lost === 0) return record.id;
+      // it is tried again and again, and none of these is what was asked for
+      await backups.remove(record.id);
     } catch (error) {
       log.warn({ err: error, cluster: cluster.id }, 'no backup could be taken');
     }

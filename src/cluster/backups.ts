@@ -3,10 +3,10 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { wipe } from '../core/bytes.js';
 import type { CommitPart } from '../core/commit.js';
-import { KeyspanError, isKeyspanError } from '../core/errors.js';
+import { KeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import { isBackupId, newBackupId, type BackupId } from '../core/ids.js';
-import { LIMITS } from '../core/limits.js';
+import { changeValue } from '../store/change.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { sealerOfPassphrase, type Sealer } from '../store/sealed.js';
 import { Snapshot } from '../store/snapshot.js';
@@ -119,25 +119,17 @@ export class Backups implements AsyncDisposable {
 
   /** @throws KeyspanError CloudHsmResourceNotFoundException when it is gone */
   async change(id: BackupId, to: (record: BackupRecord) => BackupRecord): Promise<BackupRecord> {
-    const key = KEYSPACE.backup(id);
-    for (let attempt = 1; ; attempt += 1) {
-      const entry = await this.#options.store.get(key);
+    let record: BackupRecord | undefined;
+    const revision = await changeValue(this.#options.store, KEYSPACE.backup(id), (entry) => {
       if (!entry) {
         const sentence = `The backup ${id} could not be found.`;
         throw new KeyspanError('CloudHsmResourceNotFoundException', sentence);
       }
-      const record = to(decodeBackup(entry.value));
-      try {
-        await this.#commit({
-          compares: [{ key, modRevision: entry.modRevision }],
-          writes: [{ op: 'put', key, value: encodeBackup(record) }],
-        });
-        return record;
-      } catch (error) {
-        const isLost = isKeyspanError(error, 'StoreConflict');
-        if (!isLost || attempt >= LIMITS.commit_attempts_max) throw error;
-      }
-    }
+      record = to(decodeBackup(entry.value));
+      return encodeBackup(record);
+    });
+    await this.#records.reached(revision);
+    return record as BackupRecord;
   }
 
   /** The backup is gone for good, with its tags. */

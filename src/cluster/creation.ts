@@ -5,13 +5,10 @@ import { KEYSPACE } from '../store/keyspace.js';
 import type { Store } from '../store/store.js';
 import { encodeCluster, type ClusterRecord } from './cluster.js';
 import { putEntry } from './key-ledger.js';
-import { USERS, newClusterRecord, type NewRecord } from './lifecycle.js';
+import { USERS, create, newClusterRecord, type NewRecord } from './lifecycle.js';
 import type { OpenedBackup } from './restoring.js';
 import type { Secrets } from './secrets.js';
 import { StoreAge } from './store-age.js';
-
-/** What is left of a commit for the cluster's own entries. */
-const KEYS_PER_COMMIT = LIMITS.store_commit_writes_max;
 
 /** Writes down a cluster that has nothing yet: its operator is to claim it. */
 export async function writeNew(store: Store, secrets: Secrets, of: NewRecord): Promise<ClusterId> {
@@ -53,8 +50,9 @@ export async function writeRestored(
     restoreFrom: source,
   });
   const entries = [...keys.values()].map(({ id, entry }) => putEntry(record.id, id, entry));
-  for (let at = 0; at < entries.length; at += KEYS_PER_COMMIT) {
-    await store.commit({ compares: [], writes: entries.slice(at, at + KEYS_PER_COMMIT) });
+  const atOnce = LIMITS.store_commit_writes_max;
+  for (let at = 0; at < entries.length; at += atOnce) {
+    await store.commit({ compares: [], writes: entries.slice(at, at + atOnce) });
   }
   const password = Buffer.from(head.appliancePassword);
   const secret = secrets.put(KEYSPACE.userSecret(record.id, USERS.appliance), password);
@@ -62,10 +60,5 @@ export async function writeRestored(
   return record.id;
 }
 
-const put = (record: ClusterRecord): CommitPart => {
-  const key = KEYSPACE.cluster(record.id);
-  return {
-    compares: [{ key, modRevision: null }],
-    writes: [{ op: 'put', key, value: encodeCluster(record) }],
-  };
-};
+const put = (record: ClusterRecord): CommitPart =>
+  create(KEYSPACE.cluster(record.id), encodeCluster(record));

@@ -2,6 +2,7 @@ import { joinParts, type CommitPart } from '../core/commit.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { isHsmId, type ClusterId, type HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
+import { changeValue } from '../store/change.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Store } from '../store/store.js';
 import {
@@ -140,16 +141,12 @@ export class ClusterFacts {
     codec: { decode: (value: Uint8Array) => T; encode: (record: T) => Uint8Array },
     change: (record: T) => T,
   ): Promise<T> {
-    for (let attempt = 0; attempt < LIMITS.commit_attempts_max; attempt += 1) {
-      const entry = await this.#store.get(key);
+    let record: T | undefined;
+    await changeValue(this.#store, key, (entry) => {
       if (!entry) throw new KeyspanError('StoreCorrupt', `${key} is missing`);
-      const record = change(codec.decode(entry.value));
-      const part: CommitPart = {
-        compares: [{ key, modRevision: entry.modRevision }],
-        writes: [{ op: 'put', key, value: codec.encode(record) }],
-      };
-      if (await this.#tryCommit(part)) return record;
-    }
-    throw new KeyspanError('StoreConflict');
+      record = change(codec.decode(entry.value));
+      return codec.encode(record);
+    });
+    return record as T;
   }
 }

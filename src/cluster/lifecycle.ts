@@ -108,7 +108,8 @@ export function newClusterRecord({ nowMs, ...of }: NewRecord): ClusterRecord {
   };
 }
 
-const create = (key: string, value: Uint8Array): CommitPart => ({
+/** The write of a fact that is not there yet. */
+export const create = (key: string, value: Uint8Array): CommitPart => ({
   compares: [{ key, modRevision: null }],
   writes: [{ op: 'put', key, value }],
 });

@@ -1,6 +1,7 @@
-import { KeyspanError, isKeyspanError } from '../core/errors.js';
+import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { list, object, oneOf, text } from '../protocol/form.js';
+import { changeValue } from '../store/change.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Entry, Store } from '../store/store.js';
 import { decodeValue, encodeValue } from '../store/value.js';
@@ -51,20 +52,10 @@ export class ResourceTags {
     resource: string,
     change: (tags: readonly ResourceTag[]) => readonly ResourceTag[],
   ): Promise<void> {
-    const key = KEYSPACE.resourceTags(resource);
-    for (let attempt = 1; ; attempt += 1) {
-      const entry = await this.#store.get(key);
+    await changeValue(this.#store, KEYSPACE.resourceTags(resource), (entry) => {
       const tags = change(tagsIn(entry)).toSorted((a, b) => (a.key < b.key ? -1 : 1));
-      const value = encodeValue(VERSION, { tags });
-      const compare = { key, modRevision: entry?.modRevision ?? null };
-      try {
-        await this.#store.commit({ compares: [compare], writes: [{ op: 'put', key, value }] });
-        return;
-      } catch (error) {
-        const isLost = isKeyspanError(error, 'StoreConflict');
-        if (!isLost || attempt >= LIMITS.commit_attempts_max) throw error;
-      }
-    }
+      return encodeValue(VERSION, { tags });
+    });
   }
 }
 

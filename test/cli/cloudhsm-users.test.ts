@@ -146,6 +146,18 @@ describe('what is wrong is refused before any HSM is asked', () => {
     expect(await run(line)).toEqual(failed(expect.stringContaining(sentence)));
   });
 
+  test('a cluster that the login is not on', async () => {
+    const lines = [
+      `login ${named('admin', 'admin')}`,
+      admin,
+      `user delete ${named('alice')} --cluster-id cluster-abcdefghijk`,
+    ];
+    const input = Buffer.from(lines.map((line) => `${line}\n`).join(''));
+    const { stdout } = await cloudhsmCli(['interactive'], { home: daemon.home.root, input });
+    expect(stdout.toString()).toContain('The login is not on the cluster cluster-abcdefghijk');
+    expect(await listed('alice')).toBeDefined();
+  });
+
   test('nobody who is not logged in', async () => {
     const nobody = failed('You are not logged in, or the login has ended');
     for (const line of [

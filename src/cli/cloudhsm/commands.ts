@@ -38,14 +38,14 @@ export async function createUser(
   options: UserOptions & { readonly password?: string },
 ): Promise<unknown> {
   const user = await withNewPassword(context, options);
-  return await context.session.changeUser('UserCreate', user);
+  return await context.session.changeUser('UserCreate', user, options.clusterId);
 }
 
 /** `user delete`: an admin's. */
 export async function deleteUser({ session }: Context, options: UserOptions): Promise<unknown> {
-  const { username, role } = options;
+  const { username, role, clusterId } = options;
   checkName(username);
-  return await session.changeUser('UserDelete', { username, role });
+  return await session.changeUser('UserDelete', { username, role }, clusterId);
 }
 
 /** `user change-password`: one's own, or an admin's for anybody; it unlocks. */
@@ -54,7 +54,7 @@ export async function changePassword(
   options: UserOptions & { readonly password?: string },
 ): Promise<unknown> {
   const user = await withNewPassword(context, options);
-  return await context.session.changeUser('UserChangePassword', user);
+  return await context.session.changeUser('UserChangePassword', user, options.clusterId);
 }
 
 async function withNewPassword(

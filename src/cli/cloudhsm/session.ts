@@ -63,9 +63,13 @@ export class Session {
   async changeUser<A extends 'UserCreate' | 'UserDelete' | 'UserChangePassword'>(
     action: A,
     user: object,
+    cluster = this.cluster,
   ): Promise<AdminResults[A]> {
     const login = this.#login;
     if (!login) throw new KeyspanError('HsmNotLoggedIn');
+    if (cluster !== undefined && cluster !== login.cluster) {
+      throw new KeyspanError('KeyspanUsage', `The login is not on the cluster ${cluster}`);
+    }
     return await this.#forgetting(() => this.#ask(action, { session: login.token, ...user }));
   }
 
