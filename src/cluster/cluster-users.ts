@@ -3,7 +3,7 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { ClusterId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Channel } from '../hsm/channel.js';
-import type { HsmInfo, ListedUser } from '../protocol/admin.js';
+import type { HsmInfo, ListedUser } from '../protocol/hsm-session.js';
 import type { HsmFields, HsmResults, HsmRole, HsmUser } from '../protocol/hsm-frames.js';
 import type { ClusterRecord } from './cluster.js';
 import { isActivated } from './cluster-states.js';

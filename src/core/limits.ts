@@ -23,6 +23,16 @@ export const LIMITS = {
   hsm_data_max_bytes: 16_384,
   hsm_random_max_bytes: 1_024,
   hsm_token_sessions_max: 64,
+  /** tokens of quorum authentication that an HSM keeps; those that are over go when it is full */
+  quorum_tokens_max: 1_024,
+  quorum_token_ttl_ms: 600_000,
+  /** M of M-of-N, and how many signatures one approval holds */
+  quorum_approvals_max: 8,
+  /** keys that are on one HSM, of one session */
+  session_keys_max: 1_024,
+  attribute_value_max_chars: 1_024,
+  wrap_aad_max_bytes: 1_024,
+  key_page_max: 1_000,
   token_disk_reserve_bytes: 1 << 20,
   token_disk_reserve_files: 64,
   hsm_inventory_page_max: 2_000,

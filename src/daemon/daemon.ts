@@ -17,7 +17,7 @@ import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
 import { backupHandlers } from '../front/backup-actions.js';
-import { cloudhsmCliHandlers } from '../front/cloudhsm-cli.js';
+import { hsmSessionHandlers } from '../front/hsm-session.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import { parsePrincipal } from '../iam/principal.js';
@@ -314,7 +314,7 @@ export class Daemon implements AsyncDisposable {
   #handlers(): AdminHandlers {
     const want = (intent: Intent) => (params: { id: string }) => this.#want(params.id, intent);
     return {
-      ...cloudhsmCliHandlers({
+      ...hsmSessionHandlers({
         clusterOf: (id) => this.#control.named(id),
         activated: (id) => this.#control.activated(id),
         secrets: this.#secrets,

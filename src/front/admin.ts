@@ -5,6 +5,7 @@ import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { ADMIN_ACTIONS, type AdminAction, type AdminResults } from '../protocol/admin.js';
+import { encodeMessage } from '../protocol/client-frames.js';
 import { FormError, type FormOf } from '../protocol/form.js';
 import { isMetricsRequest, serveMetrics } from './metrics.js';
 
@@ -69,9 +70,9 @@ export class AdminDoor {
     }
   }
 
-  async #perform(name: AdminAction, body: string): Promise<unknown> {
+  async #perform(name: AdminAction, body: string): Promise<object> {
     const params = readParams(name, parseJson(body));
-    return await (this.#handlers[name] as (params: unknown) => Promise<unknown>)(params);
+    return await (this.#handlers[name] as (params: unknown) => Promise<object>)(params);
   }
 }
 
@@ -86,9 +87,9 @@ function readParams(name: AdminAction, value: unknown): unknown {
 
 const failure = ({ code, message }: KeyspanError): object => ({ error: { code, message } });
 
-function reply(response: ServerResponse, status: number, body: unknown): void {
+function reply(response: ServerResponse, status: number, body: object): void {
   response.writeHead(status, { 'content-type': 'application/json' });
-  response.end(`${JSON.stringify(body)}\n`);
+  response.end(`${encodeMessage('keyspan.v1.json', body) as string}\n`);
 }
 
 async function readBody(request: IncomingMessage): Promise<string> {

@@ -1,8 +1,9 @@
-import { anything, flag, id, int, list, object, oneOf, optional, orElse, text } from './form.js';
+import { anything, flag, id, int, list, object, optional, orElse, text } from './form.js';
 import type { ListedFault } from '../core/fault-rules.js';
 import { REGION } from '../core/arn.js';
 import { isHsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
+import { HSM_SESSION_ACTIONS, type HsmSessionResults } from './hsm-session.js';
 
 /**
  * The operator's own interface: `POST /v1/<Action>` with a JSON body on the daemon's unix
@@ -149,31 +150,6 @@ export interface CertificateDocument {
   readonly serverCa: string;
 }
 
-/** One HSM as CloudHSM's CLI shows it; `hsm-id` is ours. */
-export interface HsmInfo {
-  readonly 'hsm-id': string;
-  readonly vendor: string;
-  readonly model: string;
-  readonly 'serial-number': string;
-  readonly 'hardware-version-major': string;
-  readonly 'hardware-version-minor': string;
-  readonly 'firmware-version-major': string;
-  readonly 'firmware-version-minor': string;
-  readonly 'firmware-build-number': string;
-  readonly 'firmware-id': string;
-  readonly 'fips-state': string;
-}
-
-/** One user over all HSMs of a cluster; `inconsistent` where they differ. */
-export interface ListedUser {
-  readonly username: string;
-  readonly role: string;
-  readonly locked: 'true' | 'false' | 'inconsistent';
-  readonly mfa: readonly never[];
-  readonly quorum: readonly never[];
-  readonly 'cluster-coverage': 'full' | 'inconsistent';
-}
-
 /** A backup as the operator sees it. */
 export interface BackupStatus {
   readonly id: string;
@@ -186,31 +162,8 @@ export interface BackupStatus {
   readonly created: string;
 }
 
-/** The roles that a user of CloudHSM's CLI logs in with. */
-export const CLI_ROLES = ['admin', 'crypto-user'] as const;
-export type CliRole = (typeof CLI_ROLES)[number];
-
-/** Whom a command of CloudHSM's CLI was about. */
-export interface CliUser {
-  readonly username: string;
-  readonly role: CliRole;
-}
-
 const hsm = object({ id: text({ max: 64 }) });
 const empty = object({});
-/** absent: the cluster that the installation made for itself */
-const cluster = optional(text({ max: 64 }));
-/** names a login; whoever says it keeps the login from its idle end */
-const session = optional(text({ max: 64 }));
-const newPassword = text({
-  min: LIMITS.cli_password_min_chars,
-  max: LIMITS.cli_password_max_chars,
-  pattern: /^[^:]+$/,
-});
-
-const login = text({ max: 64 });
-const username = text({ max: LIMITS.hsm_user_name_max_chars, pattern: /^[A-Za-z0-9_]+$/ });
-const role = oneOf(...CLI_ROLES);
 /** the daemon reads or writes it: absolute */
 const path = text({ max: 4_096 });
 const passphrase = text({
@@ -250,19 +203,7 @@ export const ADMIN_ACTIONS = {
     region: optional(text({ max: 32, pattern: REGION })),
   }),
   // CloudHSM's CLI
-  HsmInfo: object({ cluster, session }),
-  UserList: object({ cluster, session }),
-  UserLogin: object({
-    cluster,
-    username,
-    role,
-    password: text({ max: LIMITS.hsm_password_max_chars }),
-  }),
-  UserLogout: object({ session: text({ max: 64 }) }),
-  UserCreate: object({ session: login, username, role, password: newPassword }),
-  UserDelete: object({ session: login, username, role }),
-  UserChangePassword: object({ session: login, username, role, password: newPassword }),
-  ClusterActivate: object({ cluster, password: newPassword }),
+  ...HSM_SESSION_ACTIONS,
   IssueCertificate: object({
     principal: text({ max: 2_048 }),
     /** how long it is valid */
@@ -273,7 +214,7 @@ export const ADMIN_ACTIONS = {
 export type AdminAction = keyof typeof ADMIN_ACTIONS;
 
 /** What each action answers. */
-export interface AdminResults {
+export interface AdminResults extends HsmSessionResults {
   Status: InstallationStatus;
   Credentials: CredentialsDocument;
   Shutdown: { readonly pid: number };
@@ -297,13 +238,5 @@ export interface AdminResults {
   BackupList: { readonly backups: readonly BackupStatus[] };
   BackupExport: BackupStatus;
   BackupImport: BackupStatus;
-  HsmInfo: { readonly hsms: readonly HsmInfo[] };
-  UserList: { readonly users: readonly ListedUser[] };
-  UserLogin: { readonly session: string; readonly username: string; readonly role: CliRole };
-  UserLogout: Record<string, never>;
-  UserCreate: CliUser;
-  UserDelete: CliUser;
-  UserChangePassword: CliUser;
-  ClusterActivate: Record<string, never>;
   IssueCertificate: CertificateDocument;
 }

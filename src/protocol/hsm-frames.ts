@@ -84,6 +84,20 @@ const recordChange: Form<RecordChange> = (value) => {
   if (Object.keys(change).length === 0) throw new FormError('names nothing');
   return change;
 };
+/** Tokens of HSMs, one behind the other, and who signed them all (quorum authentication). */
+const approvalMembers = object({
+  data: bytes({ min: 16, max: LIMITS.hsms_per_cluster_max * 1_024 }),
+  signatures: list(
+    object({
+      username,
+      role: optional(oneOf('admin', 'crypto-user')),
+      signature: bytes({ min: 64, max: 1_024 }),
+    }),
+    { max: LIMITS.quorum_approvals_max },
+  ),
+});
+export type HsmApproval = FormOf<typeof approvalMembers>;
+const approval = optional(approvalMembers);
 const randomLength = int({ min: 1, max: LIMITS.hsm_random_max_bytes });
 
 export const hello = object({
@@ -193,6 +207,7 @@ export const HSM_OPERATIONS = {
       username,
       role: oneOf('admin', 'crypto-user'),
       password: newPassword,
+      approval,
       /** a machine made it of at least 128 random bits */
       random: optional(flag),
     }),

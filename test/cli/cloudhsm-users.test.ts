@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { callAdmin } from '../../src/cli/admin-client.js';
-import type { ListedUser } from '../../src/protocol/admin.js';
+import type { ListedUser } from '../../src/protocol/hsm-session.js';
 import { cloudhsmCli } from '../support/command.js';
 import { DaemonFixture } from '../support/daemon-fixture.js';
 

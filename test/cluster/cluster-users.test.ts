@@ -4,7 +4,7 @@ import { Member } from '../../src/cluster/member.js';
 import { deadlineIn } from '../../src/core/deadline.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { Channel } from '../../src/hsm/channel.js';
-import type { ListedUser } from '../../src/protocol/admin.js';
+import type { ListedUser } from '../../src/protocol/hsm-session.js';
 import type { HsmUser } from '../../src/protocol/hsm-frames.js';
 import { HsmHost, PASSWORDS, type TestHsm } from '../support/hsm-host.js';
 

@@ -1,6 +1,6 @@
 import { KeyspanError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
-import { CLI_ROLES, type CliRole } from '../../protocol/admin.js';
+import { CLI_ROLES, type CliRole } from '../../protocol/hsm-session.js';
 import type { Session } from './session.js';
 import type { Terminal } from './terminal.js';
 

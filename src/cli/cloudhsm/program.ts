@@ -1,7 +1,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { KeyspanError } from '../../core/errors.js';
 import { findHome } from '../../core/home.js';
-import { CLI_ROLES, type CliRole } from '../../protocol/admin.js';
+import { CLI_ROLES, type CliRole } from '../../protocol/hsm-session.js';
 import {
   activate,
   changePassword,

@@ -2,7 +2,8 @@ import { ServiceError } from '../../client/service-error.js';
 import { KeyspanError } from '../../core/errors.js';
 import { findHome } from '../../core/home.js';
 import { LIMITS } from '../../core/limits.js';
-import type { AdminAction, AdminResults, CliRole } from '../../protocol/admin.js';
+import type { AdminAction, AdminResults } from '../../protocol/admin.js';
+import type { CliRole } from '../../protocol/hsm-session.js';
 import { callAdmin } from '../admin-client.js';
 
 /** One user's login. */

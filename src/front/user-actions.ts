@@ -1,19 +1,16 @@
-import type { Events } from '../audit/events.js';
-import { ClusterUsers, type ClusterUsersOptions } from '../cluster/cluster-users.js';
+import { ClusterUsers } from '../cluster/cluster-users.js';
 import { USERS } from '../cluster/lifecycle.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
-import type { Secrets } from '../cluster/secrets.js';
 import { changePassword, createUser, deleteUser } from '../cluster/user-changes.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { TaskQueue } from '../core/queue.js';
-import type { CliUser } from '../protocol/admin.js';
-import type { AdminHandlers } from './admin.js';
-import { CliSessions } from './cli-sessions.js';
+import type { CliUser } from '../protocol/hsm-session.js';
+import type { CliSessions } from './cli-sessions.js';
+import type { HsmSessionHandlers, UserContext } from './user-context.js';
 
-/** What the daemon does for `cloudhsm-cli`. */
-type CloudhsmCliHandlers = Pick<
-  AdminHandlers,
+type UserActions = Pick<
+  HsmSessionHandlers,
   | 'HsmInfo'
   | 'UserList'
   | 'UserLogin'
@@ -24,20 +21,9 @@ type CloudhsmCliHandlers = Pick<
   | 'ClusterActivate'
 >;
 
-export interface CloudhsmCliOptions extends Pick<ClusterUsersOptions, 'activated'> {
-  readonly secrets: Pick<Secrets, 'passwordOf' | 'replacePassword'>;
-  /**
-   * The cluster of this id, or the installation's own.
-   * @throws KeyspanError when there is none
-   */
-  readonly clusterOf: (id: string | undefined) => RunningCluster;
-  readonly events: Pick<Events, 'loginEvent' | 'operatorEvent'>;
-  readonly sessions?: CliSessions;
-}
-
-/** The operator's actions behind `cloudhsm-cli`. */
-export function cloudhsmCliHandlers(options: CloudhsmCliOptions): CloudhsmCliHandlers {
-  const { clusterOf, secrets, activated, events, sessions = new CliSessions() } = options;
+/** What a login does with users, and what anybody may see of them. */
+export function userActions(options: UserContext): UserActions {
+  const { clusterOf, secrets, activated, events, sessions } = options;
   const usersOf = (cluster: RunningCluster): ClusterUsers =>
     new ClusterUsers({ cluster, secrets, activated });
   // two at once with two passwords would leave HSMs that differ
@@ -92,9 +78,10 @@ function userChanges({
   sessions,
   secrets,
   events,
-}: Pick<CloudhsmCliOptions, 'secrets' | 'events'> & {
-  readonly sessions: CliSessions;
-}): Pick<AdminHandlers, 'UserCreate' | 'UserDelete' | 'UserChangePassword'> {
+}: Pick<UserContext, 'secrets' | 'events' | 'sessions'>): Pick<
+  UserActions,
+  'UserCreate' | 'UserDelete' | 'UserChangePassword'
+> {
   type Work = (login: ReturnType<CliSessions['use']>) => Promise<void>;
   const change = async (
     action: string,
