@@ -109,7 +109,8 @@ function decode<T>(form: Form<T>, data: Uint8Array, what: string): T {
 export function decodeKeyRecord(data: Uint8Array): KeyRecord {
   const record = decode(keyRecord, data, 'key record');
   const isObject = record.kind === 'object';
-  if (isObject === (record.object !== undefined)) return record;
+  const isWhole = isObject === (record.object !== undefined);
+  if (isWhole && isObject === (record.version === OBJECT_RECORD_VERSION)) return record;
   throw new KeyspanError('HsmBadRecord', 'the key record says of no object what it is');
 }
 
