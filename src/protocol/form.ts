@@ -30,7 +30,7 @@ export class FormError extends Error {
 }
 
 /** A form that a value may also lack. */
-interface Optional<T> extends Form<T | undefined> {
+export interface Optional<T> extends Form<T | undefined> {
   readonly optional: true;
 }
 

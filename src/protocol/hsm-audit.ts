@@ -40,14 +40,18 @@ export const OPCODES = {
   CN_INSERT_MASKED_OBJECT_USER: 0xf1,
   CN_CREATE_APPLIANCE_USER: 0xfc,
   END_MARKER_OPCODE: 0xffff,
+  CN_APPROVE_TOKEN: null,
   CN_BACKUP_BEGIN: null,
   CN_BACKUP_END: null,
   CN_CERT_AUTH_STORE_CERT: null,
   CN_CLOSE_SESSION: null,
+  CN_DELETE_TOKEN: null,
   CN_GEN_KEY_ENC_KEY: null,
+  CN_GET_TOKEN: null,
   CN_MODIFY_OBJECT: null,
   CN_RESTORE_BEGIN: null,
   CN_RESTORE_END: null,
+  CN_SET_M_VALUE: null,
   CN_TOMBSTONE_OBJECT: null,
 } as const;
 export type Opcode = keyof typeof OPCODES;

@@ -27,6 +27,9 @@ import {
   type Form,
   type FormOf,
 } from './form.js';
+import { QUORUM_FIELDS, approval, factor, type QuorumResults } from './quorum-frames.js';
+
+export type { HsmApproval } from './quorum-frames.js';
 
 /**
  * What crosses the wire between the daemon and an HSM (ARCHITECTURE §8). After one `hello` each
@@ -84,20 +87,6 @@ const recordChange: Form<RecordChange> = (value) => {
   if (Object.keys(change).length === 0) throw new FormError('names nothing');
   return change;
 };
-/** Tokens of HSMs, one behind the other, and who signed them all (quorum authentication). */
-const approvalMembers = object({
-  data: bytes({ min: 16, max: LIMITS.hsms_per_cluster_max * 1_024 }),
-  signatures: list(
-    object({
-      username,
-      role: optional(oneOf('admin', 'crypto-user')),
-      signature: bytes({ min: 64, max: 1_024 }),
-    }),
-    { max: LIMITS.quorum_approvals_max },
-  ),
-});
-export type HsmApproval = FormOf<typeof approvalMembers>;
-const approval = optional(approvalMembers);
 const randomLength = int({ min: 1, max: LIMITS.hsm_random_max_bytes });
 
 export const hello = object({
@@ -141,6 +130,7 @@ const none = object({});
 const CU = ['crypto-user'] as const;
 const AU = ['appliance-user'] as const;
 const ADMIN = ['admin'] as const;
+const NAMED = ['admin', 'crypto-user'] as const;
 const SYNC = ['appliance-user', 'crypto-user'] as const;
 const ANY_USER = HSM_ROLES;
 
@@ -198,7 +188,9 @@ export const HSM_OPERATIONS = {
     AU,
   ),
   // users
-  login: operation(object({ username, password }), 'anyone'),
+  login: operation(object({ username, password, mfa: factor }), 'anyone'),
+  /** what a user signs who logs in with a second factor */
+  'mfa-challenge': operation(QUORUM_FIELDS['mfa-challenge'], 'anyone'),
   logout: operation(none, ANY_USER),
   activate: operation(object({ password: newPassword }), ['unactivated-admin'], change),
   'user-list': operation(none, 'anyone'),
@@ -214,16 +206,30 @@ export const HSM_OPERATIONS = {
     ADMIN,
     change,
   ),
-  'user-delete': operation(
-    object({ username, role: oneOf('admin', 'crypto-user') }),
-    ADMIN,
-    change,
-  ),
+  'user-delete': operation(QUORUM_FIELDS['user-delete'], ADMIN, change),
   'user-change-password': operation(
-    object({ username, role: oneOf(...HSM_ROLES), password: newPassword }),
+    object({
+      username,
+      role: oneOf(...HSM_ROLES),
+      password: newPassword,
+      approval,
+      deregisterMfa: optional(flag),
+      deregisterQuorum: optional(flag),
+    }),
     ['admin', 'crypto-user', 'appliance-user'],
     change,
   ),
+  'user-change-mfa': operation(QUORUM_FIELDS['user-change-mfa'], NAMED, change),
+  'user-change-quorum': operation(QUORUM_FIELDS['user-change-quorum'], NAMED, change),
+  /** a user for a cluster of the same family, and what such a cluster is given */
+  'user-extract': operation(QUORUM_FIELDS['user-extract'], ADMIN),
+  'user-insert': operation(QUORUM_FIELDS['user-insert'], ADMIN, change),
+  // quorum authentication
+  'token-create': operation(QUORUM_FIELDS['token-create'], NAMED),
+  'token-list': operation(none, 'anyone'),
+  'token-delete': operation(QUORUM_FIELDS['token-delete'], NAMED),
+  'quorum-values': operation(none, 'anyone'),
+  'quorum-set': operation(QUORUM_FIELDS['quorum-set'], ADMIN, change),
   // keys
   generate: operation(
     object({
@@ -298,6 +304,12 @@ export interface HsmUser {
   readonly username: string;
   readonly role: HsmRole;
   readonly locked: boolean;
+  /** it logs in with a second factor */
+  readonly mfa?: true;
+  /** it can approve */
+  readonly quorum?: true;
+  /** of the key of either: the SHA-256 of its SubjectPublicKeyInfo, in hex */
+  readonly keyHash?: string;
 }
 
 /** Items of keys with their first record, one behind the other: 16 bytes of id, 16 of proof. */
@@ -343,7 +355,7 @@ export interface Version {
 }
 
 /** What each operation answers. */
-export interface HsmResults {
+export interface HsmResults extends QuorumResults {
   info: {
     readonly serial: string;
     readonly device: Device;
