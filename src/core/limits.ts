@@ -84,6 +84,8 @@ export const LIMITS = {
   backup_passphrase_max_chars: 1_024,
   trust_anchor_max_bytes: 16_384,
   trust_anchor_certificates_max: 4,
+  /** logins of clients on one cluster; CloudHSM takes as many connections */
+  cluster_logins_max: 900,
   // doors
   request_timeout_ms: 10_000,
   request_size_max_bytes: 262_144,
@@ -126,6 +128,7 @@ export const LIMITS = {
   /** passwords that CloudHSM's CLI sets */
   cli_password_min_chars: 8,
   cli_password_max_chars: 32,
+  /** of the operator */
   cli_sessions_max: 64,
   cli_session_idle_ms: 1_800_000,
   cli_activations_waiting_max: 16,
