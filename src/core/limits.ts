@@ -111,6 +111,8 @@ export const LIMITS = {
   signing_keys_max: 32,
   // client library
   client_request_timeout_ms: 15_000,
+  /** RSA keys take up to seconds, and HSMs may have others to make */
+  client_key_pair_timeout_ms: 40_000,
   client_connect_timeout_ms: 10_000,
   client_handshake_timeout_ms: 3_000,
   client_silence_ms: 3_000,
