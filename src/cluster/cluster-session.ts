@@ -73,6 +73,10 @@ export class ClusterSession {
    */
   readonly #refused = new Map<HsmId, BootId | undefined>();
   #order: readonly Seat[] = [];
+  /** session keys of this login, with the one HSM that they are on */
+  readonly #own = new Map<HsmKeyId, HsmId>();
+  /** ids of keys by the references that they were asked for */
+  readonly #names = new Map<string, HsmKeyId>();
   #isOver = false;
   #password: string;
 
@@ -88,6 +92,41 @@ export class ClusterSession {
   /** The user has another password now: HSMs that come up are logged in with it. */
   changed(password: string): void {
     this.#password = password;
+  }
+
+  /** The HSM that holds the session keys of this login, if there are any. */
+  get home(): HsmId | undefined {
+    const [home] = this.#own.values();
+    return home;
+  }
+
+  /** A session key was made on an HSM. */
+  keeps(id: HsmKeyId, on: HsmId): void {
+    this.#own.set(id, on);
+  }
+
+  /** Whether a key is a session key of this login. */
+  isOwn(id: HsmKeyId): boolean {
+    return this.#own.has(id);
+  }
+
+  /** A session key was destroyed, or went with its HSM. */
+  drops(id: HsmKeyId): void {
+    this.#own.delete(id);
+  }
+
+  nameOf(reference: string): HsmKeyId | undefined {
+    return this.#names.get(reference);
+  }
+
+  /** Remembers what a reference means, so that the next use asks no HSM for it. */
+  name(reference: string, id: HsmKeyId): void {
+    if (this.#names.size >= LIMITS.key_names_max) this.#names.clear();
+    this.#names.set(reference, id);
+  }
+
+  forgetName(reference: string): void {
+    this.#names.delete(reference);
   }
 
   /** how many HSMs the user is logged in on and that serve */
@@ -134,6 +173,8 @@ export class ClusterSession {
   }
 
   #put(member: Member, line: Line): void {
+    // a new login of the HSM: what belonged to the one before ended with it
+    for (const [id, home] of this.#own) if (home === member.id) this.#own.delete(id);
     this.#seats.set(member.id, new Seat(member, line));
     if (this.#isOver) return this.logout();
     this.#order = [...this.#seats.values()];
@@ -160,9 +201,11 @@ export class ClusterSession {
     let failure: unknown;
     let avoid = key === undefined ? undefined : this.#options.lacking(key);
     if (second !== undefined) avoid = either(avoid, this.#options.lacking(second));
+    const only = this.#pinned(operation, key, second);
     for (let attempt = 0; attempt < LIMITS.attempts_max; attempt += 1) {
-      const seat = place(this.#order, call.entry, avoid);
+      const seat = place(this.#order, only ?? call.entry, avoid);
       if (!seat) break;
+      if (only !== undefined && seat.id !== only) throw lostWith(only);
       const begin = monotonic();
       call.vaultAskedAt ??= begin;
       try {
@@ -175,7 +218,7 @@ export class ClusterSession {
         return result;
       } catch (error) {
         failure = error;
-        if (!this.#mayGoElsewhere(error, seat, call)) throw error;
+        if (only !== undefined || !this.#mayGoElsewhere(error, seat, call)) throw error;
         avoid = new Set([...(avoid ?? []), seat.id]);
       } finally {
         call.hsmMs = (call.hsmMs ?? 0) + monotonic() - begin;
@@ -183,6 +226,17 @@ export class ClusterSession {
     }
     if (hasPassed(call.deadline)) throw new KeyspanError('VaultTimeout');
     throw failure ?? new KeyspanError('VaultUnavailable');
+  }
+
+  /** The one HSM that can do it: session keys are on no other. */
+  #pinned(operation: HsmOperation, key?: HsmKeyId, second?: HsmKeyId): HsmId | undefined {
+    if (this.#own.size === 0) return undefined;
+    if (operation === 'key-find') return this.home;
+    for (const id of [key, second]) {
+      const home = id && this.#own.get(id);
+      if (home !== undefined) return home;
+    }
+    return undefined;
   }
 
   /**
@@ -208,6 +262,9 @@ export class ClusterSession {
     return !hasPassed(call.deadline);
   }
 }
+
+const lostWith = (id: HsmId): KeyspanError =>
+  new KeyspanError('VaultKeyMissing', `the session keys went with ${id}`);
 
 function either(
   one: ReadonlySet<HsmId> | undefined,

@@ -5,7 +5,9 @@ import type { HsmId, HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
-import type { CarriedRecord, RecordChange } from '../protocol/hsm-frames.js';
+import type { CarriedRecord } from '../protocol/hsm-frames.js';
+import type { HsmApproval } from '../protocol/hsm-frame-forms.js';
+import type { RecordChange } from '../protocol/hsm-key-frames.js';
 import type { ClusterSession } from './cluster-session.js';
 import type { KeyLedger } from './key-ledger.js';
 import type { Member } from './member.js';
@@ -53,6 +55,7 @@ export class RecordChanges {
    * It is acknowledged when as many active HSMs have it as new keys need; the others do not work
    * with the key until they have it too.
    * @param session whoever asks: only the owner may
+   * @param approval of others, where the key asks for it
    * @throws what an HSM decided; VaultKeyMissing; VaultNotDurable, after which the change may
    * stand; StoreConflict when others change the key all the time; KeyspanRefused while the store
    * is an old copy; VaultTimeout
@@ -62,12 +65,13 @@ export class RecordChanges {
     id: HsmKeyId,
     change: RecordChange,
     call: Call,
+    approval?: HsmApproval,
   ): Promise<void> {
     const options = { concurrent: 1, waiting: LIMITS.create_concurrent_max } as const;
     const turns = this.#turns.get(id) ?? new TaskQueue({ ...options, refusal: 'VaultBusy' });
     this.#turns.set(id, turns);
     try {
-      await turns.run(() => this.#decide(session, id, change, call));
+      await turns.run(() => this.#decide(session, id, { change, approval }, call));
     } finally {
       if (turns.depth === 0) this.#turns.delete(id);
     }
@@ -77,7 +81,7 @@ export class RecordChanges {
   async #decide(
     session: ClusterSession,
     id: HsmKeyId,
-    change: RecordChange,
+    asked: { readonly change: RecordChange; readonly approval: HsmApproval | undefined },
     call: Call,
   ): Promise<void> {
     const { ledger, replicator, age, step } = this.#options;
@@ -90,7 +94,7 @@ export class RecordChanges {
       await replicator.enough(call);
       const from = await ledger.liveEntry(id);
       // the commit takes a later revision than the present one
-      const fields = { keyId: id, change, stamp: age.stampAt(ledger.revision + 1) };
+      const fields = { keyId: id, ...asked, stamp: age.stampAt(ledger.revision + 1) };
       const prepared = await session.run('record-prepare', fields, call, id);
       await step?.('change.prepared');
       if (prepared.revision !== from.entry.revision + 1) {

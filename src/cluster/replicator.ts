@@ -14,8 +14,21 @@ import type { StepName } from './fault-desk.js';
 import type { Intent, KeyLedger } from './key-ledger.js';
 import type { Member } from './member.js';
 
+/** A key that an HSM made, masked. */
+type Made = HsmResults['generate'];
+
 /** Makes a key on some HSM under the name given and answers it masked. */
-export type Generate = (id: HsmKeyId) => Promise<HsmResults['generate']>;
+export type Generate = (id: HsmKeyId) => Promise<Made>;
+
+/** Makes the keys of these names at once. */
+export type GenerateAll = (ids: readonly HsmKeyId[]) => Promise<readonly Made[]>;
+
+/** Keys that were made together: both halves of a pair. */
+export interface PreparedKeys {
+  readonly keys: readonly PreparedKey[];
+  /** every HSM that was reachable has answered for its copies, one way or the other */
+  readonly settled: Promise<unknown>;
+}
 
 /** Lets a fault strike between two steps of the daemon's work. */
 export type Step = (name: StepName) => Promise<void>;
@@ -128,17 +141,39 @@ export class Replicator {
    * may be enough.
    * @throws VaultNotDurable when too few HSMs are there or took the key; what `generate` throws
    */
-  create(purpose: string, generate: Generate, call: Call): Promise<PreparedKey> {
+  async create(purpose: string, generate: Generate, call: Call): Promise<PreparedKey> {
+    const all: GenerateAll = async ([id]) => [await generate(id as HsmKeyId)];
+    const { keys } = await this.createAll({ purpose, count: 1 }, all, call);
+    return keys[0] as PreparedKey;
+  }
+
+  /** As `create`, of several keys that become live together or not at all. */
+  createAll(
+    what: { readonly purpose: string; readonly count: number },
+    generate: GenerateAll,
+    call: Call,
+  ): Promise<PreparedKeys> {
+    const { purpose, count } = what;
+    const attempt = (): Promise<PreparedKeys> =>
+      this.#attempt(purpose, Array.from({ length: count }, newHsmKeyId), generate, call);
     return this.#queue.run(async () => {
       await this.enough(call);
       try {
-        return await this.#attempt(purpose, generate, call);
+        return await attempt();
       } catch (error) {
         if (!wasLost(error) || hasPassed(call.deadline)) throw error;
         this.#options.log.warn({ err: error, requestId: call.requestId }, 'a create begins anew');
       }
       await this.enough(call);
-      return await this.#attempt(purpose, generate, call);
+      return await attempt();
+    });
+  }
+
+  /** Puts a key of a cluster of the same family on all HSMs, under the name that it has there. */
+  adopt(id: HsmKeyId, made: Made, purpose: string, call: Call): Promise<PreparedKeys> {
+    return this.#queue.run(async () => {
+      await this.enough(call);
+      return await this.#attempt(purpose, [id], () => Promise.resolve([made]), call);
     });
   }
 
@@ -159,25 +194,46 @@ export class Replicator {
     }
   }
 
-  async #attempt(purpose: string, generate: Generate, call: Call): Promise<PreparedKey> {
-    const { ledger, epoch } = this.#options;
-    const id = newHsmKeyId();
-    const making = generate(id);
-    // a rejection must not be unhandled while the intent is being written
+  async #attempt(
+    purpose: string,
+    ids: readonly HsmKeyId[],
+    generate: GenerateAll,
+    call: Call,
+  ): Promise<PreparedKeys> {
+    const { epoch } = this.#options;
+    const making = generate(ids);
+    // a rejection must not be unhandled while the intents are being written
     making.catch(() => undefined);
-    const intent = await ledger.intend(id, { epoch: epoch(), purpose });
-    const flight = this.#begin(id);
+    const intents = await this.#intend(ids, { epoch: epoch(), purpose });
+    const flights = ids.map((id) => this.#begin(id));
     try {
       await this.#options.step?.('create.intended');
       const made = await making;
       await this.#options.step?.('create.made');
-      await this.#spread(flight, made, call);
+      await Promise.all(flights.map((flight, at) => this.#spread(flight, made[at] as Made, call)));
       await this.#options.step?.('create.spread');
-      return this.#prepared(flight, intent, made.proof);
+      const keys = flights.map((flight, at) =>
+        this.#prepared(flight, intents[at] as Intent, (made[at] as Made).proof),
+      );
+      return { keys, settled: Promise.allSettled(flights.flatMap(({ copies }) => copies)) };
     } catch (error) {
-      this.#abandon(flight);
+      for (const flight of flights) this.#abandon(flight);
       throw error;
     }
+  }
+
+  /** All of them, or none. */
+  async #intend(
+    ids: readonly HsmKeyId[],
+    attempt: { epoch: number; purpose: string },
+  ): Promise<Intent[]> {
+    const { ledger } = this.#options;
+    const outcomes = await Promise.allSettled(ids.map((id) => ledger.intend(id, attempt)));
+    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (!failure) return outcomes.map((outcome) => (outcome as { value: Intent }).value);
+    const written = ids.filter((_, at) => outcomes[at]?.status === 'fulfilled');
+    await Promise.all(written.map((id) => ledger.abandon(id)));
+    throw failure.reason;
   }
 
   #staying(): Member[] {
@@ -209,7 +265,7 @@ export class Replicator {
    * Sends the key to every reachable HSM and returns once as many active ones as needed have
    * proved their copies.
    */
-  async #spread(flight: Flight, made: HsmResults['generate'], call: Call): Promise<void> {
+  async #spread(flight: Flight, made: Made, call: Call): Promise<void> {
     const targets = this.#options.members().filter((member) => flight.targets.has(member.id));
     let holding = 0;
     let lost = 0;
@@ -238,7 +294,7 @@ export class Replicator {
   async #insert(
     flight: Flight,
     member: Member,
-    made: HsmResults['generate'],
+    made: Made,
     { deadline, requestId }: Call,
   ): Promise<Copy> {
     try {

@@ -25,6 +25,7 @@ import { ClusterFacts } from './facts.js';
 import { ClusterSession } from './cluster-session.js';
 import { ClusterVault } from './cluster-vault.js';
 import { KeyLedger } from './key-ledger.js';
+import { KeyReferences } from './key-references.js';
 import { Lease } from './lease.js';
 import { USERS } from './lifecycle.js';
 import { Member, statusOf } from './member.js';
@@ -38,6 +39,7 @@ import type { Secrets } from './secrets.js';
 import { StoreAge } from './store-age.js';
 import { UnknownCopies } from './unknown-copies.js';
 import { Upkeep } from './upkeep.js';
+import { UserKeys } from './user-keys.js';
 
 /** One HSM alone gets so many times longer before the others are not waited for. */
 const SCARCE_FACTOR = 3;
@@ -76,11 +78,12 @@ export class RunningCluster implements AsyncDisposable {
   readonly #options: RunningClusterOptions;
   readonly #log: Logger;
   readonly ledger: KeyLedger;
-  readonly #replicator: Replicator;
+  readonly replicator: Replicator;
   readonly #rising: Rising;
   readonly membership: Membership;
   readonly records: RecordChanges;
   readonly unknown: UnknownCopies;
+  readonly keys: UserKeys;
   /** undefined unless the daemon was started with faults */
   readonly faults: FaultDesk | undefined;
   readonly #sessions: ClusterSession[] = [];
@@ -123,9 +126,12 @@ export class RunningCluster implements AsyncDisposable {
     const worked = { ...common, replicator, rising, age };
     const records = new RecordChanges({ ...worked, needed, repair: report });
     this.records = records;
+    const references = new KeyReferences(options.store, id, record);
+    const stampAt = (revision: number): number => age.stampAt(revision);
+    this.keys = new UserKeys({ ...worked, references, records, store: options.store, stampAt });
     this.unknown = new UnknownCopies(worked);
     const lease = new Lease(options.store, id);
-    this.#replicator = replicator;
+    this.replicator = replicator;
     this.#rising = rising;
     this.#upkeep = new Upkeep({ ...worked, records, lease, needed });
     const adopt: MembershipOptions['adopt'] = (change) => this.#changeMembers(change);
@@ -137,9 +143,9 @@ export class RunningCluster implements AsyncDisposable {
     this.vault = new ClusterVault({
       id,
       session,
-      replicator: this.#replicator,
-      ledger: parts.ledger,
-      stampAt: (revision) => age.stampAt(revision),
+      replicator,
+      ledger,
+      stampAt,
     });
   }
 
@@ -181,7 +187,7 @@ export class RunningCluster implements AsyncDisposable {
 
   /** creates that run or wait */
   get creates(): number {
-    return this.#replicator.depth;
+    return this.replicator.depth;
   }
 
   /**
@@ -244,7 +250,7 @@ export class RunningCluster implements AsyncDisposable {
     for (const member of this.#members) member.epoch = record.epoch;
     if (leave) {
       for (const session of this.#sessions) session.unseat(leave);
-      this.#replicator.dismissed(leave);
+      this.replicator.dismissed(leave);
       this.#options.changed(leave, undefined);
     }
     if (!joiner) return;
@@ -325,7 +331,7 @@ export class RunningCluster implements AsyncDisposable {
       username,
       password,
       members: () => this.#members,
-      lacking: (key) => this.#replicator.lacking(key),
+      lacking: (key) => this.replicator.lacking(key),
       report: (member, reason, requestId) => this.#upkeep.report(member, reason, requestId),
     });
   }
@@ -404,7 +410,7 @@ export class RunningCluster implements AsyncDisposable {
     };
     const maker = this.#members.find((member) => member.channel);
     if (!maker) throw new KeyspanError('VaultUnavailable');
-    const prepared = await this.#replicator.create(
+    const prepared = await this.replicator.create(
       'cluster-key',
       (keyId) =>
         maker.ask('generate', { keyId, kind: 'cluster-key', label: 'cluster' }, call.deadline),

@@ -49,6 +49,7 @@ export const ERRORS = {
   UnsupportedOperationException: 'the operation is not supported for this key or not built',
   // HSM: what an HSM's authority answers
   HsmAlreadyExists: 'the HSM holds a user or key of this name',
+  HsmAttributeRefused: 'an attribute of a key may not have this value',
   HsmBadFrame: 'the frame is not well-formed',
   HsmBadRecord: 'a masked object or record is not authentic or not readable',
   HsmBusy: 'the HSM cannot queue the request',

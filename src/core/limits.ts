@@ -30,6 +30,15 @@ export const LIMITS = {
   quorum_approvals_max: 8,
   /** keys that are on one HSM, of one session */
   session_keys_max: 1_024,
+  /** of which a daemon reserves so many at once */
+  key_references_block: 64,
+  /** what a login remembers of references to keys */
+  key_names_max: 8_192,
+  /** HSMs that are slower than those that a new key needs are waited for before it is shown */
+  key_settle_ms: 2_000,
+  /** RSA keys take up to seconds */
+  key_making_timeout_ms: 30_000,
+  hsm_hot_secrets_max: 256,
   attribute_value_max_chars: 1_024,
   wrap_aad_max_bytes: 1_024,
   key_page_max: 1_000,

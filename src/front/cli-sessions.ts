@@ -4,7 +4,7 @@ import type { RunningCluster } from '../cluster/running-cluster.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 
-type LoginCluster = Pick<RunningCluster, 'id' | 'record' | 'login' | 'logout'>;
+type LoginCluster = Pick<RunningCluster, 'id' | 'record' | 'login' | 'logout' | 'keys'>;
 
 /** Whose a login is. */
 export interface LoginOwner {

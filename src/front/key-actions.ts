@@ -1,4 +1,17 @@
+import { createPublicKey } from 'node:crypto';
+import { replicateKey } from '../cluster/key-travel.js';
+import type { ClusterSession } from '../cluster/cluster-session.js';
+import type { RunningCluster } from '../cluster/running-cluster.js';
+import type { Named } from '../cluster/user-keys.js';
+import { asBuffer, parseHex } from '../core/bytes.js';
+import type { Call } from '../core/call.js';
+import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
+import { newRequestId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
+import type { FlagTemplate, RecordChange } from '../protocol/hsm-key-frames.js';
+import type { GivenAttributes } from '../protocol/hsm-session.js';
+import { isAttributeName, isFlagName, mayNotSet, withFlag } from '../protocol/objects.js';
 import type { HsmSessionHandlers, UserContext } from './user-context.js';
 
 type KeyActions = Pick<
@@ -19,24 +32,273 @@ type KeyActions = Pick<
   | 'KeyVerify'
 >;
 
-const unbuilt = (): Promise<never> => Promise.reject(new KeyspanError('KeyspanRefused'));
+const DEFAULT_PAGE = 10;
+
+const newCall = (timeoutMs: number = LIMITS.request_timeout_ms): Call => ({
+  requestId: newRequestId(),
+  deadline: deadlineIn(timeoutMs),
+});
+
+/** Attributes as they are given: true and false, and the words for them. */
+function flagValue(name: string, value: boolean | string): boolean {
+  if (typeof value === 'boolean') return value;
+  if (value === 'true' || value === 'false') return value === 'true';
+  throw new KeyspanError('HsmAttributeRefused', mayNotSet(name, value));
+}
+
+/** `id`: hex digits behind 0x, or text. */
+const idBytes = (value: string): Uint8Array =>
+  /^0x(?:[0-9a-fA-F]{2})*$/.test(value) ? parseHex(value.slice(2)) : Buffer.from(value, 'utf8');
+
+/** `{"name": true, ...}` @throws KeyspanError HsmAttributeRefused for anything else */
+function readTemplate(name: string, value: boolean | string): FlagTemplate {
+  const refused = new KeyspanError('HsmAttributeRefused', mayNotSet(name, value));
+  let mask = 0;
+  let flags = 0;
+  for (const [flag, is] of Object.entries(parseMembers(value, refused))) {
+    if (!isFlagName(flag) || typeof is !== 'boolean') throw refused;
+    mask = withFlag(mask, flag, true);
+    flags = withFlag(flags, flag, is);
+  }
+  return { mask, flags };
+}
+
+function parseMembers(value: boolean | string, refused: KeyspanError): object {
+  try {
+    const read: unknown = JSON.parse(String(value));
+    if (typeof read === 'object' && read !== null && !Array.isArray(read)) return read;
+  } catch {
+    // said below
+  }
+  throw refused;
+}
+
+/** What a new key is to be. @throws KeyspanError HsmAttributeRefused */
+function namedOf(key: { label: string; attributes?: GivenAttributes | undefined }): Named {
+  const given: Record<string, boolean> = {};
+  const named: { -readonly [K in keyof Named]: Named[K] } = { label: key.label, given };
+  for (const [name, value] of Object.entries(key.attributes ?? {})) {
+    if (isFlagName(name)) given[name] = flagValue(name, value);
+    else if (name === 'id') named.id = idBytes(String(value));
+    else if (name === 'wrap-template') named.wrapTemplate = readTemplate(name, value);
+    else if (name === 'unwrap-template') named.unwrapTemplate = readTemplate(name, value);
+    else throw new KeyspanError('HsmAttributeRefused', refusalOf(name, value));
+  }
+  return named;
+}
+
+const refusalOf = (name: string, value: unknown): string =>
+  isAttributeName(name) ? mayNotSet(name, value) : `There is no attribute ${name}`;
+
+/** One attribute with its new value. */
+function changeOf(name: string, value: boolean | string): RecordChange {
+  if (isFlagName(name)) return { set: { name, value: flagValue(name, value) } };
+  if (name === 'label') return { label: String(value) };
+  if (name === 'id') return { id: idBytes(String(value)) };
+  if (name === 'wrap-template') return { wrapTemplate: readTemplate(name, value) };
+  if (name === 'unwrap-template') return { unwrapTemplate: readTemplate(name, value) };
+  throw new KeyspanError('HsmAttributeRefused', refusalOf(name, value));
+}
 
 /** What a crypto-user does with keys. */
-export function keyActions(_options: UserContext): KeyActions {
+export function keyActions(context: UserContext): KeyActions {
+  return { ...lookups(context), ...makings(context), ...changes(context), ...uses(context) };
+}
+
+function lookups({ sessions }: UserContext): Pick<KeyActions, 'KeyFind' | 'KeyPublic'> {
   return {
-    KeyFind: unbuilt,
-    KeyGenerate: unbuilt,
-    KeyGeneratePair: unbuilt,
-    KeyImport: unbuilt,
-    KeyPublic: unbuilt,
-    KeyDelete: unbuilt,
-    KeySetAttribute: unbuilt,
-    KeyShare: unbuilt,
-    KeyUnshare: unbuilt,
-    KeyWrap: unbuilt,
-    KeyUnwrap: unbuilt,
-    KeyReplicate: unbuilt,
-    KeySign: unbuilt,
-    KeyVerify: unbuilt,
+    KeyFind: async ({ session: token, filter, after, limit = DEFAULT_PAGE, ...how }) => {
+      const { cluster, session } = sessions.use(token);
+      const call = newCall();
+      if (how.availabilityCheck !== false) await cluster.keys.available(call);
+      const asked = { attributes: filter?.attributes ?? {}, reference: filter?.reference };
+      const page = { filter: asked, after, limit };
+      if (how.verbose) {
+        const { keys, total, more } = await cluster.keys.compare(session, page);
+        if (keys.length > 0 || total === 0) {
+          return { keys: keys.map(({ described }) => described), total, more };
+        }
+      }
+      const { keys, total, more } = await cluster.keys.find(session, page, call);
+      for (const key of keys) if ('reference' in key) session.name(key.reference, key.id);
+      const brief = keys.flatMap((key) =>
+        'reference' in key
+          ? [{ 'key-reference': key.reference, attributes: { label: key.label } }]
+          : [],
+      );
+      return { keys: brief, total, more };
+    },
+    KeyPublic: async ({ session: token, key }) => {
+      const { cluster, session } = sessions.use(token);
+      const { spki } = await cluster.keys.describe(session, key);
+      if (!spki) throw new KeyspanError('HsmUsageRefused', 'the key has no public half');
+      const open = createPublicKey({ key: asBuffer(spki), format: 'der', type: 'spki' });
+      return { pem: open.export({ format: 'pem', type: 'spki' }) as string };
+    },
+  };
+}
+
+/** RSA keys take up to seconds. */
+const MAKING_MS = LIMITS.key_making_timeout_ms;
+
+function makings({
+  sessions,
+}: UserContext): Pick<KeyActions, 'KeyGenerate' | 'KeyGeneratePair' | 'KeyImport' | 'KeyUnwrap'> {
+  return {
+    KeyGenerate: async ({ session: token, spec, key, sessionKey: isSession, share, quorum }) => {
+      const { cluster, session } = sessions.use(token);
+      const asked = { spec, isSession, share, quorum };
+      const made = await cluster.keys.generate(session, namedOf(key), asked, newCall(MAKING_MS));
+      return { key: made.described };
+    },
+    KeyGeneratePair: async (params) => {
+      const { cluster, session } = sessions.use(params.session);
+      const { spec, sessionKey: isSession, share, quorum } = params;
+      const halves = {
+        publicKey: namedOf(params.publicKey),
+        privateKey: namedOf(params.privateKey),
+      };
+      const asked = { spec, isSession, share, quorum };
+      const made = await cluster.keys.generatePair(session, halves, asked, newCall(MAKING_MS));
+      return { publicKey: made.publicKey.described, privateKey: made.privateKey.described };
+    },
+    KeyImport: async ({ session: token, pem, type, key, sessionKey: isSession, share }) => {
+      const { cluster, session } = sessions.use(token);
+      const asked = { der: derOf(pem), type, isSession, share };
+      const made = await cluster.keys.importPublic(
+        session,
+        namedOf(key),
+        asked,
+        newCall(MAKING_MS),
+      );
+      return { key: made.described };
+    },
+    KeyUnwrap: async (params) => {
+      const { cluster, session } = sessions.use(params.session);
+      const { mechanism, data, kind, sessionKey: isSession, share, quorum, approval } = params;
+      const call = newCall(MAKING_MS);
+      const wrappingId = await cluster.keys.resolve(session, params.wrapping, call);
+      const asked = { wrappingId, mechanism, data, kind, isSession, share, quorum, approval };
+      const made = await cluster.keys.unwrap(session, namedOf(params.key), asked, call);
+      return { key: made.described };
+    },
+  };
+}
+
+/** @throws KeyspanError HsmDataInvalid */
+function derOf(pem: string): Uint8Array {
+  try {
+    return createPublicKey({ key: pem, format: 'pem' }).export({ format: 'der', type: 'spki' });
+  } catch (cause) {
+    throw new KeyspanError('HsmDataInvalid', 'The file holds no public key in PEM', { cause });
+  }
+}
+
+type Changes = Pick<
+  KeyActions,
+  'KeyDelete' | 'KeySetAttribute' | 'KeyShare' | 'KeyUnshare' | 'KeyReplicate'
+>;
+
+function changes({ sessions, events }: UserContext): Changes {
+  const audited = async <T>(
+    action: string,
+    login: { cluster: Pick<RunningCluster, 'id'>; session: ClusterSession },
+    key: string,
+    work: () => Promise<T>,
+  ): Promise<T> => {
+    const target = `${login.cluster.id} ${login.session.username} ${key}`;
+    try {
+      const result = await work();
+      events.operatorEvent({ action, target });
+      return result;
+    } catch (error) {
+      const code = error instanceof KeyspanError ? error.code : 'InternalFailure';
+      events.operatorEvent({ action, target, code });
+      throw error;
+    }
+  };
+  const change = async (
+    action: string,
+    params: { session: string; key: string },
+    asked: Parameters<RunningCluster['keys']['change']>[2],
+  ): Promise<Record<string, never>> => {
+    const login = sessions.use(params.session);
+    const { cluster, session } = login;
+    await audited(action, login, params.key, () =>
+      cluster.keys.change(session, params.key, asked, newCall()),
+    );
+    return {};
+  };
+  return {
+    KeyDelete: async ({ session: token, key }) => {
+      const login = sessions.use(token);
+      const { cluster, session } = login;
+      await audited('key delete', login, key, () => cluster.keys.delete(session, key, newCall()));
+      return {};
+    },
+    KeySetAttribute: async (params) => {
+      const { name, value, approval, key } = params;
+      const { cluster, session } = sessions.use(params.session);
+      if (name !== 'token') {
+        const asked = { change: changeOf(name, value), approval };
+        return await change('key set-attribute', params, asked);
+      }
+      if (!flagValue(name, value))
+        throw new KeyspanError('HsmAttributeRefused', mayNotSet(name, value));
+      await cluster.keys.keep(session, key, newCall(MAKING_MS));
+      return {};
+    },
+    KeyShare: async (params) => {
+      const { username, approval } = params;
+      return await change('key share', params, { change: { share: [username] }, approval });
+    },
+    KeyUnshare: async (params) => {
+      const { username, approval } = params;
+      return await change('key unshare', params, { change: { unshare: [username] }, approval });
+    },
+    KeyReplicate: async ({ session: token, destination, key }) => {
+      const from = sessions.use(token);
+      const to = sessions.use(destination);
+      const { described } = await audited('key replicate', from, key, () =>
+        replicateKey(from, to, key, newCall(MAKING_MS)),
+      );
+      return { key: described };
+    },
+  };
+}
+
+function uses({ sessions }: UserContext): Pick<KeyActions, 'KeyWrap' | 'KeySign' | 'KeyVerify'> {
+  return {
+    KeyWrap: async ({ session: token, payload, wrapping, ...rest }) => {
+      const { cluster, session } = sessions.use(token);
+      const { data, iv } = await cluster.keys.use(
+        session,
+        'key-wrap',
+        [payload, wrapping],
+        newCall(),
+        ([payloadId, wrappingId]) => ({ ...rest, payloadId, wrappingId: wrappingId ?? payloadId }),
+      );
+      return iv ? { data, iv } : { data };
+    },
+    KeySign: async ({ session: token, key, mechanism, data, digested = false, approval }) => {
+      const { cluster, session } = sessions.use(token);
+      return await cluster.keys.use(session, 'key-sign', [key], newCall(), ([keyId]) => ({
+        keyId,
+        mechanism,
+        data,
+        digested,
+        approval,
+      }));
+    },
+    KeyVerify: async ({ session: token, key, mechanism, data, digested = false, signature }) => {
+      const { cluster, session } = sessions.use(token);
+      return await cluster.keys.use(session, 'key-verify', [key], newCall(), ([keyId]) => ({
+        keyId,
+        mechanism,
+        data,
+        digested,
+        signature,
+      }));
+    },
   };
 }

@@ -12,8 +12,8 @@ import {
   type HsmOperation,
   type HsmResults,
   type HsmRole,
-  type RecordChange,
 } from '../protocol/hsm-frames.js';
+import type { RecordChange } from '../protocol/hsm-key-frames.js';
 import type { AuditEvent } from './audit-log.js';
 import type { Session } from './authority.js';
 import type { Machine } from './machine.js';
@@ -95,6 +95,16 @@ const RULES: Rules = {
   'record-apply': ({ fields, result }) => [
     { opcode: 'CN_MODIFY_OBJECT', key: result && keyOfRecord(fields.masked) },
   ],
+  'key-generate': ({ fields }) => [{ opcode: 'CN_GENERATE_KEY', key: fields.key.keyId }],
+  'key-pair-generate': ({ fields }) => [
+    { opcode: 'CN_GENERATE_KEY_PAIR', key: fields.privateKey.keyId },
+  ],
+  'key-import': ({ fields }) => [{ opcode: 'CN_CREATE_OBJECT', key: fields.key.keyId }],
+  'key-unwrap': ({ fields }) => [{ opcode: 'CN_UNWRAP_KEY', key: fields.key.keyId }],
+  'key-keep': ({ fields }) => [{ opcode: 'CN_MODIFY_OBJECT', key: fields.keyId }],
+  'key-wrap': ({ fields }) => [{ opcode: 'CN_WRAP_KEY', key: fields.payloadId }],
+  'key-export': ({ fields }) => [{ opcode: 'CN_EXTRACT_MASKED_OBJECT_USER', key: fields.keyId }],
+  'key-drop': ({ fields }) => [{ opcode: 'CN_DESTROY_OBJECT', key: fields.keyId }],
   // the cluster's TLS key, which the daemon listens with
   'cluster-key': ({ fields }) => [{ opcode: 'CN_WRAP_KEY', key: fields.keyId }],
 };

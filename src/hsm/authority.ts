@@ -6,9 +6,15 @@ import {
   type HsmOperation,
   type HsmPhase,
   type HsmRole,
-  type RecordChange,
 } from '../protocol/hsm-frames.js';
-import { digestOfRecord, encodeKeyRecord, type KeyRecord, type UserRecord } from './records.js';
+import type { RecordChange } from '../protocol/hsm-key-frames.js';
+import {
+  digestOfRecord,
+  encodeKeyRecord,
+  type KeyObject,
+  type KeyRecord,
+  type UserRecord,
+} from './records.js';
 
 /**
  * What an HSM decides by itself: who may ask for what. Pure: each function gets what the HSM
@@ -83,20 +89,16 @@ export function mayDestroy(session: Session, record: KeyRecord): Refusal | undef
   return undefined;
 }
 
-/** As with destroying: sharing, naming and allowing are the owner's alone. */
-export function mayChange(session: Session, record: KeyRecord): Refusal | undefined {
-  if (!sees(session, record)) return { refuse: 'HsmKeyNotFound' };
-  if (record.owner !== session.username) {
-    return { refuse: 'HsmRoleRefused', message: 'only the owner may change a key' };
-  }
-  return undefined;
-}
-
 /** The record after a change: what nobody named stays as it was. */
 export function changedRecord(
   record: KeyRecord,
   change: RecordChange,
-  now: { readonly users: ReadonlyMap<string, UserRecord>; readonly stamp?: number | undefined },
+  now: {
+    readonly users: ReadonlyMap<string, UserRecord>;
+    readonly stamp?: number | undefined;
+    /** the object after the change */
+    readonly object?: KeyObject | undefined;
+  },
 ): Refusal | { record: KeyRecord } {
   const share = (change.share ?? []).map((name) => name.toLowerCase());
   const unshare = new Set((change.unshare ?? []).map((name) => name.toLowerCase()));
@@ -116,6 +118,7 @@ export function changedRecord(
       decrypt: change.usage?.decrypt ?? record.usage.decrypt,
     },
     ...(stamp > 0 && { stamp }),
+    ...(now.object && { object: now.object }),
   };
   if (encodeKeyRecord(changed).length <= LIMITS.hsm_record_max_bytes) return { record: changed };
   return { refuse: 'HsmBusy', message: 'the key is shared with as many users as it can be' };
@@ -145,9 +148,9 @@ export function mayReplace(known: KeyRecord, record: KeyRecord): Refusal | undef
   return again ? undefined : { refuse: 'HsmRecordStale' };
 }
 
-/** Masked objects: the appliance user carries any key, a crypto-user only its own. */
+/** Masked objects: the appliance user and admins carry any key, a crypto-user only its own. */
 export function mayCarry(session: Session, record: KeyRecord): Refusal | undefined {
-  if (session.role === 'appliance-user') return undefined;
+  if (session.role === 'appliance-user' || session.role === 'admin') return undefined;
   return record.owner === session.username ? undefined : { refuse: 'HsmKeyNotFound' };
 }
 

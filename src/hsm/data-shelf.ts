@@ -80,6 +80,10 @@ export class DataShelf {
     return (this.#promised ?? this.#items).get(id)?.body;
   }
 
+  get size(): number {
+    return (this.#promised ?? this.#items).size;
+  }
+
   entries(): DataObject[] {
     return [...(this.#promised ?? this.#items).values()];
   }

@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { equalConstantTime, wipe } from '../core/bytes.js';
 import { deadlineIn, type Deadline } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
@@ -16,14 +15,16 @@ import { destroyObject } from '../token/objects.js';
 import { generateSessionKey, wrapKey } from '../token/wrapping.js';
 import { mayCarry, mayDestroy, maySee, type Session } from './authority.js';
 import { newClusterKey } from './cluster-key.js';
+import { findHeld } from './held-keys.js';
+import { isShelved, type ShelvedKey } from './key-shelf.js';
 import type { Keyring } from './keyring.js';
 import { noteOf, type KeyNote } from './manifest.js';
 import type { Machine } from './machine.js';
 import { mask, openSecret, sealSecret, unmask } from './masking.js';
-import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
+import { proofOfSecret } from './proofs.js';
+import { decodeKeyRecord, type KeyRecord } from './records.js';
 import { refuse, refuseLate } from './user-operations.js';
 
-const PROOF_BYTES = 16;
 const NOTHING = new Uint8Array(0);
 
 function newRecord(session: Session, fields: HsmFields<'generate'>, proof: Uint8Array): KeyRecord {
@@ -62,13 +63,6 @@ export async function generate(
     destroyObject(machine.token, key);
   }
 }
-
-const proofOfSecret = (secret: Uint8Array, keyId: string): Buffer =>
-  createHash('sha256')
-    .update(`keyspan proof v1\0${keyId}\0`)
-    .update(secret)
-    .digest()
-    .subarray(0, PROOF_BYTES);
 
 /**
  * The key of the cluster's CSR and certificate. The token cannot hand it to a TLS server, so it
@@ -111,7 +105,7 @@ export async function insert(
   refuseLate(deadline);
   const known = copyOf(machine, record.id);
   if (known) return answerKnown(machine, known, record);
-  if (record.kind === 'cluster-key') return insertSecret(machine, record, object.blob);
+  if (isShelved(record)) return insertSecret(machine, record, object.blob);
   const work = install(machine, fields.masked, deadline);
   const settled = work.then(noted, noted).finally(() => machine.installing.delete(record.id));
   machine.installing.set(record.id, settled);
@@ -141,32 +135,26 @@ function answerKnown(machine: Machine, known: KeyRecord, record: KeyRecord): Hsm
 }
 
 function insertSecret(machine: Machine, record: KeyRecord, blob: Uint8Array): HsmResults['insert'] {
-  const secret = openSecret(machine.masking, blob, record.id);
-  try {
-    if (!equalConstantTime(proofOfSecret(secret, record.id), record.proof)) {
-      throw new KeyspanError('HsmKeyUnproven');
-    }
-  } finally {
-    wipe(secret);
-  }
-  machine.member.secrets.put(record.id, encodeCbor([encodeKeyRecord(record), blob]));
+  const proof = proofOfShelved(machine, { record, blob });
+  if (!equalConstantTime(proof, record.proof)) throw new KeyspanError('HsmKeyUnproven');
+  machine.member.secrets.put(record, blob);
   return { keyId: record.id, revision: record.revision, proof: record.proof };
 }
 
-interface Secret {
-  readonly record: KeyRecord;
-  readonly blob: Uint8Array;
-}
-
-function secretOf(machine: Machine, id: HsmKeyId): Secret | undefined {
-  const body = machine.member.secrets.get(id);
-  if (!body) return undefined;
-  const [record, blob] = decodeCbor(body, 'HsmBadRecord') as [Uint8Array, Uint8Array];
-  return { record: decodeKeyRecord(record), blob };
+/** A public key is in its record as a whole: there is nothing else to prove. */
+function proofOfShelved(machine: Machine, { record, blob }: ShelvedKey): Buffer {
+  const { object, id } = record;
+  if (object?.class === 'public-key') return proofOfSecret(object.public ?? NOTHING, id);
+  const secret = openSecret(machine.masking, blob, id);
+  try {
+    return proofOfSecret(secret, id);
+  } finally {
+    wipe(secret);
+  }
 }
 
 const copyOf = (machine: Machine, id: HsmKeyId): KeyRecord | undefined =>
-  machine.member.keyring.get(id)?.record ?? secretOf(machine, id)?.record;
+  findHeld(machine, undefined, id)?.record;
 
 export function extract(
   machine: Machine,
@@ -178,7 +166,7 @@ export function extract(
 
 function maskedCopy(machine: Machine, session: Session, id: HsmKeyId): Uint8Array {
   const context = machine.masking;
-  const secret = secretOf(machine, id);
+  const secret = machine.member.secrets.get(id);
   if (secret) {
     refuse(mayCarry(session, secret.record));
     return mask(context, secret.record, secret.blob);
@@ -237,6 +225,7 @@ export async function discard(
   refuseLate(deadline);
   machine.member.keyring.delete(fields.keyId);
   machine.member.secrets.delete(fields.keyId);
+  machine.hotSecrets.drop(fields.keyId);
   return {};
 }
 
@@ -295,12 +284,7 @@ export function inventory(
   for (const [id, note] of noted) if (note.digest.length > 0) items.push({ id, ...note });
   const first = noted.filter(hasFirstRecord);
   if (fields.after === '') {
-    for (const { id } of secrets.entries()) {
-      const secret = secretOf(machine, id as HsmKeyId);
-      if (!secret) continue;
-      const { id: keyId, revision, proof } = secret.record;
-      items.push({ id: keyId, revision, proof, digest: NOTHING });
-    }
+    for (const { record } of secrets.keys()) items.push({ id: record.id, ...noteOf(record) });
   }
   return {
     items,
@@ -315,8 +299,8 @@ export function clusterKey(
   _session: Session,
   fields: HsmFields<'cluster-key'>,
 ): HsmResults['cluster-key'] {
-  const secret = secretOf(machine, fields.keyId);
-  if (!secret) throw new KeyspanError('HsmKeyNotFound');
+  const secret = machine.member.secrets.get(fields.keyId);
+  if (secret?.record.kind !== 'cluster-key') throw new KeyspanError('HsmKeyNotFound');
   return { privateKey: openSecret(machine.masking, secret.blob, fields.keyId) };
 }
 

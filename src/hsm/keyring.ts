@@ -2,7 +2,6 @@ import { equalConstantTime } from '../core/bytes.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import { proveKey } from '../token/mac.js';
 import {
   copyToSession,
   destroyObject,
@@ -13,6 +12,7 @@ import {
 import type { Handle, Token } from '../token/token.js';
 import { DataShelf } from './data-shelf.js';
 import { noteOf, type KeyNote, type KeyNotes, type Manifest } from './manifest.js';
+import { proveCopy } from './proofs.js';
 import { decodeKeyRecord, encodeKeyRecord, type KeyRecord } from './records.js';
 import { UnlistedKeys } from './unlisted-keys.js';
 
@@ -217,6 +217,11 @@ export class Keyring {
     return newest;
   }
 
+  /** All ids, in no order; those that were not looked at yet come last. */
+  ids(): readonly HsmKeyId[] {
+    return [...this.#entries.keys(), ...(this.#unlisted?.ids() ?? [])];
+  }
+
   /** Ids in their order, from the first after `after`. */
   page(after: string, limit: number): { ids: HsmKeyId[]; more: boolean } {
     this.#sorted ??= [...this.#entries.keys(), ...(this.#unlisted?.ids() ?? [])].sort();
@@ -234,7 +239,7 @@ export class Keyring {
   /** A kill while the token wrote leaves objects that load and fail: those prove nothing. */
   #proves({ handle, record }: KeyEntry): boolean {
     try {
-      return equalConstantTime(proveKey(this.#token, handle, record.id), record.proof);
+      return equalConstantTime(proveCopy(this.#token, handle, record), record.proof);
     } catch (error) {
       if (isKeyspanError(error, 'HsmBusy')) throw error;
       return false;

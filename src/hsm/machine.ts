@@ -6,17 +6,20 @@ import { LIMITS } from '../core/limits.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
 import type { HsmPhase, HsmRole } from '../protocol/hsm-frames.js';
 import { findMaskingKeys, type JoinKey, type MaskingKeys } from '../token/masking-keys.js';
-import { listAllData } from '../token/objects.js';
+import { destroyObject, listAllData } from '../token/objects.js';
 import type { Token } from '../token/token.js';
 import type { HsmAuditLog } from './audit-log.js';
 import type { newClusterKey } from './cluster-key.js';
 import type { Session } from './authority.js';
 import { DataShelf } from './data-shelf.js';
+import { HotSecrets } from './hot-secrets.js';
+import { KeyShelf } from './key-shelf.js';
 import { Keyring } from './keyring.js';
 import type { Manifest } from './manifest.js';
 import { verifyMasking, type MaskingContext } from './masking.js';
 import { Passwords } from './passwords.js';
 import { decodeUserRecord, encodeUserRecord, type UserRecord } from './records.js';
+import { SessionKeys } from './session-keys.js';
 
 /**
  * Who an HSM is, and the PINs of its token; the daemon hands it over when it starts the
@@ -35,8 +38,8 @@ interface Member {
   readonly keyring: Keyring;
   readonly users: DataShelf;
   readonly facts: DataShelf;
-  /** sealed secrets that are keys of the cluster but no token objects, by key id */
-  readonly secrets: DataShelf;
+  /** keys that are data objects of the token */
+  readonly secrets: KeyShelf;
 }
 
 /** CKA_APPLICATION of the data objects of each shelf. */
@@ -58,12 +61,26 @@ export interface Installed {
   readonly proof: Uint8Array;
 }
 
+/** An RSA key pair: its private half under mask-wrap, and SubjectPublicKeyInfo in DER. */
+export interface MadeRsa {
+  readonly blob: Uint8Array;
+  readonly spki: Uint8Array;
+  readonly proof: Uint8Array;
+}
+
+/** Makes an RSA key pair, in another thread. @throws as `Install` */
+export type MakeRsa = (
+  make: { readonly bits: number; readonly exponent: number; readonly keyId: string },
+  deadline: Deadline,
+) => Promise<MadeRsa>;
+
 /** One HSM: its token, what is on it, and who is logged in. The operations work on it. */
 export class Machine {
   readonly identity: Identity;
   readonly token: Token;
   readonly passwords = new Passwords();
   readonly install: Install;
+  readonly makeRsa: MakeRsa;
   /** undefined: this process takes no faults */
   readonly faults: FaultRules | undefined;
   /** undefined: nobody audits this HSM */
@@ -74,6 +91,8 @@ export class Machine {
   clusterKey: ReturnType<typeof newClusterKey> | undefined;
   /** between join-offer and join */
   joinKey: JoinKey | undefined;
+  readonly sessionKeys: SessionKeys;
+  readonly hotSecrets: HotSecrets;
   readonly #sessions = new Map<number, Session>();
   #member: Member | undefined;
   #masking: MaskingKeys | undefined;
@@ -85,12 +104,16 @@ export class Machine {
     identity: Identity;
     token: Token;
     install: Install;
+    makeRsa: MakeRsa;
     faults?: FaultRules | undefined;
     audit?: HsmAuditLog | undefined;
   }) {
     this.identity = options.identity;
     this.token = options.token;
     this.install = options.install;
+    this.makeRsa = options.makeRsa;
+    this.sessionKeys = new SessionKeys(options.token);
+    this.hotSecrets = new HotSecrets((handle) => destroyObject(options.token, handle));
     this.faults = options.faults;
     this.audit = options.audit;
   }
@@ -153,7 +176,7 @@ export class Machine {
       });
     const [facts, users, secrets] = [shelf('facts'), shelf('users'), shelf('secrets')];
     const keyring = Keyring.load(this.token, { manifest, found });
-    this.#member = { facts, users, keyring, secrets };
+    this.#member = { facts, users, keyring, secrets: new KeyShelf(secrets) };
     this.#masking = masking;
     this.#users = new Map();
     for (const { body } of users.entries()) {
@@ -202,7 +225,7 @@ export class Machine {
     this.member.users.delete(name);
     this.#users.delete(name);
     for (const session of this.#sessions.values()) {
-      if (session.username === name) this.#sessions.delete(session.id);
+      if (session.username === name) this.closeSession(session.id);
     }
   }
 
@@ -233,12 +256,13 @@ export class Machine {
 
   closeSession(id: number): void {
     this.#sessions.delete(id);
+    this.sessionKeys.end(id);
   }
 
   /** After a role or a password changed, older logins of the user are void. */
   closeSessionsOf(name: string, except?: number): void {
     for (const session of this.#sessions.values()) {
-      if (session.username === name && session.id !== except) this.#sessions.delete(session.id);
+      if (session.username === name && session.id !== except) this.closeSession(session.id);
     }
   }
 
@@ -248,7 +272,7 @@ export class Machine {
 
   get keyCount(): number {
     if (!this.#member) return 0;
-    return this.#member.keyring.size + this.#member.secrets.entries().length;
+    return this.#member.keyring.size + this.#member.secrets.size;
   }
 }
 

@@ -162,11 +162,11 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   if (!manifest) sweep(directory, log);
   const token = openToken(settings, { soPin, userPin }, log);
   selfTest(token);
-  const { install } = new Installer({ directory, cluster });
+  const { install, makeRsa } = new Installer({ directory, cluster });
   const identity = { hsm, cluster, boot, soPin, userPin };
   const faults = faultsOf(settings);
   const audit = new HsmAuditLog({ path: settings.audit, log, now: () => clock.wire() });
-  const machine = new Machine({ identity, token, install, faults, audit });
+  const machine = new Machine({ identity, token, install, makeRsa, faults, audit });
   machine.clusterKey = clusterKey;
   if (!machine.load(manifest)) machine.forget();
   const service = new Service({ machine, log });

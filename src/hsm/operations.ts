@@ -14,8 +14,13 @@ import * as data from './data-operations.js';
 import { backup, found, handover, identity, join, joinOffer, leave } from './joining.js';
 import * as keys from './key-operations.js';
 import type { Machine } from './machine.js';
+import * as travel from './key-travel.js';
+import { findKeys } from './key-search.js';
+import * as objects from './object-operations.js';
 import * as records from './record-operations.js';
+import * as uses from './use-operations.js';
 import * as users from './user-operations.js';
+import * as wraps from './wrap-operations.js';
 
 export interface OperationRequest {
   readonly operation: string;
@@ -108,6 +113,19 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   'record-extract': records.extractRecord,
   'cluster-key': keys.clusterKey,
   'store-seen': keys.storeSeen,
+  'key-generate': objects.generateKey,
+  'key-pair-generate': objects.generatePair,
+  'key-import': objects.importPublic,
+  'key-unwrap': wraps.unwrap,
+  'key-keep': objects.keepKey,
+  'key-wrap': wraps.wrap,
+  'key-find': findKeys,
+  'key-destroyable': objects.destroyable,
+  'key-export': travel.exportKey,
+  'key-acceptable': travel.acceptable,
+  'key-drop': objects.dropKey,
+  'key-sign': uses.signData,
+  'key-verify': uses.verifyData,
   random: data.random,
   encrypt: data.encrypt,
   decrypt: data.decrypt,

@@ -1,5 +1,5 @@
 import { KeyspanError } from '../core/errors.js';
-import type { HsmApproval } from '../protocol/hsm-frames.js';
+import type { HsmApproval } from '../protocol/hsm-frame-forms.js';
 import type { Session } from './authority.js';
 import type { Machine } from './machine.js';
 

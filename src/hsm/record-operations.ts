@@ -1,12 +1,15 @@
 import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
-import type { HsmKeyId } from '../core/ids.js';
 import type { CarriedRecord, HsmFields, HsmResults } from '../protocol/hsm-frames.js';
-import { changedRecord, mayCarry, mayChange, mayReplace, type Session } from './authority.js';
-import type { KeyEntry } from './keyring.js';
+import type { RecordChange } from '../protocol/hsm-key-frames.js';
+import { changedRecord, mayCarry, mayReplace, type Session } from './authority.js';
+import { amendHeld, heldKey } from './held-keys.js';
 import type { Machine } from './machine.js';
 import { maskRecord, unmaskRecord } from './masking.js';
-import { digestOfRecord, type KeyRecord } from './records.js';
+import { needKeyApproval } from './key-approval.js';
+import { changedObject, mayChangeObject } from './object-authority.js';
+
+import { digestOfRecord, type KeyObject, type KeyRecord } from './records.js';
 import { refuse, refuseLate } from './user-operations.js';
 
 /**
@@ -18,12 +21,32 @@ export function prepareRecord(
   session: Session,
   fields: HsmFields<'record-prepare'>,
 ): HsmResults['record-prepare'] {
-  const { record } = entryOf(machine, fields.keyId);
-  refuse(mayChange(session, record));
+  const { change, stamp, approval } = fields;
+  const { record } = heldKey(machine, session, fields.keyId);
+  refuse(mayChangeObject(session, record, change));
+  const after = objectAfter(session, record, change);
   const { users } = machine;
-  const changed = changedRecord(record, fields.change, { users, stamp: fields.stamp });
+  const changed = changedRecord(record, change, { users, stamp, object: after });
   if ('refuse' in changed) throw new KeyspanError(changed.refuse, changed.message);
+  // last of all: an approval is used up by what it lets begin
+  needKeyApproval(machine, session, record, { service: 'key-management', approval });
   return carried(machine, changed.record);
+}
+
+function objectAfter(
+  session: Session,
+  record: KeyRecord,
+  change: RecordChange,
+): KeyObject | undefined {
+  const { object } = record;
+  if (!object) {
+    const { set, id, wrapTemplate, unwrapTemplate } = change;
+    if (!set && !id && !wrapTemplate && !unwrapTemplate) return undefined;
+    throw new KeyspanError('HsmAttributeRefused', 'the key has no attributes that can be changed');
+  }
+  const changed = changedObject(session, object, change);
+  if ('refuse' in changed) throw new KeyspanError(changed.refuse, changed.message);
+  return changed.object;
 }
 
 /** It is written on the main thread: changes are rare, and each must bind when it is answered. */
@@ -37,10 +60,10 @@ export async function applyRecord(
   const record = unmaskRecord(machine.masking, fields.masked);
   while (machine.installing.has(record.id)) await machine.installing.get(record.id);
   refuseLate(deadline);
-  const entry = entryOf(machine, record.id);
-  refuse(mayReplace(entry.record, record));
+  const held = heldKey(machine, undefined, record.id);
+  refuse(mayReplace(held.record, record));
   const digest = digestOfRecord(record);
-  if (record.revision > entry.record.revision) machine.member.keyring.amend(entry, record);
+  if (record.revision > held.record.revision) amendHeld(machine, held, record);
   return { revision: record.revision, digest };
 }
 
@@ -50,7 +73,7 @@ export function extractRecord(
   session: Session,
   fields: HsmFields<'record-extract'>,
 ): HsmResults['record-extract'] {
-  const { record } = entryOf(machine, fields.keyId);
+  const { record } = heldKey(machine, undefined, fields.keyId);
   refuse(mayCarry(session, record));
   return carried(machine, record);
 }
@@ -60,9 +83,3 @@ const carried = (machine: Machine, record: KeyRecord): CarriedRecord => ({
   revision: record.revision,
   digest: digestOfRecord(record),
 });
-
-function entryOf(machine: Machine, id: HsmKeyId): KeyEntry {
-  const entry = machine.member.keyring.get(id);
-  if (!entry) throw new KeyspanError('HsmKeyNotFound');
-  return entry;
-}

@@ -27,23 +27,26 @@ import {
   type FormOf,
 } from '../protocol/form.js';
 import { HSM_ROLES, RECORD_VERSION } from '../protocol/hsm-frames.js';
+import { keyObject, type KeyObject } from '../protocol/hsm-key-frames.js';
 
 /**
- * What an HSM keeps on its token besides key bytes. Each item begins with a version (promise
- * 12); version 1 is the
- * only one there is, and it is read by every HSM so far.
+ * What an HSM keeps on its token besides key bytes. Each item begins with a version (promise 12).
+ * Version 1 is read by every HSM; a key's record with an object in it is of version 2.
  */
 const version = oneOf(RECORD_VERSION);
+/** Of the records of keys that users see as objects with attributes. */
+export const OBJECT_RECORD_VERSION = 2;
 const revision = int({ min: 1 });
 const name = text({ max: 64 });
 const blob = bytes({ max: LIMITS.frame_size_max_bytes });
 
 const keyRecord = object({
-  version,
+  version: oneOf(RECORD_VERSION, OBJECT_RECORD_VERSION),
   id: id(isHsmKeyId),
   /** 1 at the making, one more with each change of the record */
   revision,
-  kind: oneOf('aes-256', 'cluster-key'),
+  /** `object`: what it is stands in `object` */
+  kind: oneOf('aes-256', 'cluster-key', 'object'),
   /** the HSM user whose key it is; lower case */
   owner: name,
   sharedWith: list(name, { max: LIMITS.hsm_users_max }),
@@ -53,9 +56,10 @@ const keyRecord = object({
   stamp: optional(int({ min: 0 })),
   /** what every true copy proves itself with: 16 bytes */
   proof: bytes({ min: 16, max: 16 }),
+  object: optional(keyObject),
 });
 export type KeyRecord = FormOf<typeof keyRecord>;
-export type KeyKind = KeyRecord['kind'];
+export type { KeyObject } from '../protocol/hsm-key-frames.js';
 
 const userRecord = object({
   version,
@@ -81,7 +85,17 @@ export function digestOfRecord(record: KeyRecord): Buffer {
   const { usage, stamp = null, proof } = record;
   const rights = [usage.encrypt, usage.decrypt];
   const members = [form, key, at, kind, owner, sharedWith, label, rights, stamp, proof];
-  return createHash('sha256').update(encodeCbor(members)).digest();
+  return record.object ? digestOfObject(members, record.object) : digestOf1(members);
+}
+
+const digestOf1 = (members: readonly unknown[]): Buffer =>
+  createHash('sha256').update(encodeCbor(members)).digest();
+
+/** In the order of their names: a record may have been written by another hand. */
+function digestOfObject(members: readonly unknown[], of: KeyObject): Buffer {
+  const named = Object.entries(of).filter(([, value]) => value !== undefined);
+  const sorted = named.sort(([a], [b]) => (a < b ? -1 : 1));
+  return digestOf1([...members, sorted]);
 }
 export const encodeUserRecord = (record: UserRecord): Buffer => encodeCbor(record);
 
@@ -93,7 +107,10 @@ function decode<T>(form: Form<T>, data: Uint8Array, what: string): T {
 
 /** @throws KeyspanError HsmBadRecord */
 export function decodeKeyRecord(data: Uint8Array): KeyRecord {
-  return decode(keyRecord, data, 'key record');
+  const record = decode(keyRecord, data, 'key record');
+  const isObject = record.kind === 'object';
+  if (isObject === (record.object !== undefined)) return record;
+  throw new KeyspanError('HsmBadRecord', 'the key record says of no object what it is');
 }
 
 /** @throws KeyspanError HsmBadRecord */

@@ -30,7 +30,7 @@ export class FormError extends Error {
 }
 
 /** A form that a value may also lack. */
-interface Optional<T> extends Form<T | undefined> {
+export interface Optional<T> extends Form<T | undefined> {
   readonly optional: true;
 }
 
@@ -40,7 +40,7 @@ export function optional<T>(form: Form<T>): Optional<T> {
 }
 
 /** A form whose absent value reads as another. */
-interface Fallback<T> extends Form<T> {
+export interface Fallback<T> extends Form<T> {
   readonly fallback: T;
 }
 

@@ -2,7 +2,6 @@ import {
   isBootId,
   isClusterId,
   isHsmId,
-  isHsmKeyId,
   isMaskingKeyId,
   type BootId,
   type ClusterId,
@@ -13,8 +12,9 @@ import {
 import type { ListedFault } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import { faultRule } from './fault.js';
+import { approval, data, keyId, label, masked, stamp, username } from './hsm-frame-forms.js';
+import { keyFields, recordChange, type KeyResults } from './hsm-key-frames.js';
 import {
-  FormError,
   bytes,
   flag,
   id,
@@ -46,21 +46,17 @@ export type HsmPhase = 'new' | 'member';
 
 const GCM_TAG_BYTES = 16;
 
-const keyId = id(isHsmKeyId);
 const maskingKeyId = id(isMaskingKeyId);
-const username = text({ max: LIMITS.hsm_user_name_max_chars, pattern: /^[A-Za-z0-9_]+$/ });
 const password = text({ max: LIMITS.hsm_password_max_chars });
 const newPassword = text({
   min: LIMITS.hsm_password_min_chars,
   max: LIMITS.hsm_password_max_chars,
   pattern: /^[^:]+$/,
 });
-const data = bytes({ min: 1, max: LIMITS.hsm_data_max_bytes });
 /** what `data` seals to */
 const sealed = bytes({ min: 1, max: LIMITS.hsm_data_max_bytes + GCM_TAG_BYTES });
 const aad = bytes({ max: LIMITS.hsm_data_max_bytes });
 const iv = bytes({ min: 12, max: 12 });
-const masked = bytes({ min: 64, max: 16_384 });
 const wrappedKey = bytes({ min: 64, max: 1_024 });
 const wrappedKeys = object({ wrap: wrappedKey, seal: wrappedKey, auth: wrappedKey });
 const pem = text({ max: 8_192 });
@@ -70,34 +66,6 @@ const page = {
   limit: int({ min: 1, max: LIMITS.hsm_inventory_page_max }),
 };
 const storeSeen = object({ store: text({ max: 128 }), stamp: int({ min: 0 }) });
-const userNames = list(username, { min: 1, max: LIMITS.hsm_users_max });
-const changeMembers = object({
-  share: optional(userNames),
-  unshare: optional(userNames),
-  label: optional(text({ min: 0, max: 127 })),
-  usage: optional(object({ encrypt: optional(flag), decrypt: optional(flag) })),
-});
-export type RecordChange = FormOf<typeof changeMembers>;
-/** What its owner changes of a key's record: at least one thing. */
-const recordChange: Form<RecordChange> = (value) => {
-  const change = changeMembers(value);
-  if (Object.keys(change).length === 0) throw new FormError('names nothing');
-  return change;
-};
-/** Tokens of HSMs, one behind the other, and who signed them all (quorum authentication). */
-const approvalMembers = object({
-  data: bytes({ min: 16, max: LIMITS.hsms_per_cluster_max * 1_024 }),
-  signatures: list(
-    object({
-      username,
-      role: optional(oneOf('admin', 'crypto-user')),
-      signature: bytes({ min: 64, max: 1_024 }),
-    }),
-    { max: LIMITS.quorum_approvals_max },
-  ),
-});
-export type HsmApproval = FormOf<typeof approvalMembers>;
-const approval = optional(approvalMembers);
 const randomLength = int({ min: 1, max: LIMITS.hsm_random_max_bytes });
 
 export const hello = object({
@@ -142,6 +110,8 @@ const CU = ['crypto-user'] as const;
 const AU = ['appliance-user'] as const;
 const ADMIN = ['admin'] as const;
 const SYNC = ['appliance-user', 'crypto-user'] as const;
+const CARRIERS = ['appliance-user', 'crypto-user', 'admin'] as const;
+const KEEPERS = ['crypto-user', 'admin'] as const;
 const ANY_USER = HSM_ROLES;
 
 const newcomer = { phase: 'new', mutating: true } as const;
@@ -229,14 +199,14 @@ export const HSM_OPERATIONS = {
     object({
       keyId,
       kind: oneOf('aes-256', 'cluster-key'),
-      label: text({ min: 0, max: 127 }),
+      label,
       /** how far the store had come: the key's record says it for ever */
-      stamp: optional(int({ min: 0 })),
+      stamp,
     }),
     SYNC,
   ),
-  insert: operation(object({ masked }), SYNC, change),
-  extract: operation(object({ keyId }), SYNC),
+  insert: operation(object({ masked }), CARRIERS, change),
+  extract: operation(object({ keyId }), CARRIERS),
   find: operation(object(page), CU),
   destroy: operation(object({ keyId }), CU, change),
   discard: operation(object({ keyId }), AU, change),
@@ -248,9 +218,10 @@ export const HSM_OPERATIONS = {
       keyId,
       change: recordChange,
       /** how far the store had come: the changed record says it */
-      stamp: optional(int({ min: 0 })),
+      stamp,
+      approval,
     }),
-    CU,
+    KEEPERS,
   ),
   /** takes up a record that was committed */
   'record-apply': operation(object({ masked }), AU, change),
@@ -260,6 +231,27 @@ export const HSM_OPERATIONS = {
   leave: operation(none, AU),
   /** the newest store that this token saw; with `note`, from now on at least that one */
   'store-seen': operation(object({ note: optional(storeSeen) }), AU),
+  // keys as objects with attributes
+  'key-generate': operation(keyFields.keyGenerate, CU),
+  'key-pair-generate': operation(keyFields.keyPairGenerate, CU),
+  /** a public key; `der` is its SubjectPublicKeyInfo */
+  'key-import': operation(keyFields.keyImport, CU),
+  'key-unwrap': operation(keyFields.keyUnwrap, CU),
+  /** a session key is to be one of the cluster: it is masked under another id */
+  'key-keep': operation(keyFields.keyKeep, CU),
+  'key-wrap': operation(keyFields.keyWrap, CU),
+  /** keys that the user may see; an admin sees what they are called */
+  'key-find': operation(keyFields.keyFind, KEEPERS),
+  /** whether the user may end the key's life; changes nothing */
+  'key-destroyable': operation(keyFields.keyDestroyable, CU),
+  /** a key for a cluster of the same family, with its record as a first one */
+  'key-export': operation(keyFields.keyExport, KEEPERS),
+  /** whether the user may bring such a key here; changes nothing */
+  'key-acceptable': operation(keyFields.keyAcceptable, KEEPERS),
+  /** the end of a session key */
+  'key-drop': operation(keyFields.keyDrop, CU),
+  'key-sign': operation(keyFields.keySign, CU),
+  'key-verify': operation(keyFields.keyVerify, CU),
   // work with keys
   random: operation(object({ length: randomLength }), CU),
   encrypt: operation(object({ keyId, aad, data }), CU),
@@ -343,7 +335,7 @@ export interface Version {
 }
 
 /** What each operation answers. */
-export interface HsmResults {
+export interface HsmResults extends KeyResults {
   info: {
     readonly serial: string;
     readonly device: Device;

@@ -1,4 +1,5 @@
 import { LIMITS } from '../core/limits.js';
+import { HASHES, SIGN_MECHANISMS, UNWRAP_KINDS, WRAP_MECHANISMS } from './mechanisms.js';
 import {
   FormError,
   flag,
@@ -103,17 +104,8 @@ const keyQuorum = optional(keyQuorumMembers);
 
 const data = blob({ min: 1, max: LIMITS.hsm_data_max_bytes });
 
-export const HASHES = ['sha1', 'sha224', 'sha256', 'sha384', 'sha512'] as const;
 const hash = oneOf(...HASHES);
-export type Hash = (typeof HASHES)[number];
 
-export const SIGN_MECHANISMS = [
-  'rsa-pkcs',
-  'rsa-pkcs-pss',
-  'ecdsa',
-  'ed25519',
-  'ed25519ph',
-] as const;
 /** `hash` where the mechanism has one; `mgf` and `saltLength` (bytes) of PSS alone */
 export const signMechanism = object({
   name: oneOf(...SIGN_MECHANISMS),
@@ -123,16 +115,6 @@ export const signMechanism = object({
 });
 export type SignMechanism = FormOf<typeof signMechanism>;
 
-export const WRAP_MECHANISMS = [
-  'aes-gcm',
-  'aes-no-pad',
-  'aes-pkcs5-pad',
-  'aes-zero-pad',
-  'cloudhsm-aes-gcm',
-  'rsa-aes',
-  'rsa-oaep',
-  'rsa-pkcs',
-] as const;
 /** `tagBits`, `aad` and (to unwrap) `iv` of GCM; `hash` and `mgf` of OAEP */
 export const wrapMechanism = object({
   name: oneOf(...WRAP_MECHANISMS),
@@ -143,10 +125,6 @@ export const wrapMechanism = object({
   mgf: optional(hash),
 });
 export type WrapMechanism = FormOf<typeof wrapMechanism>;
-
-/** What a key that is unwrapped is to be (CloudHSM CLI, `--key-type-class`). */
-export const UNWRAP_KINDS = ['aes', 'generic-secret', 'rsa-private', 'ec-private'] as const;
-export type UnwrapKind = (typeof UNWRAP_KINDS)[number];
 
 /** `length` in bytes */
 export const secretSpec = object({

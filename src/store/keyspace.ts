@@ -52,6 +52,9 @@ export const KEYSPACE = {
   ledger: (cluster: ClusterId): string => `ledger/${cluster}/`,
   ledgerKey: (cluster: ClusterId, key: HsmKeyId): string => `ledger/${cluster}/${key}`,
 
+  /** the next number of a key's reference */
+  keyReferences: (cluster: ClusterId): string => `key-reference/${cluster}`,
+
   kms: 'kms/',
   kmsKeys: (account: string, region: string): string => `kms/key/${account}/${region}/`,
   kmsKey: (account: string, region: string, id: KmsKeyId): string =>

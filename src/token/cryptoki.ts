@@ -16,6 +16,7 @@ export type Mechanism = pkcs11js.Mechanism;
 export const PARAMS = {
   GCM: pkcs11js.CK_PARAMS_AES_GCM_v240,
   RSA_OAEP: pkcs11js.CK_PARAMS_RSA_OAEP,
+  RSA_PSS: pkcs11js.CK_PARAMS_RSA_PSS,
 } as const;
 
 /**

@@ -9,6 +9,9 @@ export const AES_KEY_GEN: Mechanism = { mechanism: CKM.AES_KEY_GEN };
 export const AES_CMAC: Mechanism = { mechanism: CKM.AES_CMAC };
 /** AES key wrap with padding (RFC 5649) */
 export const AES_KWP: Mechanism = { mechanism: CKM.AES_KEY_WRAP_PAD };
+export const RSA_PKCS: Mechanism = { mechanism: CKM.RSA_PKCS };
+/** RSA without any padding (RFC 8017, RSADP) */
+export const RSA_RAW: Mechanism = { mechanism: CKM.RSA_X_509 };
 export const ECDSA: Mechanism = { mechanism: CKM.ECDSA };
 export const EC_KEY_PAIR_GEN: Mechanism = { mechanism: CKM.EC_KEY_PAIR_GEN };
 export const RSA_KEY_PAIR_GEN: Mechanism = { mechanism: CKM.RSA_PKCS_KEY_PAIR_GEN };

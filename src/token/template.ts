@@ -1,6 +1,7 @@
 import { asBuffer } from '../core/bytes.js';
 import { CKA, CKK, CKO } from '../core/pkcs11.js';
 import type { Template } from './cryptoki.js';
+import type { KeyKind } from './key-kind.js';
 
 /** Where an object lives: on the token, or in memory until its session closes. */
 export type Place = 'token' | 'session';
@@ -42,10 +43,47 @@ export function storedAesKey(key: StoredKey): Template {
   return template;
 }
 
+/** The uses of a private key that the token must know; what users may do is the authority's. */
+const PRIVATE_USES = {
+  rsa: { keyType: CKK.RSA, uses: [CKA.SIGN, CKA.DECRYPT, CKA.UNWRAP] },
+  ec: { keyType: CKK.EC, uses: [CKA.SIGN, CKA.DERIVE] },
+} as const;
+
+/** A user's private key as the token has it: as `storedAesKey`. */
+function storedPrivateKey(type: 'rsa' | 'ec', key: StoredKey): Template {
+  const { keyType, uses } = PRIVATE_USES[type];
+  const template: Template = [
+    { type: CKA.CLASS, value: CKO.PRIVATE_KEY },
+    { type: CKA.KEY_TYPE, value: keyType },
+    { type: CKA.TOKEN, value: key.place === 'token' },
+    { type: CKA.PRIVATE, value: true },
+    { type: CKA.SENSITIVE, value: true },
+    { type: CKA.EXTRACTABLE, value: true },
+    { type: CKA.WRAP_WITH_TRUSTED, value: true },
+    ...uses.map((use) => ({ type: use, value: true })),
+  ];
+  if (key.recordBytes) template.push({ type: CKA.ID, value: asBuffer(key.recordBytes) });
+  if (key.label !== undefined) template.push({ type: CKA.LABEL, value: key.label });
+  return template;
+}
+
+/** Any user's key as the token has it. */
+export const storedKey = (kind: KeyKind, key: StoredKey): Template =>
+  kind.class === 'secret-key' ? storedAesKey(key) : storedPrivateKey(kind.type, key);
+
 /** Adds the length that making an AES key needs and unwrapping one forbids. */
 export function ofAes256(template: Template): Template {
-  return [...template, { type: CKA.VALUE_LEN, value: AES_256_BYTES }];
+  return ofLength(template, AES_256_BYTES);
 }
+
+export const ofLength = (template: Template, lengthBytes: number): Template => [
+  ...template,
+  { type: CKA.VALUE_LEN, value: lengthBytes },
+];
+
+/** A key in memory that may leave it under any key: on its way in or out of this process. */
+export const openly = (template: Template): Template =>
+  template.filter(({ type }) => type !== CKA.WRAP_WITH_TRUSTED);
 
 /** A private data object in memory; a copy of it goes to the token. */
 export function storedData(data: {

@@ -4,7 +4,9 @@ import { LIMITS } from '../core/limits.js';
 import { attempt, tokenError } from './ckr.js';
 import { moveToToken } from './objects.js';
 import { AES_KEY_GEN, AES_KWP } from './mechanism.js';
-import { ofAes256, storedAesKey, type StoredKey } from './template.js';
+import type { Template } from './cryptoki.js';
+import { AES_256, type KeyKind } from './key-kind.js';
+import { ofAes256, storedAesKey, storedKey } from './template.js';
 import type { Handle, Token } from './token.js';
 
 /** more than any key wraps to: an RSA-4096 private key is about 2.4 KiB */
@@ -31,27 +33,39 @@ export function wrapKey(token: Token, wrapping: Handle, key: Handle): Buffer {
 }
 
 /**
- * Unwraps an AES key to a private object of the token.
- * @param recordBytes the key's first record, 1 to LIMITS.hsm_record_max_bytes
+ * Unwraps a key to a private object of the token.
+ * @param named the key's first record is 1 to LIMITS.hsm_record_max_bytes
  * @throws KeyspanError HsmDataInvalid when the blob was not wrapped by `unwrapping` or was changed
  */
 export function unwrapToToken(
   token: Token,
   unwrapping: Handle,
   blob: Uint8Array,
-  recordBytes: Uint8Array,
-  label: string,
+  named: { readonly recordBytes: Uint8Array; readonly label: string },
+  kind: KeyKind = AES_256,
 ): Handle {
+  const { recordBytes } = named;
   if (recordBytes.length === 0 || recordBytes.length > LIMITS.hsm_record_max_bytes) {
     throw new KeyspanError('HsmBadFrame', "the length of the key's record is out of range");
   }
-  return moveToToken(token, unwrapInMemory(token, unwrapping, blob, { recordBytes, label }));
+  const template = storedKey(kind, { place: 'session', ...named });
+  return moveToToken(token, unwrapInMemory(token, unwrapping, blob, template));
+}
+
+/** As `unwrapToToken`, to the token's memory. */
+export function unwrapToSession(
+  token: Token,
+  unwrapping: Handle,
+  blob: Uint8Array,
+  kind: KeyKind,
+): Handle {
+  return unwrapInMemory(token, unwrapping, blob, storedKey(kind, { place: 'session' }));
 }
 
 /** Whether `unwrapping` is the key that wrapped the blob. Nothing is put on the token. */
 export function unwraps(token: Token, unwrapping: Handle, blob: Uint8Array): boolean {
   try {
-    token.destroy(unwrapInMemory(token, unwrapping, blob, {}));
+    token.destroy(unwrapToSession(token, unwrapping, blob, AES_256));
     return true;
   } catch {
     return false;
@@ -59,11 +73,11 @@ export function unwraps(token: Token, unwrapping: Handle, blob: Uint8Array): boo
 }
 
 /** @throws KeyspanError HsmDataInvalid: in memory nothing else stands in the way of a good blob */
-function unwrapInMemory(
+export function unwrapInMemory(
   token: Token,
   unwrapping: Handle,
   blob: Uint8Array,
-  named: Pick<StoredKey, 'recordBytes' | 'label'>,
+  template: Template,
 ): Handle {
   try {
     return token.cryptoki.C_UnwrapKey(
@@ -71,7 +85,7 @@ function unwrapInMemory(
       AES_KWP,
       asBuffer(unwrapping),
       asBuffer(blob),
-      storedAesKey({ place: 'session', ...named }),
+      template,
     );
   } catch (error) {
     const failure = tokenError(error, 'C_UnwrapKey');

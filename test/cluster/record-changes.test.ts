@@ -9,7 +9,7 @@ import type { HsmKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { KEYSPACE } from '../../src/store/keyspace.js';
 import type { ClusterCheck } from '../../src/protocol/admin.js';
-import type { RecordChange } from '../../src/protocol/hsm-frames.js';
+import type { RecordChange } from '../../src/protocol/hsm-key-frames.js';
 import { ClusterFixture } from '../support/cluster-fixture.js';
 import { eventually, signal } from '../support/daemon-fixture.js';
 import { expectCode } from '../support/store-calls.js';

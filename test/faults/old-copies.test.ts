@@ -11,7 +11,7 @@ import type { ClusterSession } from '../../src/cluster/cluster-session.js';
 import { USERS } from '../../src/cluster/lifecycle.js';
 import type { Member } from '../../src/cluster/member.js';
 import type { ClusterCheck } from '../../src/protocol/admin.js';
-import type { RecordChange } from '../../src/protocol/hsm-frames.js';
+import type { RecordChange } from '../../src/protocol/hsm-key-frames.js';
 import { ClusterFixture } from '../support/cluster-fixture.js';
 import { eventually } from '../support/daemon-fixture.js';
 import { FaultScene, PLAINTEXT } from '../support/fault-scene.js';

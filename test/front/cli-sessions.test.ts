@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { ClusterSession } from '../../src/cluster/cluster-session.js';
+import type { RunningCluster } from '../../src/cluster/running-cluster.js';
 import { KeyspanError } from '../../src/core/errors.js';
 import { newClusterId } from '../../src/core/ids.js';
 import { CliSessions, type LoginOwner } from '../../src/front/cli-sessions.js';
@@ -9,6 +10,7 @@ import { clusterRecord } from '../support/cluster-record.js';
 const cluster = {
   id: newClusterId(),
   record: clusterRecord(),
+  keys: undefined as unknown as RunningCluster['keys'],
   present: new Set<ClusterSession>(),
   async login(username: string): Promise<ClusterSession> {
     if (username === 'nobody') throw new KeyspanError('HsmCredentialsRefused');

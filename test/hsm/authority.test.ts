@@ -7,7 +7,6 @@ import {
   changedRecord,
   endLogin,
   mayCarry,
-  mayChange,
   mayChangePassword,
   mayCreateUser,
   mayDeleteUser,
@@ -17,6 +16,7 @@ import {
   mayUse,
   type Session,
 } from '../../src/hsm/authority.js';
+import { mayChangeObject } from '../../src/hsm/object-authority.js';
 import type { KeyRecord, UserRecord } from '../../src/hsm/records.js';
 import {
   HSM_OPERATIONS,
@@ -24,8 +24,8 @@ import {
   type HsmOperation,
   type HsmPhase,
   type HsmRole,
-  type RecordChange,
 } from '../../src/protocol/hsm-frames.js';
+import type { RecordChange } from '../../src/protocol/hsm-key-frames.js';
 
 const session = (role: HsmRole, username = 'alice'): Session => ({ id: 1, username, role });
 
@@ -77,16 +77,29 @@ const TABLE: Record<HsmOperation, [HsmPhase | 'any', readonly HsmRole[] | 'anyon
   'user-delete': ['member', ['admin'], true],
   'user-change-password': ['member', ['admin', 'crypto-user', 'appliance-user'], true],
   generate: ['member', ['appliance-user', 'crypto-user'], false],
-  insert: ['member', ['appliance-user', 'crypto-user'], true],
-  extract: ['member', ['appliance-user', 'crypto-user'], false],
+  insert: ['member', ['appliance-user', 'crypto-user', 'admin'], true],
+  extract: ['member', ['appliance-user', 'crypto-user', 'admin'], false],
   find: ['member', ['crypto-user'], false],
   destroy: ['member', ['crypto-user'], true],
   discard: ['member', ['appliance-user'], true],
   inventory: ['member', ['appliance-user'], false],
-  'record-prepare': ['member', ['crypto-user'], false],
+  'record-prepare': ['member', ['crypto-user', 'admin'], false],
   'record-apply': ['member', ['appliance-user'], true],
   'record-extract': ['member', ['appliance-user'], false],
   'cluster-key': ['member', ['appliance-user'], false],
+  'key-generate': ['member', ['crypto-user'], false],
+  'key-pair-generate': ['member', ['crypto-user'], false],
+  'key-import': ['member', ['crypto-user'], false],
+  'key-unwrap': ['member', ['crypto-user'], false],
+  'key-keep': ['member', ['crypto-user'], false],
+  'key-wrap': ['member', ['crypto-user'], false],
+  'key-destroyable': ['member', ['crypto-user'], false],
+  'key-drop': ['member', ['crypto-user'], false],
+  'key-sign': ['member', ['crypto-user'], false],
+  'key-verify': ['member', ['crypto-user'], false],
+  'key-find': ['member', ['crypto-user', 'admin'], false],
+  'key-export': ['member', ['crypto-user', 'admin'], false],
+  'key-acceptable': ['member', ['crypto-user', 'admin'], false],
   random: ['member', ['crypto-user'], false],
   encrypt: ['member', ['crypto-user'], false],
   decrypt: ['member', ['crypto-user'], false],
@@ -207,9 +220,9 @@ describe('keys', () => {
   });
 
   test('are changed by their owner alone', () => {
-    expect(mayChange(owner, key())).toBeUndefined();
-    expect(mayChange(friend, key())?.refuse).toBe('HsmRoleRefused');
-    expect(mayChange(stranger, key())?.refuse).toBe('HsmKeyNotFound');
+    expect(mayChangeObject(owner, key(), { label: 'x' })).toBeUndefined();
+    expect(mayChangeObject(friend, key(), { label: 'x' })?.refuse).toBe('HsmRoleRefused');
+    expect(mayChangeObject(stranger, key(), { label: 'x' })?.refuse).toBe('HsmKeyNotFound');
   });
 
   test('are destroyed by their owner alone', () => {

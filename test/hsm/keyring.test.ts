@@ -48,7 +48,10 @@ function store(changes: { id?: HsmKeyId; proof?: Uint8Array; revision?: number }
 function put(key: Handle, fields: { id: HsmKeyId; proof: Uint8Array; revision: number }): Handle {
   const { token } = fixture;
   const record = encodeKeyRecord(newKeyRecord(fields));
-  const handle = unwrapToToken(token, masking.wrap, wrapKey(token, masking.wrap, key), record, '');
+  const handle = unwrapToToken(token, masking.wrap, wrapKey(token, masking.wrap, key), {
+    recordBytes: record,
+    label: '',
+  });
   token.destroy(key);
   return handle;
 }
@@ -250,7 +253,7 @@ describe('a keyring', () => {
   test('passes over what it cannot read', () => {
     const { token } = fixture;
     const blob = wrapKey(token, masking.wrap, generateSessionKey(token));
-    unwrapToToken(token, masking.wrap, blob, Buffer.from('no record'), '');
+    unwrapToToken(token, masking.wrap, blob, { recordBytes: Buffer.from('no record'), label: '' });
     const keyring = Keyring.load(token);
     expect([keyring.size, keyring.unreadable]).toEqual([0, 1]);
     expect(listKeys(token)).toHaveLength(1);
@@ -268,7 +271,10 @@ describe('two copies of one key', () => {
     for (const [at, which] of [first, second].entries()) {
       const says = at === 1 && other ? Buffer.alloc(16, 7) : proof;
       const record = encodeKeyRecord(newKeyRecord({ id, proof: says }));
-      unwrapToToken(token, masking.wrap, which === 'good' ? good : bad, record, '');
+      unwrapToToken(token, masking.wrap, which === 'good' ? good : bad, {
+        recordBytes: record,
+        label: '',
+      });
     }
     return id;
   };

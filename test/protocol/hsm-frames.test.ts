@@ -16,6 +16,8 @@ const user = { username: 'alice', password: 'password' };
 const certificates = ['pem'];
 const bytes = (length: number): Buffer => Buffer.alloc(length, 1);
 
+const key = { keyId, reference: '0x0000000000000001', label: 'a key', given: { sign: true } };
+
 const fault = { operation: '*', when: 'before', nth: 1, times: 1, action: { do: 'crash' } };
 
 /** Fields of each operation that are right. */
@@ -60,6 +62,31 @@ const RIGHT: Record<HsmOperation, Record<string, unknown>> = {
   'record-apply': { masked: bytes(200) },
   'record-extract': { keyId },
   'cluster-key': { keyId },
+  'key-generate': { key, spec: { type: 'aes', length: 32 } },
+  'key-pair-generate': { privateKey: key, publicKey: key, spec: { type: 'rsa' } },
+  'key-import': { key, type: 'ec', der: bytes(91) },
+  'key-unwrap': {
+    key,
+    wrappingId: keyId,
+    mechanism: { name: 'aes-no-pad' },
+    data: bytes(40),
+    kind: 'aes',
+  },
+  'key-keep': { fromId: keyId, keyId },
+  'key-wrap': { payloadId: keyId, wrappingId: keyId, mechanism: { name: 'rsa-oaep' } },
+  'key-find': { filter: { attributes: {} }, limit: 1, verbose: true },
+  'key-destroyable': { keyId },
+  'key-export': { keyId },
+  'key-acceptable': { masked: bytes(200) },
+  'key-drop': { keyId },
+  'key-sign': { keyId, mechanism: { name: 'ecdsa' }, data: bytes(1), digested: false },
+  'key-verify': {
+    keyId,
+    mechanism: { name: 'ecdsa' },
+    data: bytes(1),
+    digested: false,
+    signature: bytes(64),
+  },
   random: { length: 1 },
   encrypt: { keyId, aad: bytes(0), data: bytes(1) },
   decrypt: { keyId, iv: bytes(12), aad: bytes(0), data: bytes(17) },

@@ -9,6 +9,8 @@ import {
 } from '../../src/protocol/hsm-frames.js';
 import type { KeyRecord } from '../../src/hsm/records.js';
 import { newHsmKeyId } from '../../src/core/ids.js';
+import { makeRsaKey } from '../../src/token/key-making.js';
+import type { Handle } from '../../src/token/token.js';
 import { TokenFixture } from './token-fixture.js';
 
 export const PASSWORDS = {
@@ -44,7 +46,12 @@ export class MachineFixture implements Disposable {
       identity: { ...this.ids, boot: newBootId(), soPin, userPin },
       token: this.tokens.token,
       install: () => Promise.reject(new Error('there is no thread here')),
+      makeRsa: async (make) => makeRsaKey(this.tokens.token, this.#maskWrap, make),
     });
+  }
+
+  get #maskWrap(): Handle {
+    return this.machine.masking.masking.wrap;
   }
 
   /** As a restart of the process. @returns whether the token is a member's */

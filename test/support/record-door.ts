@@ -5,7 +5,7 @@ import { USERS } from '../../src/cluster/lifecycle.js';
 import { packageFile } from '../../src/core/entry.js';
 import { KeyspanError, isErrorCode } from '../../src/core/errors.js';
 import type { HsmKeyId } from '../../src/core/ids.js';
-import type { RecordChange } from '../../src/protocol/hsm-frames.js';
+import type { RecordChange } from '../../src/protocol/hsm-key-frames.js';
 import type { DaemonFixture, FixtureOptions } from './daemon-fixture.js';
 
 const hook = pathToFileURL(packageFile('test/support/record-door.mjs')).href;

@@ -73,7 +73,10 @@ describe('founded masking keys', () => {
     const proof = proveKey(fixture.token, key, 'k');
     const blob = wrapKey(fixture.token, keys.wrap, key);
     expect(blob).toHaveLength(40);
-    const copy = unwrapToToken(fixture.token, keys.wrap, blob, Buffer.from([1]), 'a key');
+    const copy = unwrapToToken(fixture.token, keys.wrap, blob, {
+      recordBytes: Buffer.from([1]),
+      label: 'a key',
+    });
     expect(proveKey(fixture.token, copy, 'k').equals(proof)).toBe(true);
     fixture.token.destroy(copy);
   });
@@ -106,9 +109,9 @@ describe('founded masking keys', () => {
     expect(() => wrapKey(fixture.token, keys.seal, generateSessionKey(fixture.token))).toThrow(
       refused('HsmUsageRefused'),
     );
-    expect(() => unwrapToToken(fixture.token, keys.seal, blob, Buffer.from([1]), 'x')).toThrow(
-      refused('HsmUsageRefused'),
-    );
+    expect(() =>
+      unwrapToToken(fixture.token, keys.seal, blob, { recordBytes: Buffer.from([1]), label: 'x' }),
+    ).toThrow(refused('HsmUsageRefused'));
     expect(() => cmac(fixture.token, keys.seal, Buffer.from('x'))).toThrow(
       refused('HsmUsageRefused'),
     );
@@ -138,7 +141,10 @@ describe('founded masking keys', () => {
   test('a key of a user with the label of a masking key is none', () => {
     const blob = wrapKey(fixture.token, keys.wrap, generateSessionKey(fixture.token));
     const record = Buffer.from(`mask-seal:${newMaskingKeyId()}`);
-    const handle = unwrapToToken(fixture.token, keys.wrap, blob, record, 'mask-seal');
+    const handle = unwrapToToken(fixture.token, keys.wrap, blob, {
+      recordBytes: record,
+      label: 'mask-seal',
+    });
     expect(findMaskingKeys(fixture.token)?.seal.equals(keys.seal)).toBe(true);
     expect(listKeys(fixture.token).map((key) => key.label)).toEqual(['mask-seal']);
     fixture.token.destroy(handle);
@@ -268,7 +274,10 @@ function checkKeys(
     Buffer.from('a65959a6', 'hex'),
   );
   const blob = Buffer.concat([wrapper.update(known), wrapper.final()]);
-  const handle = unwrapToToken(token, keys.wrap, blob, Buffer.from([1]), 'known');
+  const handle = unwrapToToken(token, keys.wrap, blob, {
+    recordBytes: Buffer.from([1]),
+    label: 'known',
+  });
   expect(cmac(token, handle, block).equals(cmacOfBlock(known, block))).toBe(true);
   token.destroy(handle);
 }

@@ -25,7 +25,10 @@ test('a session key, wrapped and unwrapped with the largest record, is the same 
   const key = generateSessionKey(fixture.token);
   const record = Buffer.alloc(LIMITS.hsm_record_max_bytes, 0x42);
   const blob = wrapKey(fixture.token, masking, key);
-  const stored = unwrapToToken(fixture.token, masking, blob, record, 'a label');
+  const stored = unwrapToToken(fixture.token, masking, blob, {
+    recordBytes: record,
+    label: 'a label',
+  });
   const proof = proveKey(fixture.token, key, 'id');
   expect(proveKey(fixture.token, stored, 'id').equals(proof)).toBe(true);
   const [listed] = listKeys(fixture.token);
@@ -36,9 +39,15 @@ test('a session key, wrapped and unwrapped with the largest record, is the same 
 test('an unwrapped key can be wrapped again: a later joiner gets it from this HSM', () => {
   const key = generateSessionKey(fixture.token);
   const blob = wrapKey(fixture.token, masking, key);
-  const stored = unwrapToToken(fixture.token, masking, blob, Buffer.from([1]), 'again');
+  const stored = unwrapToToken(fixture.token, masking, blob, {
+    recordBytes: Buffer.from([1]),
+    label: 'again',
+  });
   const second = wrapKey(fixture.token, masking, stored);
-  const copy = unwrapToToken(fixture.token, masking, second, Buffer.from([2]), 'copy');
+  const copy = unwrapToToken(fixture.token, masking, second, {
+    recordBytes: Buffer.from([2]),
+    label: 'copy',
+  });
   const iv = fixture.token.iv();
   const aad = Buffer.from('aad');
   const sealed = gcmEncrypt(fixture.token, key, iv, aad, Buffer.from('text'));
@@ -48,7 +57,10 @@ test('an unwrapped key can be wrapped again: a later joiner gets it from this HS
 test('a stored key has what it was unwrapped with: it travels under trusted keys alone', () => {
   const { token } = fixture;
   const blob = wrapKey(token, masking, generateSessionKey(token));
-  const stored = unwrapToToken(token, masking, blob, Buffer.from([1]), 'attributes');
+  const stored = unwrapToToken(token, masking, blob, {
+    recordBytes: Buffer.from([1]),
+    label: 'attributes',
+  });
   const on = [CKA.TOKEN, CKA.PRIVATE, CKA.SENSITIVE, CKA.EXTRACTABLE, CKA.WRAP_WITH_TRUSTED];
   const off = [CKA.WRAP, CKA.UNWRAP, CKA.DERIVE];
   expect(readAttributes(token, stored, on).map((value) => value[0])).toEqual(on.map(() => 1));
@@ -68,9 +80,9 @@ test('a blob that was changed or cut is HsmDataInvalid, and leaves no object', (
   const changed = Buffer.from(blob);
   changed[20] = (changed[20] ?? 0) ^ 1;
   for (const bad of [changed, blob.subarray(0, -8), blob.subarray(1), Buffer.alloc(40)]) {
-    expect(() => unwrapToToken(fixture.token, masking, bad, Buffer.from([1]), 'bad')).toThrow(
-      expect.objectContaining({ code: 'HsmDataInvalid' }),
-    );
+    expect(() =>
+      unwrapToToken(fixture.token, masking, bad, { recordBytes: Buffer.from([1]), label: 'bad' }),
+    ).toThrow(expect.objectContaining({ code: 'HsmDataInvalid' }));
   }
   expect(listKeys(fixture.token)).toHaveLength(before);
 });
@@ -79,8 +91,8 @@ test('a record out of bounds is refused', () => {
   const blob = wrapKey(fixture.token, masking, generateSessionKey(fixture.token));
   for (const length of [0, LIMITS.hsm_record_max_bytes + 1]) {
     const record = Buffer.alloc(length);
-    expect(() => unwrapToToken(fixture.token, masking, blob, record, 'x')).toThrow(
-      expect.objectContaining({ code: 'HsmBadFrame' }),
-    );
+    expect(() =>
+      unwrapToToken(fixture.token, masking, blob, { recordBytes: record, label: 'x' }),
+    ).toThrow(expect.objectContaining({ code: 'HsmBadFrame' }));
   }
 });

@@ -1,0 +1,88 @@
+import type { HsmFields, HsmResults } from '../protocol/hsm-frames.js';
+import type { BriefKeyFacts, HsmKeyFilter, KeyFacts } from '../protocol/hsm-key-frames.js';
+import { attributesOf } from '../protocol/key-description.js';
+import { isFlagName, withFlag } from '../protocol/objects.js';
+import type { Session } from './authority.js';
+import type { Machine } from './machine.js';
+import { maySeeObject, objectOf } from './object-authority.js';
+import type { KeyObject, KeyRecord } from './records.js';
+
+/** A key that fits, with what it is. */
+interface Found {
+  readonly record: KeyRecord;
+  readonly object: KeyObject;
+}
+
+type Test = (found: Found) => boolean;
+
+/** What a filter asks for: the cheap questions first, since there may be thousands of keys. */
+export function compileFilter({ reference, attributes }: HsmKeyFilter): Test {
+  const tests: Test[] = [];
+  if (reference !== undefined) tests.push(({ object }) => object.reference === reference);
+  const others: [string, string][] = [];
+  let mask = 0;
+  let flags = 0;
+  for (const [name, value] of Object.entries(attributes)) {
+    const text = String(value);
+    if (isFlagName(name) && (text === 'true' || text === 'false')) {
+      mask = withFlag(mask, name, true);
+      flags = withFlag(flags, name, text === 'true');
+    } else if (name === 'label') tests.push(({ record }) => record.label === text);
+    else if (name === 'class') tests.push(({ object }) => object.class === text);
+    else if (name === 'key-type') tests.push(({ object }) => object.type === text);
+    else others.push([name, text.toLowerCase()]);
+  }
+  if (mask !== 0) tests.push(({ object }) => (object.flags & mask) === flags);
+  if (others.length > 0) {
+    tests.push(({ record, object }) => {
+      const described = attributesOf(object, record.label);
+      return others.every(([name, text]) => String(described[name] ?? '').toLowerCase() === text);
+    });
+  }
+  return (found) => tests.every((test) => test(found));
+}
+
+function* visible(machine: Machine, session: Session): Generator<KeyRecord> {
+  const { keyring, secrets } = machine.member;
+  for (const id of keyring.ids()) {
+    const record = keyring.get(id)?.record;
+    if (record && maySeeObject(session, record)) yield record;
+  }
+  for (const { record } of secrets.keys()) if (maySeeObject(session, record)) yield record;
+  for (const { record } of machine.sessionKeys.of(session.id)) yield record;
+}
+
+/** The keys that a user may see and that fit, in the order of their references. */
+export function findKeys(
+  machine: Machine,
+  session: Session,
+  { filter, after = '', limit, verbose }: HsmFields<'key-find'>,
+): HsmResults['key-find'] {
+  const fits = compileFilter(filter);
+  const matched: Found[] = [];
+  for (const record of visible(machine, session)) {
+    const object = objectOf(record);
+    if (object && fits({ record, object })) matched.push({ record, object });
+  }
+  const rest = after === '' ? matched : matched.filter(({ object }) => object.reference > after);
+  rest.sort((a, b) => (a.object.reference < b.object.reference ? -1 : 1));
+  const page = rest.slice(0, limit);
+  // of all keys together an admin learns what they are called, and no more
+  const isList = session.role === 'admin' && filter.reference === undefined;
+  return {
+    keys: !verbose || isList ? page.map(briefly) : page.map(wholly),
+    total: matched.length,
+    more: rest.length > page.length,
+  };
+}
+
+const briefly = ({ record, object }: Found): BriefKeyFacts => ({
+  id: record.id,
+  reference: object.reference,
+  label: record.label,
+});
+
+function wholly({ record, object }: Found): KeyFacts {
+  const { id, owner, sharedWith, label, revision } = record;
+  return { id, owner, sharedWith, label, revision, object };
+}

@@ -1,0 +1,76 @@
+import type { HsmKeyId } from '../core/ids.js';
+import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
+import type { DataShelf } from './data-shelf.js';
+import { decodeKeyRecord, encodeKeyRecord, type DataObject, type KeyRecord } from './records.js';
+
+/** A key with what stands for it: sealed, or empty where there is no secret. */
+export interface ShelvedKey {
+  readonly record: KeyRecord;
+  /** IV, ciphertext and tag under mask-seal; empty for a public key */
+  readonly blob: Uint8Array;
+}
+
+/**
+ * Whether a key is kept as a data object: what the token cannot wrap (the cluster's own key,
+ * Ed25519 keys, secrets of any length), and public keys, which its record holds as a whole.
+ */
+export function isShelved({ kind, object }: Pick<KeyRecord, 'kind' | 'object'>): boolean {
+  if (kind === 'cluster-key') return true;
+  if (!object) return false;
+  const { class: keyClass, type, curve } = object;
+  return keyClass === 'public-key' || type === 'generic-secret' || curve === 'ed25519';
+}
+
+/** The keys of an HSM that are data objects of its token. */
+export class KeyShelf {
+  readonly #shelf: DataShelf;
+  readonly #read = new Map<HsmKeyId, ShelvedKey>();
+
+  constructor(shelf: DataShelf) {
+    this.#shelf = shelf;
+  }
+
+  get size(): number {
+    return this.#shelf.size;
+  }
+
+  get(id: HsmKeyId): ShelvedKey | undefined {
+    const known = this.#read.get(id);
+    if (known) return known;
+    const body = this.#shelf.get(id);
+    if (!body) return undefined;
+    const [record, blob] = decodeCbor(body, 'HsmBadRecord') as [Uint8Array, Uint8Array];
+    const key = { record: decodeKeyRecord(record), blob };
+    this.#read.set(id, key);
+    return key;
+  }
+
+  /** All of them, in no order. */
+  *keys(): Generator<ShelvedKey> {
+    for (const { id } of this.#shelf.entries()) {
+      const key = this.get(id as HsmKeyId);
+      if (key) yield key;
+    }
+  }
+
+  put(record: KeyRecord, blob: Uint8Array): void {
+    this.#shelf.put(record.id, encodeCbor([encodeKeyRecord(record), blob]));
+    this.#read.delete(record.id);
+  }
+
+  /** A newer record of a key that is here. */
+  amend(record: KeyRecord): void {
+    const key = this.get(record.id);
+    if (key) this.put(record, key.blob);
+  }
+
+  delete(id: HsmKeyId): void {
+    this.#shelf.delete(id);
+    this.#read.delete(id);
+  }
+
+  /** As they stand on the token, for a manifest. */
+  entries(): DataObject[] {
+    return this.#shelf.entries();
+  }
+}
