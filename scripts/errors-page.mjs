@@ -25,14 +25,18 @@ itself until the request's deadline.`,
     owns: (code) => code.startsWith('Store'),
   },
   {
-    title: 'Inside: of a vault',
-    text: `Between KMS and what holds its keys. Each becomes an error of AWS before a client sees
-it; logs have them.`,
+    title: 'Of a vault',
+    text: `Between KMS and what holds its keys. Each becomes an error of AWS before a user of
+KMS sees it. HSM users (\`client.session\`, \`cloudhsm-cli\`) get \`VaultBusy\`,
+\`VaultNotDurable\`, \`VaultTimeout\` and \`VaultUnavailable\` as they are; the client library
+tries all of them but \`VaultNotDurable\` again by itself.`,
     owns: (code) => code.startsWith('Vault'),
   },
   {
-    title: 'Inside: of an HSM',
-    text: "What an HSM's authority answers to a frame. Logs have them.",
+    title: 'Of an HSM',
+    text: `What an HSM's authority answers to a frame. HSM users get these codes, and
+\`KeyspanRefused\` where the HSMs did not answer alike; for users of KMS they become errors of
+AWS.`,
     owns: (code) => code.startsWith('Hsm'),
   },
 ];

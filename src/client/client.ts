@@ -4,8 +4,10 @@ import { monotonic } from '../core/clock.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { encodeMessage, type Subprotocol } from '../protocol/client-frames.js';
+import type { HsmInfo, ListedUser } from '../protocol/hsm-session.js';
 import { Connection, isFatal, type ConnectionOptions } from './connection.js';
 import { backoffMs, Failover } from './failover.js';
+import { askDataPlane, HsmSession, type SessionOptions } from './hsm-session.js';
 import { KmsActions } from './kms-actions.js';
 import {
   lateness,
@@ -27,6 +29,9 @@ export { ServiceError } from './service-error.js';
 export { decryptStream, encryptStream } from './envelope.js';
 export type { Answer, CallOptions } from './requests.js';
 export type * from './kms-actions.js';
+export type * from './hsm-session.js';
+export { HsmSession, joinTokens } from './hsm-session.js';
+export type * from '../protocol/hsm-session.js';
 
 export interface ClientOptions {
   /** `wss://ADDRESS:PORT/v1/REGION` of each ENI; the first that can be reached is used */
@@ -127,6 +132,24 @@ export class KeyspanClient {
       if (options.signal) this.#watch(request, settlement, options.signal);
       this.#pump();
     });
+  }
+
+  /**
+   * Logs an HSM user in; the session is over with `logout`, or when it is disposed.
+   * @throws ServiceError HsmCredentialsRefused, HsmUserLocked, ...
+   */
+  async session(options: SessionOptions): Promise<HsmSession> {
+    return await HsmSession.open(this, options);
+  }
+
+  /** The users of a cluster's HSMs; nobody has to be logged in. @param cluster the ENIs' own */
+  async users(cluster?: string, options?: CallOptions): Promise<readonly ListedUser[]> {
+    return (await askDataPlane(this, 'UserList', { cluster }, options)).users;
+  }
+
+  /** A cluster's active HSMs; nobody has to be logged in. @param cluster the ENIs' own */
+  async hsmInfo(cluster?: string, options?: CallOptions): Promise<readonly HsmInfo[]> {
+    return (await askDataPlane(this, 'HsmInfo', { cluster }, options)).hsms;
   }
 
   /**

@@ -181,18 +181,18 @@ export class KmsActions {
 
   async encrypt(request: EncryptRequest, options?: CallOptions): Promise<EncryptResponse> {
     const answer = await this.#call<EncryptResponse>('Encrypt', request, options);
-    return { ...answer, CiphertextBlob: blob(answer.CiphertextBlob) };
+    return { ...answer, CiphertextBlob: blobOf(answer.CiphertextBlob) };
   }
 
   async decrypt(request: DecryptRequest, options?: CallOptions): Promise<DecryptResponse> {
     const answer = await this.#call<DecryptResponse>('Decrypt', request, options);
-    return { ...answer, Plaintext: blob(answer.Plaintext) };
+    return { ...answer, Plaintext: blobOf(answer.Plaintext) };
   }
 
   /** Opens under one key and seals under another; the plaintext does not leave the HSM. */
   async reEncrypt(request: ReEncryptRequest, options?: CallOptions): Promise<ReEncryptResponse> {
     const answer = await this.#call<ReEncryptResponse>('ReEncrypt', request, options);
-    return { ...answer, CiphertextBlob: blob(answer.CiphertextBlob) };
+    return { ...answer, CiphertextBlob: blobOf(answer.CiphertextBlob) };
   }
 
   async generateDataKey(
@@ -202,8 +202,8 @@ export class KmsActions {
     const answer = await this.#call<GenerateDataKeyResponse>('GenerateDataKey', request, options);
     return {
       ...answer,
-      Plaintext: blob(answer.Plaintext),
-      CiphertextBlob: blob(answer.CiphertextBlob),
+      Plaintext: blobOf(answer.Plaintext),
+      CiphertextBlob: blobOf(answer.CiphertextBlob),
     };
   }
 
@@ -216,14 +216,14 @@ export class KmsActions {
       request,
       options,
     );
-    return { ...answer, CiphertextBlob: blob(answer.CiphertextBlob) };
+    return { ...answer, CiphertextBlob: blobOf(answer.CiphertextBlob) };
   }
 
   /** @param length 1 to 1024 bytes */
   async generateRandom(length: number, options?: CallOptions): Promise<Uint8Array> {
     const request = { NumberOfBytes: length };
     const answer = await this.#call<{ Plaintext: Uint8Array }>('GenerateRandom', request, options);
-    return blob(answer.Plaintext);
+    return blobOf(answer.Plaintext);
   }
 
   async #call<T>(action: string, request: object, options?: CallOptions): Promise<T> {
@@ -232,7 +232,7 @@ export class KmsActions {
 }
 
 /** A blob of an answer: bytes with CBOR, base64 with JSON. */
-function blob(value: unknown): Uint8Array {
+export function blobOf(value: unknown): Uint8Array {
   if (value instanceof Uint8Array) return value;
   const bytes = typeof value === 'string' ? parseBase64(value) : undefined;
   if (!bytes) throw new KeyspanError('SerializationException', 'the answer holds no blob');

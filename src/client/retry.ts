@@ -1,9 +1,16 @@
+import { isChange, isHsmSessionAction } from '../protocol/hsm-session.js';
+
 /** Answers after which the same request may succeed a moment later. */
 const PASSING = new Set([
   'DependencyTimeoutException',
   'KeyUnavailableException',
   'KMSInternalException',
   'ThrottlingException',
+  // of the data plane
+  'HsmBusy',
+  'VaultBusy',
+  'VaultTimeout',
+  'VaultUnavailable',
 ]);
 
 /** Whether an error of the service is worth another attempt. */
@@ -18,4 +25,6 @@ const CONNECTION = new Set(['Subscribe', 'Unsubscribe']);
  * An unknown action counts as one that changes something.
  */
 export const needsToken = (action: string): boolean =>
-  !READING.test(action) && !CONNECTION.has(action);
+  !READING.test(action) &&
+  !CONNECTION.has(action) &&
+  !(isHsmSessionAction(action) && !isChange(action));

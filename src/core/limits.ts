@@ -95,6 +95,8 @@ export const LIMITS = {
   backup_passphrase_max_chars: 1_024,
   trust_anchor_max_bytes: 16_384,
   trust_anchor_certificates_max: 4,
+  /** logins of clients on one cluster; CloudHSM takes as many connections */
+  cluster_logins_max: 900,
   // doors
   request_timeout_ms: 10_000,
   request_size_max_bytes: 262_144,
@@ -120,6 +122,8 @@ export const LIMITS = {
   signing_keys_max: 32,
   // client library
   client_request_timeout_ms: 15_000,
+  /** RSA keys take up to seconds, and HSMs may have others to make */
+  client_key_pair_timeout_ms: 40_000,
   client_connect_timeout_ms: 10_000,
   client_handshake_timeout_ms: 3_000,
   client_silence_ms: 3_000,
@@ -137,6 +141,7 @@ export const LIMITS = {
   /** passwords that CloudHSM's CLI sets */
   cli_password_min_chars: 8,
   cli_password_max_chars: 32,
+  /** of the operator */
   cli_sessions_max: 64,
   cli_session_idle_ms: 1_800_000,
   cli_activations_waiting_max: 16,

@@ -5,6 +5,7 @@ import type { Secrets } from '../cluster/secrets.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
+import type { DataPlane } from '../front/hsm-session.js';
 import type { Kms } from '../kms/kms.js';
 import type { HsmState } from '../protocol/admin.js';
 import { Doors } from './doors.js';
@@ -14,6 +15,7 @@ export interface ClaimedDoorsOptions {
   readonly clusters: Clusters;
   readonly secrets: Secrets;
   readonly kms: Kms;
+  readonly dataPlane: DataPlane;
   readonly events: Events;
   readonly log: Logger;
 }
@@ -68,11 +70,11 @@ export class ClaimedDoors implements AsyncDisposable {
   }
 
   async #open(cluster: RunningCluster): Promise<Doors | undefined> {
-    const { secrets, kms, events, log } = this.#options;
+    const { secrets, kms, dataPlane, events, log } = this.#options;
     let doors: Doors | undefined;
     try {
       const tls = await tlsOf(cluster, secrets, []);
-      doors = new Doors({ cluster, kms, events, tls, log });
+      doors = new Doors({ cluster, kms, dataPlane, events, tls, log });
       this.#opened.add(doors);
       await doors.open();
       return doors;

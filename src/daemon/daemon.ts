@@ -17,7 +17,7 @@ import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
 import { backupHandlers } from '../front/backup-actions.js';
-import { hsmSessionHandlers } from '../front/hsm-session.js';
+import { DataPlane } from '../front/hsm-session.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import { parsePrincipal } from '../iam/principal.js';
@@ -64,6 +64,7 @@ export class Daemon implements AsyncDisposable {
   #block!: Block;
   #secrets!: Secrets;
   #events!: Events;
+  #dataPlane!: DataPlane;
   #kms: Kms | undefined;
   #doors: Doors | undefined;
   #claimed: ClaimedDoors | undefined;
@@ -159,6 +160,12 @@ export class Daemon implements AsyncDisposable {
     this.#clusters = parts.clusters;
     this.#control = parts.control;
     this.#block = parts.block;
+    this.#dataPlane = new DataPlane({
+      clusterOf: (id) => this.#control.named(id),
+      activated: (id) => this.#control.activated(id),
+      secrets: this.#secrets,
+      events: this.#events,
+    });
   }
 
   #followClaims(kms: Kms): void {
@@ -166,6 +173,7 @@ export class Daemon implements AsyncDisposable {
       clusters: this.#clusters,
       secrets: this.#secrets,
       kms,
+      dataPlane: this.#dataPlane,
       events: this.#events,
       log: this.#log,
     });
@@ -266,6 +274,7 @@ export class Daemon implements AsyncDisposable {
     const doors = new Doors({
       cluster: this.#cluster,
       kms,
+      dataPlane: this.#dataPlane,
       events: this.#events,
       tls,
       log: this.#log,
@@ -314,12 +323,7 @@ export class Daemon implements AsyncDisposable {
   #handlers(): AdminHandlers {
     const want = (intent: Intent) => (params: { id: string }) => this.#want(params.id, intent);
     return {
-      ...hsmSessionHandlers({
-        clusterOf: (id) => this.#control.named(id),
-        activated: (id) => this.#control.activated(id),
-        secrets: this.#secrets,
-        events: this.#events,
-      }),
+      ...this.#dataPlane.operator(),
       ...backupHandlers({
         backups: this.#parts.backups,
         events: this.#events,

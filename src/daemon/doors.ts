@@ -7,6 +7,7 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { Broadcast } from '../front/broadcast.js';
 import { EniListener, type TlsIdentity } from '../front/eni-listener.js';
+import type { DataPlane } from '../front/hsm-session.js';
 import { Idempotency } from '../front/idempotency.js';
 import { WebSocketDoor } from '../front/websocket.js';
 import type { Kms } from '../kms/kms.js';
@@ -15,6 +16,7 @@ import type { HsmState } from '../protocol/admin.js';
 export interface DoorsOptions {
   readonly cluster: RunningCluster;
   readonly kms: Kms;
+  readonly dataPlane: DataPlane;
   readonly events: Events;
   readonly tls: TlsIdentity;
   readonly log: Logger;
@@ -36,9 +38,11 @@ export class Doors implements AsyncDisposable {
 
   constructor(options: DoorsOptions) {
     this.#options = options;
-    const { kms, events, log, cluster } = options;
+    const { kms, dataPlane, events, log, cluster } = options;
     this.#door = new WebSocketDoor({
       kms,
+      dataPlane,
+      cluster: cluster.id,
       events,
       log,
       broadcast: this.#broadcast,

@@ -5,7 +5,7 @@ import { wipe } from '../core/bytes.js';
 import type { Call } from '../core/call.js';
 import { deadlineIn, pause } from '../core/deadline.js';
 import { KeyspanError, type ErrorCode } from '../core/errors.js';
-import { newRequestId, type HsmId } from '../core/ids.js';
+import { newRequestId, type ClusterId, type HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { Principal } from '../iam/principal.js';
@@ -19,14 +19,24 @@ import {
   type Subprotocol,
 } from '../protocol/client-frames.js';
 import { accept, list, object, oneOf } from '../protocol/form.js';
-import { isMutating } from '../protocol/kms.js';
+import {
+  isApproved,
+  isChange,
+  isHsmSessionAction,
+  type HsmSessionAction,
+} from '../protocol/hsm-session.js';
+import { isKmsAction, isMutating } from '../protocol/kms.js';
 import { MessageWriter } from '../protocol/message-writer.js';
 import { TOPICS, type Broadcast, type Listener } from './broadcast.js';
 import { isFaultAction, performFault, type FaultControl } from './fault-actions.js';
+import { isDataPlaneCode, type DataPlane } from './hsm-session.js';
 import type { Idempotency } from './idempotency.js';
 
 export interface WebSocketDoorOptions {
   readonly kms: Kms;
+  readonly dataPlane: Pick<DataPlane, 'perform'>;
+  /** whose ENIs these are */
+  readonly cluster: ClusterId;
   readonly events: Events;
   readonly broadcast: Broadcast;
   readonly idempotency: Idempotency;
@@ -154,7 +164,7 @@ export class Connection {
       const { Plaintext } = result;
       if (Plaintext instanceof Uint8Array) wipe(Plaintext);
     } catch (error) {
-      this.#fail(request.id, error, call.requestId);
+      this.#fail(request.id, error, { requestId: call.requestId, action: request.action });
     } finally {
       this.#inflight -= 1;
       this.#options.load.inflight -= 1;
@@ -163,17 +173,47 @@ export class Connection {
 
   /** Not async, because each promise on the way of a request is paid 30,000 times a second. */
   #perform(request: ClientRequest, call: Call): Answer | Promise<Answer> {
-    const { action, params, token } = request;
-    if (action === 'Subscribe') return this.#subscribe(params);
-    if (isFaultAction(action)) {
-      const { faults, principal } = this.#options;
-      return performFault(faults, principal, { action, params });
+    const { action, params } = request;
+    if (!isKmsAction(action)) {
+      if (action === 'Subscribe') return this.#subscribe(params);
+      if (isHsmSessionAction(action)) return this.#performForUser(action, request, call);
+      if (isFaultAction(action)) {
+        const { faults, principal } = this.#options;
+        return performFault(faults, principal, { action, params });
+      }
     }
-    const { kms, idempotency, principal, region, subprotocol } = this.#options;
+    const { kms, principal, region, subprotocol } = this.#options;
     const encoding = subprotocol === 'keyspan.v1.cbor' ? 'cbor' : 'json';
     const work = (): Promise<Record<string, unknown>> =>
       kms.perform(action, params, encoding, { principal, region }, call, 'websocket');
-    if (token === undefined || !isMutating(action)) return work();
+    return isMutating(action) ? this.#once(request, work) : work();
+  }
+
+  /** What an HSM user does with a cluster. */
+  async #performForUser(
+    action: HsmSessionAction,
+    request: ClientRequest,
+    call: Call,
+  ): Promise<Answer> {
+    const { dataPlane, principal, cluster } = this.#options;
+    const { params } = request;
+    const { requestId, deadline } = call;
+    const own: Call = { requestId, deadline };
+    const caller = { principal, cluster, entry: this.hsm, call: own };
+    const work = async (): Promise<Answer> => ({
+      ...(await dataPlane.perform(action, params, caller)),
+    });
+    const isOnce = isChange(action) || isApproved(params);
+    const answer = await (isOnce ? this.#once(request, work) : work());
+    if (own.servedBy !== undefined) call.servedBy = own.servedBy;
+    return answer;
+  }
+
+  /** Runs what changes something once for each token. */
+  #once(request: ClientRequest, work: () => Promise<Answer>): Promise<Answer> {
+    const { action, params, token } = request;
+    if (token === undefined) return work();
+    const { idempotency, principal, region } = this.#options;
     // all that makes two requests the same: not the id, which a client may choose anew
     const content = canonical([region, action, params]);
     return idempotency.run({ principal: principal.arn, token, request: content }, work);
@@ -189,8 +229,12 @@ export class Connection {
     return { Events: wanted.Events };
   }
 
-  #fail(id: number | string | null, error: unknown, requestId?: string): void {
-    const known = error instanceof KeyspanError && isPublic(error.code);
+  #fail(
+    id: number | string | null,
+    error: unknown,
+    { requestId, action = '' }: { requestId?: string; action?: string } = {},
+  ): void {
+    const known = error instanceof KeyspanError && isPublic(error.code, action);
     if (!known) this.#options.log.error({ err: error, requestId }, 'a request failed');
     const code = known ? error.code : 'InternalFailure';
     const message = known ? error.message : 'The request could not be processed.';
@@ -214,7 +258,8 @@ function canonical(value: unknown): string {
   }
 }
 
-const isPublic = (code: ErrorCode): boolean => !/^(Hsm|Vault|Store|Keyspan)/.test(code);
+const isPublic = (code: ErrorCode, action: string): boolean =>
+  !/^(Hsm|Vault|Store|Keyspan)/.test(code) || (isHsmSessionAction(action) && isDataPlaneCode(code));
 
 function idOf(message: unknown): number | string | null {
   if (typeof message !== 'object' || message === null) return null;

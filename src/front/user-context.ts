@@ -2,6 +2,7 @@ import type { Events } from '../audit/events.js';
 import type { ClusterUsersOptions } from '../cluster/cluster-users.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import type { Secrets } from '../cluster/secrets.js';
+import type { Call } from '../core/call.js';
 import type {
   HsmSessionAction,
   HsmSessionParams,
@@ -11,7 +12,14 @@ import type { CliSessions } from './cli-sessions.js';
 
 /** What a daemon does for HSM users, whichever door they come in by. */
 export type HsmSessionHandlers = {
-  readonly [A in HsmSessionAction]: (params: HsmSessionParams<A>) => Promise<HsmSessionResults[A]>;
+  readonly [A in HsmSessionAction]: (
+    params: HsmSessionParams<A>,
+    /**
+     * without the HSM of the ENI: an HSM user's work goes to the one that has least to do, as
+     * CloudHSM's clients spread it
+     */
+    call: Call,
+  ) => Promise<HsmSessionResults[A]>;
 };
 
 /** What the actions of HSM users work with. */

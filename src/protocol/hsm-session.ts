@@ -303,6 +303,39 @@ export type HsmSessionParams<A extends HsmSessionAction> = FormOf<(typeof HSM_SE
 export const isHsmSessionAction = (name: string): name is HsmSessionAction =>
   Object.hasOwn(HSM_SESSION_ACTIONS, name);
 
+/** Those that name a cluster, where others name a session. */
+const OF_CLUSTER: ReadonlySet<HsmSessionAction> = new Set<HsmSessionAction>([
+  'HsmInfo',
+  'UserList',
+  'ClusterActivate',
+  'QuorumList',
+  'QuorumListValues',
+  'UserMfaTokens',
+  'UserLogin',
+]);
+export const isOfCluster = (action: HsmSessionAction): boolean => OF_CLUSTER.has(action);
+
+/** What may be done twice: nothing is other afterwards than after the first time. */
+const READING: ReadonlySet<string> = new Set<HsmSessionAction>([
+  'HsmInfo',
+  'UserList',
+  'QuorumList',
+  'QuorumListValues',
+  'UserMfaTokens',
+  'KeyFind',
+  'KeyPublic',
+  'KeyWrap',
+  'KeySign',
+  'KeyVerify',
+]);
+
+/** Whether an action does something, for which a request carries an idempotency token. */
+export const isChange = (action: HsmSessionAction): boolean => !READING.has(action);
+
+/** Whether a request has the approval of others, which counts once. */
+export const isApproved = (params: object): boolean =>
+  'approval' in params || 'payloadApproval' in params || 'wrappingApproval' in params;
+
 /** One HSM as CloudHSM's CLI shows it; `hsm-id` is ours. */
 export interface HsmInfo {
   readonly 'hsm-id': string;

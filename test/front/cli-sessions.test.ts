@@ -3,8 +3,7 @@ import type { ClusterSession } from '../../src/cluster/cluster-session.js';
 import type { RunningCluster } from '../../src/cluster/running-cluster.js';
 import { KeyspanError } from '../../src/core/errors.js';
 import { newClusterId } from '../../src/core/ids.js';
-import { LIMITS } from '../../src/core/limits.js';
-import { CliSessions } from '../../src/front/cli-sessions.js';
+import { CliSessions, type LoginOwner } from '../../src/front/cli-sessions.js';
 import { clusterRecord } from '../support/cluster-record.js';
 
 /** A cluster of which only the coming and going of its users is of interest. */
@@ -25,6 +24,8 @@ const user = (username = 'alice'): { username: string; password: string } => ({
   username,
   password: 'password-1',
 });
+const alice = { name: 'alice', place: 'cluster', logins_max: 12 };
+const bob = { ...alice, name: 'bob' };
 const refused = (code: string): unknown => expect.objectContaining({ code });
 
 beforeEach(() => {
@@ -59,16 +60,36 @@ test('it ends when nobody has said it for a while', async () => {
   expect(() => sessions.use(token)).toThrow(expect.objectContaining({ code: 'HsmNotLoggedIn' }));
 });
 
+test('it belongs to its owner, and to nobody before', async () => {
+  const sessions = new CliSessions();
+  const early = await sessions.open(cluster, user());
+  const check = (token: string, owner: LoginOwner) => () => sessions.check(token, owner);
+  expect(check(early, alice)).toThrow(expect.objectContaining({ code: 'HsmNotLoggedIn' }));
+  const { session } = await sessions.admit(alice, async () => ({
+    session: await sessions.open(cluster, user()),
+  }));
+  expect(check(session, alice)).not.toThrow();
+  expect(check(session, { ...alice, place: 'elsewhere' })).not.toThrow();
+  expect(check(session, bob)).toThrow(expect.objectContaining({ code: 'HsmNotLoggedIn' }));
+});
+
 test('there are no more than there may be, and who was refused takes no place', async () => {
   const sessions = new CliSessions();
-  const open = (name?: string): Promise<string> => sessions.open(cluster, user(name));
+  const open = async (name?: string, owner = alice): Promise<string> => {
+    const login = async (): Promise<{ session: string }> => ({
+      session: await sessions.open(cluster, user(name)),
+    });
+    return (await sessions.admit(owner, login)).session;
+  };
   await expect(open('nobody')).rejects.toEqual(refused('HsmCredentialsRefused'));
-  const logins = Array.from({ length: LIMITS.cli_sessions_max + 1 }, () => open());
+  const logins = Array.from({ length: alice.logins_max + 1 }, () => open());
   const outcomes = await Promise.allSettled(logins);
   const last = outcomes.pop();
   expect(outcomes.every(({ status }) => status === 'fulfilled')).toBe(true);
   expect(last).toMatchObject({ status: 'rejected', reason: { code: 'HsmBusy' } });
   const [first] = outcomes;
+  await expect(open('x', bob)).rejects.toEqual(refused('HsmBusy'));
+  await open('x', { ...bob, place: 'elsewhere' });
   if (first?.status === 'fulfilled') sessions.close(first.value);
   expect(await open()).toBeTypeOf('string');
 });
