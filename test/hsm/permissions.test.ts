@@ -89,15 +89,7 @@ const ROWS: readonly Row[] = [
   {
     what: 'work with keys',
     may: ['crypto-user'],
-    operations: [
-      'random',
-      'encrypt',
-      'decrypt',
-      'reencrypt',
-      'data-key',
-      'key-sign',
-      'key-verify',
-    ],
+    operations: ['random', 'encrypt', 'decrypt', 'reencrypt', 'data-key', 'key-sign', 'key-verify'],
   },
   // what no user of CloudHSM sees: the cluster's own key, for the daemon's listener
   { what: "the cluster's own key", may: ['appliance-user'], operations: ['cluster-key'] },
