@@ -11,8 +11,10 @@ beforeAll(async () => {
   host = await HsmHost.open();
   const hsm = await host.newHsm().start();
   client = await hsm.connect();
-  await host.found(hsm, client);
-  session = await client.login('app_user', PASSWORDS.appUser);
+  const admin = await host.found(hsm, client);
+  const alice = { username: 'alice', role: 'crypto-user', password: PASSWORDS.user };
+  await client.ask('user-create', alice, { session: admin });
+  session = await client.login('alice', PASSWORDS.user);
 });
 afterAll(() => host[Symbol.asyncDispose]());
 
