@@ -231,7 +231,9 @@ export class ClusterSession {
   /** The one HSM that can do it: session keys are on no other. */
   #pinned(operation: HsmOperation, key?: HsmKeyId, second?: HsmKeyId): HsmId | undefined {
     if (this.#own.size === 0) return undefined;
-    if (operation === 'key-find') return this.home;
+    // without it the keys of the cluster are still to be found
+    if (operation === 'key-find')
+      return this.#seats.get(this.home as HsmId)?.isActive ? this.home : undefined;
     for (const id of [key, second]) {
       const home = id && this.#own.get(id);
       if (home !== undefined) return home;

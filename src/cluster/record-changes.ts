@@ -6,7 +6,7 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import { TaskQueue } from '../core/queue.js';
 import type { CarriedRecord } from '../protocol/hsm-frames.js';
-import type { HsmApproval } from '../protocol/hsm-frame-forms.js';
+import type { HsmApproval } from '../protocol/quorum-frames.js';
 import type { RecordChange } from '../protocol/hsm-key-frames.js';
 import type { ClusterSession } from './cluster-session.js';
 import type { KeyLedger } from './key-ledger.js';

@@ -26,6 +26,8 @@ export const LIMITS = {
   /** tokens of quorum authentication that an HSM keeps; those that are over go when it is full */
   quorum_tokens_max: 1_024,
   quorum_token_ttl_ms: 600_000,
+  /** second factors that logged somebody in and could be tried again */
+  mfa_tokens_used_max: 4_096,
   /** M of M-of-N, and how many signatures one approval holds */
   quorum_approvals_max: 8,
   /** keys that are on one HSM, of one session */

@@ -84,6 +84,23 @@ const RULES: Rules = {
   'user-change-password': ({ fields: { username, role } }) => [
     { opcode: 'CN_CHANGE_PSWD', user: { name: username, role } },
   ],
+  // CloudHSM logs a second factor as what it comes with: a change of the password
+  'user-change-mfa': ({ fields: { username, role } }) => [
+    { opcode: 'CN_CHANGE_PSWD', user: { name: username, role } },
+  ],
+  'user-change-quorum': ({ session }) => [{ opcode: 'CN_CHANGE_PSWD', ...ofSession(session) }],
+  'user-extract': ({ fields: { username, role } }) => [
+    { opcode: 'CN_EXTRACT_MASKED_OBJECT_USER', user: { name: username, role } },
+  ],
+  'user-insert': ({ result }) => [
+    {
+      opcode: result?.role === 'admin' ? 'CN_CREATE_CO' : 'CN_CREATE_USER',
+      ...(result && { user: { name: result.username, role: result.role } }),
+    },
+  ],
+  'token-create': ({ session }) => [{ opcode: 'CN_GET_TOKEN', ...ofSession(session) }],
+  'token-delete': ({ session }) => [{ opcode: 'CN_DELETE_TOKEN', ...ofSession(session) }],
+  'quorum-set': ({ session }) => [{ opcode: 'CN_SET_M_VALUE', ...ofSession(session) }],
   generate: ({ fields: { kind, keyId: key } }) => [
     { opcode: kind === 'cluster-key' ? 'CN_GENERATE_KEY_PAIR' : 'CN_GENERATE_KEY', key },
   ],
@@ -211,6 +228,19 @@ export function tellRefused(
   if (fields === undefined) return;
   const [told] = rule({ machine, session, fields, result: undefined });
   machine.audit.write([eventOf(told, session?.id ?? 0, auditResponse(code))]);
+}
+
+/** Users approved what follows in this session. */
+export function tellApproved(
+  machine: Machine,
+  session: Session,
+  users: readonly { readonly username: string; readonly role: HsmRole }[],
+): void {
+  const told = users.map(({ username: name, role }): Told => ({
+    opcode: 'CN_APPROVE_TOKEN',
+    user: { name, role },
+  }));
+  machine.audit?.write(told.map((one) => eventOf(one, session.id, auditResponse())));
 }
 
 /** A session that its connection left open. */

@@ -21,6 +21,7 @@ import { findIdentity, makeIdentity, signAsIdentity } from '../token/signature.j
 import type { Session } from './authority.js';
 import type { Machine } from './machine.js';
 import { openSecret, sealSecret, witnessMasking } from './masking.js';
+import { encodeQuorumValues, quorumValues, takeQuorumValues } from './quorum-values.js';
 import { decodeUsers, encodeUsers, type UserRecord } from './records.js';
 import { newUser } from './user-operations.js';
 
@@ -103,8 +104,9 @@ export function join(machine: Machine, fields: HsmFields<'join'>): HsmResults['j
   );
   try {
     const sealed = openSecret(machine.masking, fields.users, usersName(machine));
-    const [records, epoch] = decodeCbor(sealed, 'HsmBadRecord') as [Uint8Array, number];
+    const [records, epoch, quorum] = decodeCbor(sealed, 'HsmBadRecord') as Sealed;
     replaceUsers(machine, decodeUsers(records));
+    takeQuorumValues(machine, quorum);
     machine.noteEpoch(epoch);
     settle(machine, fields.root, fields.certificates);
   } catch (error) {
@@ -129,6 +131,9 @@ function replaceUsers(machine: Machine, users: readonly UserRecord[]): void {
   for (const name of machine.users.keys()) if (!wanted.has(name)) machine.deleteUser(name);
   for (const user of users) machine.putUser(user);
 }
+
+/** What is sealed beside the masking keys; older backups know of no quorum values. */
+type Sealed = [users: Uint8Array, epoch: number, quorum?: Uint8Array];
 
 const usersName = (machine: Machine): string => `users of ${machine.identity.cluster}`;
 
@@ -175,7 +180,8 @@ export function backup(
 
 function handedOver(machine: Machine, publicKey: Uint8Array): HandedOver {
   const { masking } = machine.masking;
-  const users = encodeCbor([encodeUsers([...machine.users.values()]), machine.epoch]);
+  const quorum = encodeQuorumValues(quorumValues(machine));
+  const users = encodeCbor([encodeUsers([...machine.users.values()]), machine.epoch, quorum]);
   return {
     maskingKeyId: masking.id,
     wrapped: wrapForJoiner(machine.token, masking, publicKey),

@@ -1,4 +1,4 @@
-import type { HsmApproval } from '../protocol/hsm-frame-forms.js';
+import type { HsmApproval } from '../protocol/quorum-frames.js';
 import type { Session } from './authority.js';
 import type { Machine } from './machine.js';
 import { needApproval } from './quorum.js';
@@ -22,6 +22,6 @@ export function needKeyApproval(
   if (!object) return;
   const approvals = asked.service === 'key-usage' ? object.use : object.manage;
   if (approvals < 2) return;
-  const key = { reference: object.reference, owner, sharedWith };
+  const key = { reference: record.id, owner, sharedWith };
   needApproval(machine, session, { service: asked.service, key, approvals }, asked.approval);
 }

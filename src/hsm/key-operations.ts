@@ -53,6 +53,7 @@ export async function generate(
 ): Promise<HsmResults['generate']> {
   if (machine.hasKey(fields.keyId)) throw new KeyspanError('HsmAlreadyExists');
   if (fields.kind === 'cluster-key') return await generateClusterKey(machine, session, fields);
+  if (session.role === 'appliance-user') throw new KeyspanError('HsmRoleRefused');
   const context = machine.masking;
   const key = generateSessionKey(machine.token);
   try {

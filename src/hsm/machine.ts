@@ -1,3 +1,4 @@
+import { monotonic } from '../core/clock.js';
 import type { Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { FaultRules } from '../core/fault-rules.js';
@@ -18,6 +19,7 @@ import { Keyring } from './keyring.js';
 import type { Manifest } from './manifest.js';
 import { verifyMasking, type MaskingContext } from './masking.js';
 import { Passwords } from './passwords.js';
+import { QuorumTokens } from './quorum-tokens.js';
 import { decodeUserRecord, encodeUserRecord, type UserRecord } from './records.js';
 import { SessionKeys } from './session-keys.js';
 
@@ -79,6 +81,8 @@ export class Machine {
   readonly identity: Identity;
   readonly token: Token;
   readonly passwords = new Passwords();
+  /** what users have signed, to approve or as a second factor */
+  readonly tokens: QuorumTokens;
   readonly install: Install;
   readonly makeRsa: MakeRsa;
   /** undefined: this process takes no faults */
@@ -107,8 +111,12 @@ export class Machine {
     makeRsa: MakeRsa;
     faults?: FaultRules | undefined;
     audit?: HsmAuditLog | undefined;
+    /** monotonic time */
+    now?: () => number;
   }) {
-    this.identity = options.identity;
+    const { identity, now = monotonic } = options;
+    this.identity = identity;
+    this.tokens = new QuorumTokens({ identity, now });
     this.token = options.token;
     this.install = options.install;
     this.makeRsa = options.makeRsa;
@@ -224,9 +232,7 @@ export class Machine {
   deleteUser(name: string): void {
     this.member.users.delete(name);
     this.#users.delete(name);
-    for (const session of this.#sessions.values()) {
-      if (session.username === name) this.closeSession(session.id);
-    }
+    this.closeSessionsOf(name);
   }
 
   /** A newer epoch is kept on the token before anything is done in it. */
@@ -257,6 +263,7 @@ export class Machine {
   closeSession(id: number): void {
     this.#sessions.delete(id);
     this.sessionKeys.end(id);
+    this.tokens.forget(id);
   }
 
   /** After a role or a password changed, older logins of the user are void. */

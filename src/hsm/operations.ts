@@ -11,16 +11,19 @@ import {
 import { audited, tellRefused, type Work } from './audited.js';
 import { admit, type Session } from './authority.js';
 import * as data from './data-operations.js';
+import * as factors from './factor-operations.js';
 import { backup, found, handover, identity, join, joinOffer, leave } from './joining.js';
 import * as keys from './key-operations.js';
 import type { Machine } from './machine.js';
 import * as travel from './key-travel.js';
 import { findKeys } from './key-search.js';
 import * as objects from './object-operations.js';
+import * as quorum from './quorum-operations.js';
 import * as records from './record-operations.js';
 import * as uses from './use-operations.js';
 import * as users from './user-operations.js';
 import * as wraps from './wrap-operations.js';
+import { extractUser, insertUser } from './user-transfer.js';
 
 export interface OperationRequest {
   readonly operation: string;
@@ -88,7 +91,10 @@ const OPEN: { readonly [Op in HsmOperation]?: Open<Op> } = {
   'join-offer': joinOffer,
   join,
   login: users.login,
+  'mfa-challenge': factors.challenge,
   'user-list': users.listUsers,
+  'token-list': quorum.listTokens,
+  'quorum-values': quorum.listValues,
 };
 
 const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
@@ -101,6 +107,13 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   'user-create': users.createUser,
   'user-delete': users.deleteUser,
   'user-change-password': users.changePassword,
+  'user-change-mfa': factors.changeMfa,
+  'user-change-quorum': factors.changeQuorum,
+  'user-extract': extractUser,
+  'user-insert': insertUser,
+  'token-create': quorum.createToken,
+  'token-delete': quorum.deleteTokens,
+  'quorum-set': quorum.setValue,
   generate: keys.generate,
   insert: keys.insert,
   extract: keys.extract,

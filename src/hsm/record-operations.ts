@@ -22,7 +22,8 @@ export function prepareRecord(
   fields: HsmFields<'record-prepare'>,
 ): HsmResults['record-prepare'] {
   const { change, stamp, approval } = fields;
-  const { record } = heldKey(machine, session, fields.keyId);
+  const held = heldKey(machine, session, fields.keyId);
+  const { record } = held;
   refuse(mayChangeObject(session, record, change));
   const after = objectAfter(session, record, change);
   const { users } = machine;
@@ -30,6 +31,8 @@ export function prepareRecord(
   if ('refuse' in changed) throw new KeyspanError(changed.refuse, changed.message);
   // last of all: an approval is used up by what it lets begin
   needKeyApproval(machine, session, record, { service: 'key-management', approval });
+  // a session key is on this HSM alone: there is nobody to commit it
+  if (held.own) amendHeld(machine, held, changed.record);
   return carried(machine, changed.record);
 }
 

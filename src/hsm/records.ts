@@ -12,6 +12,7 @@ import {
 import { LIMITS } from '../core/limits.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
 import {
+  FormError,
   accept,
   bytes,
   flag,
@@ -31,7 +32,8 @@ import { keyObject, type KeyObject } from '../protocol/hsm-key-frames.js';
 
 /**
  * What an HSM keeps on its token besides key bytes. Each item begins with a version (promise 12).
- * Version 1 is read by every HSM; a key's record with an object in it is of version 2.
+ * Version 1 is read by every HSM; of version 2 are a key's record with an object in it, and a user
+ * with a key.
  */
 const version = oneOf(RECORD_VERSION);
 /** Of the records of keys that users see as objects with attributes. */
@@ -61,8 +63,11 @@ const keyRecord = object({
 export type KeyRecord = FormOf<typeof keyRecord>;
 export type { KeyObject } from '../protocol/hsm-key-frames.js';
 
-const userRecord = object({
-  version,
+/** Users with a key have this version: an HSM that knows of none must not drop it. */
+const USER_WITH_KEY_VERSION = 2;
+
+const userMembers = object({
+  version: oneOf(RECORD_VERSION, USER_WITH_KEY_VERSION),
   /** lower case: names are not case-sensitive */
   username: name,
   role: oneOf(...HSM_ROLES),
@@ -74,8 +79,35 @@ const userRecord = object({
   /** wrong passwords since the last right one */
   failures: int({ min: 0 }),
   locked: flag,
+  /** SubjectPublicKeyInfo, DER: an RSA-2048 key, of a second factor or to approve with, or both */
+  publicKey: optional(bytes({ min: 64, max: 1_024 })),
+  /** it logs in with a signature by this key */
+  mfa: optional(oneOf(true)),
+  /** it approves with this key */
+  quorum: optional(oneOf(true)),
 });
-export type UserRecord = FormOf<typeof userRecord>;
+export type UserRecord = FormOf<typeof userMembers>;
+
+/** Version 1 knows no key; version 2 has one, which is for something. */
+const userRecord: Form<UserRecord> = (value) => {
+  const user = userMembers(value);
+  const { version: form, publicKey, mfa = false, quorum = false } = user;
+  const hasKey = publicKey !== undefined && (mfa || quorum);
+  const hasNone = publicKey === undefined && !mfa && !quorum;
+  if (form === RECORD_VERSION ? hasNone : hasKey) return user;
+  throw new FormError('has members of another version');
+};
+
+/** The user with this key for these purposes, or without any. */
+export function withKey(
+  user: UserRecord,
+  { publicKey, mfa, quorum }: { publicKey?: Uint8Array | undefined; mfa: boolean; quorum: boolean },
+): UserRecord {
+  const { publicKey: _key, mfa: _mfa, quorum: _quorum, ...rest } = user;
+  if (!publicKey || (!mfa && !quorum)) return { ...rest, version: RECORD_VERSION };
+  const uses = { ...(mfa && { mfa: true as const }), ...(quorum && { quorum: true as const }) };
+  return { ...rest, version: USER_WITH_KEY_VERSION, publicKey, ...uses };
+}
 
 export const encodeKeyRecord = (record: KeyRecord): Buffer => encodeCbor(record);
 
@@ -109,7 +141,8 @@ function decode<T>(form: Form<T>, data: Uint8Array, what: string): T {
 export function decodeKeyRecord(data: Uint8Array): KeyRecord {
   const record = decode(keyRecord, data, 'key record');
   const isObject = record.kind === 'object';
-  if (isObject === (record.object !== undefined)) return record;
+  const isWhole = isObject === (record.object !== undefined);
+  if (isWhole && isObject === (record.version === OBJECT_RECORD_VERSION)) return record;
   throw new KeyspanError('HsmBadRecord', 'the key record says of no object what it is');
 }
 

@@ -28,7 +28,7 @@ export class SessionKeys {
     return this.#keys.size;
   }
 
-  /** @throws KeyspanError HsmBusy when there are as many as there may be; its object is destroyed */
+  /** @throws KeyspanError HsmBusy when there are as many as may be; its object is destroyed */
   add(key: SessionKey): void {
     if (this.#keys.size >= LIMITS.session_keys_max) {
       if (key.handle) destroyObject(this.#token, key.handle);

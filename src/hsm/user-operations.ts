@@ -12,7 +12,9 @@ import {
   type Session,
 } from './authority.js';
 import type { Machine } from './machine.js';
-import type { UserRecord } from './records.js';
+import { needApproval } from './quorum.js';
+import { withKey, type UserRecord } from './records.js';
+import { hasFactor, hashOfKey } from './user-factors.js';
 
 export function refuse(refusal: Refusal | undefined): void {
   if (refusal) throw new KeyspanError(refusal.refuse, refusal.message);
@@ -33,6 +35,7 @@ export async function login(
 ): Promise<HsmResults['login']> {
   const start = beginLogin(machine.user(fields.username));
   if ('refuse' in start) throw new KeyspanError(start.refuse, start.message);
+  refuseWithoutFactor(start.verify, fields);
   const matches = await machine.passwords.matches(
     start.verify,
     fields.password,
@@ -45,11 +48,19 @@ export async function login(
   if (user && start.verify && !equalConstantTime(user.salt, start.verify.salt)) {
     throw new KeyspanError('HsmCredentialsRefused');
   }
-  const outcome = endLogin(user, matches);
+  refuseWithoutFactor(user, fields);
+  const proves = hasFactor(machine.tokens, user, fields.mfa);
+  const outcome = endLogin(user, matches && proves);
   if (outcome.persist) machine.putUser(outcome.persist);
   if (outcome.refuse || !user) throw new KeyspanError(outcome.refuse ?? 'HsmCredentialsRefused');
+  if (user.mfa && fields.mfa) machine.tokens.useChallenge(fields.mfa.token);
   const session = machine.openSession(user.username, user.role);
   return { session: session.id, role: session.role };
+}
+
+/** Said before the password is looked at: it tells nothing of that, and is no wrong one. */
+function refuseWithoutFactor(user: UserRecord | null, { mfa }: HsmFields<'login'>): void {
+  if (user?.mfa && !mfa) throw new KeyspanError('HsmMfaRequired');
 }
 
 export function logout(machine: Machine, session: Session): Record<string, never> {
@@ -82,7 +93,13 @@ export async function newUser(
   };
 }
 
-async function setPassword(machine: Machine, user: UserRecord, password: string): Promise<void> {
+/** @param change what becomes of the user besides, as it is when the password is hashed */
+export async function setPassword(
+  machine: Machine,
+  user: UserRecord,
+  password: string,
+  change: (user: UserRecord) => UserRecord = (now) => now,
+): Promise<void> {
   // whoever chose it: it is stretched
   const { salt, hash } = await machine.passwords.hash(password, { role: user.role });
   const known = machine.user(user.username);
@@ -91,7 +108,7 @@ async function setPassword(machine: Machine, user: UserRecord, password: string)
   const { random: _, ...now } = known;
   const role = now.role === 'unactivated-admin' ? 'admin' : now.role;
   const revision = now.revision + 1;
-  machine.putUser({ ...now, role, revision, salt, hash, failures: 0, locked: false });
+  machine.putUser(change({ ...now, role, revision, salt, hash, failures: 0, locked: false }));
 }
 
 /** The one thing that an unactivated admin may do: become an admin, with a password of its own. */
@@ -108,21 +125,27 @@ export async function activate(
 }
 
 export function listUsers(machine: Machine): HsmResults['user-list'] {
-  const users = [...machine.users.values()].map(({ username, role, locked }) => ({
-    username,
-    role,
-    locked,
-  }));
+  const users = [...machine.users.values()].map(
+    ({ username, role, locked, mfa, quorum, publicKey }) => ({
+      username,
+      role,
+      locked,
+      ...(mfa && { mfa }),
+      ...(quorum && { quorum }),
+      ...(publicKey && { keyHash: hashOfKey(publicKey) }),
+    }),
+  );
   return { users };
 }
 
 export async function createUser(
   machine: Machine,
-  _session: Session,
+  session: Session,
   fields: HsmFields<'user-create'>,
 ): Promise<Record<string, never>> {
   const name = fields.username.toLowerCase();
   refuse(mayCreateUser(machine.users, name));
+  needApproval(machine, session, { service: 'user' }, fields.approval);
   const user = await newUser(machine, fields);
   refuse(mayCreateUser(machine.users, name));
   machine.putUser(user);
@@ -136,6 +159,7 @@ export function deleteUser(
 ): Record<string, never> {
   const user = machine.user(fields.username);
   refuse(mayDeleteUser(session, user, fields.role));
+  needApproval(machine, session, { service: 'user' }, fields.approval);
   if (user) machine.deleteUser(user.username);
   return {};
 }
@@ -148,7 +172,19 @@ export async function changePassword(
   const user = machine.user(fields.username);
   refuse(mayChangePassword(session, user, fields.role));
   if (!user) throw new KeyspanError('HsmUserNotFound');
-  await setPassword(machine, user, fields.password);
+  const { approval, deregisterMfa = false, deregisterQuorum = false } = fields;
+  const isOwn = user.username === session.username;
+  // an admin's own password is its own; what else it is known by is not
+  if (session.role === 'admin' && (!isOwn || deregisterMfa || deregisterQuorum)) {
+    needApproval(machine, session, { service: 'user' }, approval);
+  }
+  await setPassword(machine, user, fields.password, (now) =>
+    withKey(now, {
+      publicKey: now.publicKey,
+      mfa: now.mfa === true && !deregisterMfa,
+      quorum: now.quorum === true && !deregisterQuorum,
+    }),
+  );
   machine.closeSessionsOf(user.username, session.id);
   return {};
 }

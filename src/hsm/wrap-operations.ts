@@ -9,7 +9,7 @@ import {
   type WrapMechanism,
   type WrappingKey,
 } from '../token/key-wrap.js';
-import { kindOfPrivate, spkiOf } from '../token/key-import.js';
+import { ed25519Pkcs8, kindOfPrivate, spkiOf } from '../token/key-import.js';
 import type { Session } from './authority.js';
 import { heldKey, openShelved, workingHandle, type HeldKey } from './held-keys.js';
 import { needKeyApproval } from './key-approval.js';
@@ -45,9 +45,20 @@ function withDefaults(asked: Asked): WrapMechanism {
 /** The bytes of a key, within this process; the caller wipes them. */
 function bytesOf(machine: Machine, held: HeldKey): Buffer {
   const kind = kindOf(held.record);
-  if (!kind) return openShelved(machine, held);
+  if (!kind) return shelvedBytes(machine, held);
   const { token, masking } = machine.masking;
   return exposeKey(token, masking.wrap, workingHandle(machine, held), kind);
+}
+
+/** A private key leaves as PKCS #8, whatever it is kept as. */
+function shelvedBytes(machine: Machine, held: HeldKey): Buffer {
+  const bytes = openShelved(machine, held);
+  if (held.record.object?.curve !== 'ed25519') return bytes;
+  try {
+    return ed25519Pkcs8(bytes);
+  } finally {
+    wipe(bytes);
+  }
 }
 
 /** The other key of a wrapping: AES as its bytes and its handle, RSA as its half that is needed. */

@@ -1,6 +1,6 @@
 import { isHsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import { bytes, id, int, list, object, oneOf, optional, text, type FormOf } from './form.js';
+import { bytes, id, int, list, optional, text } from './form.js';
 import { LABEL_MAX_CHARS } from './objects.js';
 
 /** Forms of members that many operations of an HSM have (hsm-frames). */
@@ -12,18 +12,3 @@ export const masked = bytes({ min: 64, max: 16_384 });
 export const label = text({ min: 0, max: LABEL_MAX_CHARS });
 /** how far the store had come */
 export const stamp = optional(int({ min: 0 }));
-
-/** Tokens of HSMs, one behind the other, and who signed them all (quorum authentication). */
-const approvalMembers = object({
-  data: bytes({ min: 16, max: LIMITS.hsms_per_cluster_max * 1_024 }),
-  signatures: list(
-    object({
-      username,
-      role: optional(oneOf('admin', 'crypto-user')),
-      signature: bytes({ min: 64, max: 1_024 }),
-    }),
-    { max: LIMITS.quorum_approvals_max },
-  ),
-});
-export type HsmApproval = FormOf<typeof approvalMembers>;
-export const approval = optional(approvalMembers);

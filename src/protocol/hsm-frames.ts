@@ -12,7 +12,7 @@ import {
 import type { ListedFault } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import { faultRule } from './fault.js';
-import { approval, data, keyId, label, masked, stamp, username } from './hsm-frame-forms.js';
+import { data, keyId, label, masked, stamp, username } from './hsm-frame-forms.js';
 import { keyFields, recordChange, type KeyResults } from './hsm-key-frames.js';
 import {
   bytes,
@@ -27,6 +27,9 @@ import {
   type Form,
   type FormOf,
 } from './form.js';
+import { QUORUM_FIELDS, approval, factor, type QuorumResults } from './quorum-frames.js';
+
+export type { HsmApproval } from './quorum-frames.js';
 
 /**
  * What crosses the wire between the daemon and an HSM (ARCHITECTURE §8). After one `hello` each
@@ -109,6 +112,7 @@ const none = object({});
 const CU = ['crypto-user'] as const;
 const AU = ['appliance-user'] as const;
 const ADMIN = ['admin'] as const;
+const NAMED = ['admin', 'crypto-user'] as const;
 const SYNC = ['appliance-user', 'crypto-user'] as const;
 const CARRIERS = ['appliance-user', 'crypto-user', 'admin'] as const;
 const KEEPERS = ['crypto-user', 'admin'] as const;
@@ -168,7 +172,9 @@ export const HSM_OPERATIONS = {
     AU,
   ),
   // users
-  login: operation(object({ username, password }), 'anyone'),
+  login: operation(object({ username, password, mfa: factor }), 'anyone'),
+  /** what a user signs who logs in with a second factor */
+  'mfa-challenge': operation(QUORUM_FIELDS['mfa-challenge'], 'anyone'),
   logout: operation(none, ANY_USER),
   activate: operation(object({ password: newPassword }), ['unactivated-admin'], change),
   'user-list': operation(none, 'anyone'),
@@ -184,16 +190,30 @@ export const HSM_OPERATIONS = {
     ADMIN,
     change,
   ),
-  'user-delete': operation(
-    object({ username, role: oneOf('admin', 'crypto-user') }),
-    ADMIN,
-    change,
-  ),
+  'user-delete': operation(QUORUM_FIELDS['user-delete'], ADMIN, change),
   'user-change-password': operation(
-    object({ username, role: oneOf(...HSM_ROLES), password: newPassword }),
+    object({
+      username,
+      role: oneOf(...HSM_ROLES),
+      password: newPassword,
+      approval,
+      deregisterMfa: optional(flag),
+      deregisterQuorum: optional(flag),
+    }),
     ['admin', 'crypto-user', 'appliance-user'],
     change,
   ),
+  'user-change-mfa': operation(QUORUM_FIELDS['user-change-mfa'], NAMED, change),
+  'user-change-quorum': operation(QUORUM_FIELDS['user-change-quorum'], NAMED, change),
+  /** a user for a cluster of the same family, and what such a cluster is given */
+  'user-extract': operation(QUORUM_FIELDS['user-extract'], ADMIN),
+  'user-insert': operation(QUORUM_FIELDS['user-insert'], ADMIN, change),
+  // quorum authentication
+  'token-create': operation(QUORUM_FIELDS['token-create'], NAMED),
+  'token-list': operation(none, 'anyone'),
+  'token-delete': operation(QUORUM_FIELDS['token-delete'], NAMED),
+  'quorum-values': operation(none, 'anyone'),
+  'quorum-set': operation(QUORUM_FIELDS['quorum-set'], ADMIN, change),
   // keys
   generate: operation(
     object({
@@ -290,6 +310,12 @@ export interface HsmUser {
   readonly username: string;
   readonly role: HsmRole;
   readonly locked: boolean;
+  /** it logs in with a second factor */
+  readonly mfa?: true;
+  /** it can approve */
+  readonly quorum?: true;
+  /** of the key of either: the SHA-256 of its SubjectPublicKeyInfo, in hex */
+  readonly keyHash?: string;
 }
 
 /** Items of keys with their first record, one behind the other: 16 bytes of id, 16 of proof. */
@@ -335,7 +361,7 @@ export interface Version {
 }
 
 /** What each operation answers. */
-export interface HsmResults extends KeyResults {
+export interface HsmResults extends KeyResults, QuorumResults {
   info: {
     readonly serial: string;
     readonly device: Device;

@@ -14,7 +14,8 @@ import {
   type Form,
   type FormOf,
 } from './form.js';
-import { approval, data, keyId, label, masked, stamp, userNames } from './hsm-frame-forms.js';
+import { data, keyId, label, masked, stamp, userNames } from './hsm-frame-forms.js';
+import { approval } from './quorum-frames.js';
 import { HASHES, SIGN_MECHANISMS, UNWRAP_KINDS, WRAP_MECHANISMS } from './mechanisms.js';
 import {
   CURVES,

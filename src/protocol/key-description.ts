@@ -7,7 +7,7 @@ import { FLAG_NAMES, hasFlag } from './objects.js';
 const hex = (bytes: Uint8Array): string => `0x${formatHex(bytes)}`;
 
 /**
- * The attributes of a key as CloudHSM's CLI writes them (AWS CloudHSM User Guide, "key list"). Pure.
+ * The attributes of a key as CloudHSM's CLI writes them (CloudHSM User Guide, "key list"). Pure.
  */
 export function attributesOf(object: KeyObject, label: string): Record<string, AttributeValue> {
   const { class: keyClass, type, flags, id, length, check } = object;

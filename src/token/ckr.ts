@@ -1,3 +1,4 @@
+import { createPrivateKey } from 'node:crypto';
 import { KeyspanError, type ErrorCode } from '../core/errors.js';
 import { CKR, ckrName } from '../core/pkcs11.js';
 
@@ -66,9 +67,25 @@ export function tokenError(error: unknown, call: string): unknown {
   if (error instanceof KeyspanError) return error;
   const ckr = ckrOf(error);
   if (ckr === undefined) return error;
+  forgetOpensslErrors();
   return new KeyspanError(CODES.get(ckr) ?? 'HsmDeviceError', undefined, {
     cause: new CkrFailure(ckr, call),
   });
+}
+
+const NO_KEY = Buffer.alloc(0);
+
+/**
+ * SoftHSM works with the OpenSSL of this process, and what fails there stays in the thread's queue
+ * of errors: the next key that Node reads would then seem to be none. Reading one that is none
+ * empties the queue.
+ */
+export function forgetOpensslErrors(): void {
+  try {
+    createPrivateKey({ key: NO_KEY, format: 'der', type: 'pkcs8' });
+  } catch {
+    // that was the point of it
+  }
 }
 
 /** Runs one PKCS#11 call, its failure mapped. */

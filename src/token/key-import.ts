@@ -47,9 +47,12 @@ export function spkiOf(pkcs8: Uint8Array): Buffer {
 /** What precedes the seed in the PKCS #8 of an Ed25519 key (RFC 8410). */
 const ED25519_PREFIX = Buffer.from('302e020100300506032b657004220420', 'hex');
 
-/** The public half of an Ed25519 key, from its seed of 32 bytes. */
+/** The PKCS #8 of an Ed25519 key, from its seed of 32 bytes; the caller wipes it. */
+export const ed25519Pkcs8 = (seed: Uint8Array): Buffer => Buffer.concat([ED25519_PREFIX, seed]);
+
+/** The public half of an Ed25519 key, from its seed. */
 export function ed25519FromSeed(seed: Uint8Array): { readonly spki: Buffer } {
-  const pkcs8 = Buffer.concat([ED25519_PREFIX, seed]);
+  const pkcs8 = ed25519Pkcs8(seed);
   try {
     return { spki: spkiOf(pkcs8) };
   } finally {

@@ -32,7 +32,7 @@ function xor(into: Buffer, other: Uint8Array): void {
 const tooLong = (): KeyspanError =>
   new KeyspanError('HsmDataInvalid', 'the key is too long for the RSA key that is to wrap it');
 
-/** EME-OAEP with an empty label. @throws KeyspanError HsmDataInvalid when the message is too long */
+/** EME-OAEP with an empty label. @throws KeyspanError HsmDataInvalid for too long a message */
 export function padOaep(message: Uint8Array, size: number, { hash, mgf }: Oaep): Buffer {
   const length = HASHES[hash].bytes;
   const free = size - message.length - 2 * length - 2;

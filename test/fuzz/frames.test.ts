@@ -55,6 +55,8 @@ const WEIGHTS: Readonly<Partial<Record<HsmOperation, number>>> = {
   'user-create': 0.1,
   'user-delete': 0.1,
   'user-change-password': 0.03,
+  'user-change-mfa': 0.1,
+  'quorum-set': 0.1,
   insert: 0.3,
   'fault-add': 0.2,
   'fault-list': 0.2,
@@ -75,6 +77,7 @@ function rightFields(dice: Dice, operation: HsmOperation, corpus: Corpus): Membe
   const username = `u${dice.below(4)}`;
   const user = { username, role: 'crypto-user', password: PASSWORDS.user };
   const other = newHsmKeyId();
+  const signed = { token: dice.bytes(245), signature: dice.bytes(256) };
   const rule = { operation: '*', when: 'before', nth: 1, times: 1, action: { do: 'drop' } };
   const pages = { certificates: ['pem'], root: 'pem', maskingKeyId: 'mk-0' };
   const made: Readonly<Partial<Record<HsmOperation, Members>>> = {
@@ -89,6 +92,14 @@ function rightFields(dice: Dice, operation: HsmOperation, corpus: Corpus): Membe
     'user-create': user,
     'user-delete': { username, role: 'crypto-user' },
     'user-change-password': user,
+    'mfa-challenge': { username },
+    'user-change-mfa': { username, role: 'crypto-user', publicKey: dice.bytes(294) },
+    'user-change-quorum': { publicKey: dice.bytes(294), proof: signed },
+    'user-extract': { username, role: 'crypto-user' },
+    'user-insert': { sealed: dice.bytes(200) },
+    'token-create': { service: dice.pick(['user', 'key-usage', 'registration']) },
+    'token-delete': { scope: dice.pick(['user', 'all']) },
+    'quorum-set': { service: 'quorum', value: 1, approval: { data, signatures: [] } },
     generate: { keyId: other, kind: dice.chance(0.002) ? 'cluster-key' : 'aes-256', label: 'x' },
     insert: { masked: dice.chance(0.1) ? corpus.masked : flippedBytes(dice, corpus.masked) },
     extract: { keyId },

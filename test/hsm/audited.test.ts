@@ -15,6 +15,7 @@ import {
 import { HSM_OPERATIONS, type HsmOperation } from '../../src/protocol/hsm-frames.js';
 import { smallDisk } from '../support/full-disk.js';
 import { HsmHost, PASSWORDS, type FrameClient, type TestHsm } from '../support/hsm-host.js';
+import { TokenSigner } from '../support/token-signer.js';
 
 const SUCCESS = '0:HSM Return: SUCCESS';
 const NO_AAD = Buffer.alloc(0);
@@ -108,6 +109,56 @@ test('users: made, logged in, given a password, logged out and deleted', async (
     { opcode: 'CN_LOGOUT', ...alice },
   ]);
   expect(found[8]?.session).toBe(found[7]?.session);
+});
+
+test('approvals: a key registered, values set, tokens given, deleted and approved', async () => {
+  using signer = new TokenSigner();
+  const as = { session: sessions.admin };
+  const user = { role: 'admin', password: PASSWORDS.user };
+  const give = async (service: string): Promise<Uint8Array> =>
+    (await client.ask<'token-create'>('token-create', { service }, as)).token;
+  const found = await left(async () => {
+    const token = await give('registration');
+    const proof = { token, signature: signer.sign(token) };
+    await client.ask('user-change-quorum', { publicKey: signer.der, proof }, as);
+    await client.ask('user-create', { ...user, username: 'carol' }, as);
+    const session = await client.login('carol', PASSWORDS.user);
+    const carols = { service: 'registration' };
+    const second = await client.ask<'token-create'>('token-create', carols, { session });
+    const proven = { token: second.token, signature: signer.sign(second.token) };
+    await client.ask('user-change-quorum', { publicKey: signer.der, proof: proven }, { session });
+    await client.ask('quorum-set', { service: 'quorum', value: 2 }, as);
+    const data = await give('quorum');
+    const signature = signer.sign(data);
+    const signatures = ['admin', 'carol'].map((username) => ({ username, signature }));
+    const value = { service: 'quorum', value: 1, approval: { data, signatures } };
+    await client.ask('quorum-set', value, as);
+    await client.ask('token-delete', { scope: 'all' }, as);
+    await client.ask('user-extract', { username: 'carol', role: 'admin' }, as);
+    await client.ask('user-delete', { username: 'carol', role: 'admin' }, as);
+  });
+  expect(codes(found)).toEqual([
+    'CN_GET_TOKEN',
+    'CN_CHANGE_PSWD',
+    'CN_CREATE_CO',
+    'CN_LOGIN',
+    'CN_GET_TOKEN',
+    'CN_CHANGE_PSWD',
+    'CN_SET_M_VALUE',
+    'CN_GET_TOKEN',
+    'CN_APPROVE_TOKEN',
+    'CN_APPROVE_TOKEN',
+    'CN_SET_M_VALUE',
+    'CN_DELETE_TOKEN',
+    'CN_EXTRACT_MASKED_OBJECT_USER',
+    'CN_DELETE_USER',
+  ]);
+  const approved = found.filter(({ opcode }) => opcode === 'CN_APPROVE_TOKEN');
+  expect(approved).toMatchObject([
+    { userName: 'admin', userType: 'CN_CRYPTO_OFFICER', session: sessions.admin },
+    { userName: 'carol', userType: 'CN_CRYPTO_OFFICER', session: sessions.admin },
+  ]);
+  expect(found.at(-2)).toMatchObject({ userName: 'carol', logType: 'MGMT_USER_DETAILS_LOG' });
 });
 
 test('keys: made, put in, taken out, shared, changed and destroyed', async () => {
@@ -275,10 +326,18 @@ test('the operations that leave entries are these, and the work of others is unt
     'identity',
     'info',
     'inventory',
+    'key-acceptable',
+    'key-destroyable',
+    'key-find',
+    'key-sign',
+    'key-verify',
+    'mfa-challenge',
+    'quorum-values',
     'random',
     'record-extract',
     'reencrypt',
     'store-seen',
+    'token-list',
     'user-list',
   ]);
 });

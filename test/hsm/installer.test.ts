@@ -11,8 +11,11 @@ beforeAll(async () => {
   host = await HsmHost.open();
   const hsm = await host.newHsm().start();
   client = await hsm.connect();
-  await host.found(hsm, client);
-  session = await client.login('app_user', PASSWORDS.appUser);
+  const admin = await host.found(hsm, client);
+  const password = PASSWORDS.user;
+  const alice = { username: 'alice', role: 'crypto-user', password };
+  await client.ask<'user-create'>('user-create', alice, { session: admin });
+  session = await client.login('alice', password);
 });
 afterAll(() => host[Symbol.asyncDispose]());
 

@@ -14,6 +14,7 @@ import {
   packDataObject,
   splitMasked,
   unpackDataObject,
+  withKey,
   type UserRecord,
 } from '../../src/hsm/records.js';
 import { encodeCbor } from '../../src/protocol/frame-codec.js';
@@ -60,6 +61,27 @@ describe('records', () => {
       expect(() => decodeUserRecord(encodeCbor(value))).toThrow(refused);
     }
     expect(() => decodeUsers(encodeCbor([1]))).toThrow(refused);
+  });
+
+  test('of users with a key are of version 2, and say what it is for', () => {
+    const publicKey = Buffer.alloc(294, 3);
+    const both = withKey(user, { publicKey, mfa: true, quorum: true });
+    expect(both).toEqual({ ...user, version: 2, publicKey, mfa: true, quorum: true });
+    const one = withKey(both, { publicKey, mfa: false, quorum: true });
+    expect(one).toEqual({ ...user, version: 2, publicKey, quorum: true });
+    for (const record of [both, one]) {
+      expect(decodeUserRecord(encodeUserRecord(record))).toEqual(record);
+    }
+    expect(withKey(one, { publicKey, mfa: false, quorum: false })).toEqual(user);
+    const wrong = [
+      { ...user, version: 2 },
+      { ...user, version: 2, publicKey },
+      { ...user, version: 2, mfa: true },
+      { ...user, publicKey, mfa: true },
+      { ...both, mfa: false },
+      { ...both, version: 3 },
+    ];
+    for (const value of wrong) expect(() => decodeUserRecord(encodeCbor(value))).toThrow(refused);
   });
 
   test('that are cut short are refused at every length', () => {

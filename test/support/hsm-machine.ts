@@ -1,3 +1,4 @@
+import { monotonic } from '../../src/core/clock.js';
 import { newBootId, newClusterId, newHsmId, newMaskingKeyId } from '../../src/core/ids.js';
 import type { Manifest } from '../../src/hsm/manifest.js';
 import { Machine } from '../../src/hsm/machine.js';
@@ -23,6 +24,8 @@ export class MachineFixture implements Disposable {
   readonly tokens = TokenFixture.ready();
   readonly ids = { hsm: newHsmId(), cluster: newClusterId() };
   machine: Machine;
+  /** how far the machine's clock is ahead */
+  aheadMs = 0;
 
   constructor() {
     this.machine = this.#newMachine();
@@ -47,6 +50,7 @@ export class MachineFixture implements Disposable {
       token: this.tokens.token,
       install: () => Promise.reject(new Error('there is no thread here')),
       makeRsa: async (make) => makeRsaKey(this.tokens.token, this.#maskWrap, make),
+      now: () => monotonic() + this.aheadMs,
     });
   }
 

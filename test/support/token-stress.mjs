@@ -29,7 +29,8 @@ function unwrapAll() {
     const record = Buffer.from([1, at & 255, at >> 8]);
     // a thread's port has no origin
     // oxlint-disable-next-line unicorn/require-post-message-target-origin
-    parentPort.postMessage(unwrapToToken(token, Buffer.from(masking), blob, record, `key ${at}`));
+    const named = { recordBytes: record, label: `key ${at}` };
+    parentPort.postMessage(unwrapToToken(token, Buffer.from(masking), blob, named));
   }
   token[Symbol.dispose]();
 }

@@ -20,7 +20,10 @@ for (;;) {
   const name = randomBytes(16).toString('hex');
   const record = Buffer.concat([Buffer.from([1]), Buffer.from(name), Buffer.alloc(3000, 7)]);
   const key = generateSessionKey(token);
-  const handle = unwrapToToken(token, wrap, wrapKey(token, wrap, key), record, name);
+  const handle = unwrapToToken(token, wrap, wrapKey(token, wrap, key), {
+    recordBytes: record,
+    label: name,
+  });
   writeSync(1, `key ${name} ${proveKey(token, handle, name).toString('hex')}\n`);
   const value = randomBytes(2000);
   createData(token, { application: 'writer', label: name, value });
