@@ -82,6 +82,34 @@ function createLoop(token, count) {
   return { medianMs: samples[samples.length >> 1] };
 }
 
+/** C_SignInit and C_Sign with an RSA-2048 session key, hash and all: the rate. */
+function signLoop({ module, session }, milliseconds) {
+  const { privateKey } = module.C_GenerateKeyPair(
+    session,
+    { mechanism: pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN },
+    [
+      { type: pkcs11.CKA_TOKEN, value: false },
+      { type: pkcs11.CKA_MODULUS_BITS, value: 2_048 },
+      { type: pkcs11.CKA_PUBLIC_EXPONENT, value: Buffer.of(1, 0, 1) },
+    ],
+    [
+      { type: pkcs11.CKA_TOKEN, value: false },
+      { type: pkcs11.CKA_PRIVATE, value: true },
+      { type: pkcs11.CKA_SIGN, value: true },
+    ],
+  );
+  const [data, signature] = [Buffer.alloc(32, 7), Buffer.alloc(256)];
+  const mechanism = { mechanism: pkcs11.CKM_SHA256_RSA_PKCS };
+  const start = performance.now();
+  let count = 0;
+  while (performance.now() - start < milliseconds) {
+    module.C_SignInit(session, mechanism, privateKey);
+    module.C_Sign(session, data, signature);
+    count += 1;
+  }
+  return { perSecond: (count * 1000) / (performance.now() - start) };
+}
+
 const print = (figures) => process.stdout.write(`${JSON.stringify(figures)}\n`);
 
 const [mode, directory, amount] = process.argv.slice(2);
@@ -91,4 +119,6 @@ else if (mode === 'encrypt') {
   print(encryptLoop(open(directory, true), Number(amount)));
 } else if (mode === 'create') {
   print(createLoop(open(directory, true), Number(amount)));
+} else if (mode === 'sign') {
+  print(signLoop(open(directory, true), Number(amount)));
 }

@@ -5,10 +5,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { KeyspanClient } from '../../dist/client/client.js';
 import { ceremonies } from './ceremony.mjs';
+import { cliCommands } from './cli.mjs';
 import { clusters } from './clusters.mjs';
 import { failover } from './failover.mjs';
 import { scale } from './scale.mjs';
+import { signatures } from './sign.mjs';
 import { soak } from './soak.mjs';
+import { users } from './users.mjs';
 
 const CLI = new URL('../../dist/cli/keyspan.cjs', import.meta.url).pathname;
 const BARE = new URL('./bare.mjs', import.meta.url).pathname;
@@ -149,9 +152,14 @@ BENCHMARKS.ceremony = () => ceremonies({ root, cli: cliAt, bareLogins });
 BENCHMARKS.clusters = () => clusters({ root, cli: cliAt, bareLogins });
 BENCHMARKS.failover = () => failover({ root: home, connect, newKey });
 
+const credentials = () => JSON.parse(cli('credentials', '--json'));
+BENCHMARKS.cli = () => cliCommands({ home, connect, credentials });
+BENCHMARKS.sign = () => signatures({ root, connect, credentials });
+
 /** Takes minutes: only when it is named. */
 const LONG = {
   scale: () => scale({ root, cli: cliAt, connect: (at) => connect(undefined, at) }),
+  users: () => users({ root, cli: cliAt, connect: (at) => connect(undefined, at) }),
   soak: () => soak({ root: home, connect, status: () => JSON.parse(cli('status', '--json')) }),
 };
 const ALL = { ...BENCHMARKS, ...LONG };

@@ -1,13 +1,12 @@
 import { createPublicKey } from 'node:crypto';
 import { replicateKey } from '../cluster/key-travel.js';
-import type { ClusterSession } from '../cluster/cluster-session.js';
+import type { SeenKey } from '../cluster/key-views.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import type { Named } from '../cluster/user-keys.js';
 import { asBuffer, parseHex } from '../core/bytes.js';
 import type { Call } from '../core/call.js';
 import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
-import { newRequestId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { FlagTemplate, RecordChange } from '../protocol/hsm-key-frames.js';
 import type { GivenAttributes } from '../protocol/hsm-session.js';
@@ -34,10 +33,16 @@ type KeyActions = Pick<
 
 const DEFAULT_PAGE = 10;
 
-const newCall = (timeoutMs: number = LIMITS.request_timeout_ms): Call => ({
-  requestId: newRequestId(),
-  deadline: deadlineIn(timeoutMs),
-});
+/** RSA keys take up to seconds. */
+async function longer<T>(call: Call, work: (call: Call) => Promise<T>): Promise<T> {
+  const own: Call = { ...call, deadline: deadlineIn(LIMITS.key_making_timeout_ms) };
+  try {
+    return await work(own);
+  } finally {
+    const { servedBy, hsmMs } = own;
+    Object.assign(call, { ...(servedBy && { servedBy }), ...(hsmMs !== undefined && { hsmMs }) });
+  }
+}
 
 /** Attributes as they are given: true and false, and the words for them. */
 function flagValue(name: string, value: boolean | string): boolean {
@@ -102,14 +107,19 @@ function changeOf(name: string, value: boolean | string): RecordChange {
 
 /** What a crypto-user does with keys. */
 export function keyActions(context: UserContext): KeyActions {
-  return { ...lookups(context), ...makings(context), ...changes(context), ...uses(context) };
+  return {
+    ...lookups(context),
+    ...makings(context),
+    ...changes(context),
+    ...lives(context),
+    ...uses(context),
+  };
 }
 
 function lookups({ sessions }: UserContext): Pick<KeyActions, 'KeyFind' | 'KeyPublic'> {
   return {
-    KeyFind: async ({ session: token, filter, after, limit = DEFAULT_PAGE, ...how }) => {
+    KeyFind: async ({ session: token, filter, after, limit = DEFAULT_PAGE, ...how }, call) => {
       const { cluster, session } = sessions.use(token);
-      const call = newCall();
       if (how.availabilityCheck !== false) await cluster.keys.available(call);
       const asked = { attributes: filter?.attributes ?? {}, reference: filter?.reference };
       const page = { filter: asked, after, limit };
@@ -138,20 +148,20 @@ function lookups({ sessions }: UserContext): Pick<KeyActions, 'KeyFind' | 'KeyPu
   };
 }
 
-/** RSA keys take up to seconds. */
-const MAKING_MS = LIMITS.key_making_timeout_ms;
-
 function makings({
   sessions,
 }: UserContext): Pick<KeyActions, 'KeyGenerate' | 'KeyGeneratePair' | 'KeyImport' | 'KeyUnwrap'> {
   return {
-    KeyGenerate: async ({ session: token, spec, key, sessionKey: isSession, share, quorum }) => {
+    KeyGenerate: async (params, call) => {
+      const { session: token, spec, key, sessionKey: isSession, share, quorum } = params;
       const { cluster, session } = sessions.use(token);
       const asked = { spec, isSession, share, quorum };
-      const made = await cluster.keys.generate(session, namedOf(key), asked, newCall(MAKING_MS));
+      const made = await longer(call, (own) =>
+        cluster.keys.generate(session, namedOf(key), asked, own),
+      );
       return { key: made.described };
     },
-    KeyGeneratePair: async (params) => {
+    KeyGeneratePair: async (params, call) => {
       const { cluster, session } = sessions.use(params.session);
       const { spec, sessionKey: isSession, share, quorum } = params;
       const halves = {
@@ -159,27 +169,28 @@ function makings({
         privateKey: namedOf(params.privateKey),
       };
       const asked = { spec, isSession, share, quorum };
-      const made = await cluster.keys.generatePair(session, halves, asked, newCall(MAKING_MS));
+      const made = await longer(call, (own) =>
+        cluster.keys.generatePair(session, halves, asked, own),
+      );
       return { publicKey: made.publicKey.described, privateKey: made.privateKey.described };
     },
-    KeyImport: async ({ session: token, pem, type, key, sessionKey: isSession, share }) => {
+    KeyImport: async (params, call) => {
+      const { session: token, pem, type, key, sessionKey: isSession, share } = params;
       const { cluster, session } = sessions.use(token);
       const asked = { der: derOf(pem), type, isSession, share };
-      const made = await cluster.keys.importPublic(
-        session,
-        namedOf(key),
-        asked,
-        newCall(MAKING_MS),
+      const made = await longer(call, (own) =>
+        cluster.keys.importPublic(session, namedOf(key), asked, own),
       );
       return { key: made.described };
     },
-    KeyUnwrap: async (params) => {
+    KeyUnwrap: async (params, call) => {
       const { cluster, session } = sessions.use(params.session);
       const { mechanism, data, kind, sessionKey: isSession, share, quorum, approval } = params;
-      const call = newCall(MAKING_MS);
       const wrappingId = await cluster.keys.resolve(session, params.wrapping, call);
       const asked = { wrappingId, mechanism, data, kind, isSession, share, quorum, approval };
-      const made = await cluster.keys.unwrap(session, namedOf(params.key), asked, call);
+      const made = await longer(call, (own) =>
+        cluster.keys.unwrap(session, namedOf(params.key), asked, own),
+      );
       return { key: made.described };
     },
   };
@@ -194,73 +205,88 @@ function derOf(pem: string): Uint8Array {
   }
 }
 
-type Changes = Pick<
-  KeyActions,
-  'KeyDelete' | 'KeySetAttribute' | 'KeyShare' | 'KeyUnshare' | 'KeyReplicate'
->;
+type Login = ReturnType<UserContext['sessions']['use']>;
 
-function changes({ sessions, events }: UserContext): Changes {
-  const audited = async <T>(
-    action: string,
-    login: { cluster: Pick<RunningCluster, 'id'>; session: ClusterSession },
-    key: string,
-    work: () => Promise<T>,
-  ): Promise<T> => {
-    const target = `${login.cluster.id} ${login.session.username} ${key}`;
-    try {
-      const result = await work();
-      events.operatorEvent({ action, target });
-      return result;
-    } catch (error) {
-      const code = error instanceof KeyspanError ? error.code : 'InternalFailure';
-      events.operatorEvent({ action, target, code });
-      throw error;
-    }
-  };
+/** What a crypto-user does to a key leaves a line in the audit log. */
+async function audited<T>(
+  { events }: UserContext,
+  action: string,
+  of: { readonly login: Login; readonly key: string },
+  work: () => Promise<T>,
+): Promise<T> {
+  const { cluster, session } = of.login;
+  const target = `${cluster.id} ${session.username} ${of.key}`;
+  try {
+    const result = await work();
+    events.operatorEvent({ action, target });
+    return result;
+  } catch (error) {
+    const code = error instanceof KeyspanError ? error.code : 'InternalFailure';
+    events.operatorEvent({ action, target, code });
+    throw error;
+  }
+}
+
+type Changes = Pick<KeyActions, 'KeySetAttribute' | 'KeyShare' | 'KeyUnshare'>;
+
+function changes(context: UserContext): Changes {
+  const { sessions } = context;
   const change = async (
     action: string,
     params: { session: string; key: string },
     asked: Parameters<RunningCluster['keys']['change']>[2],
+    call: Call,
   ): Promise<Record<string, never>> => {
+    const { key } = params;
     const login = sessions.use(params.session);
     const { cluster, session } = login;
-    await audited(action, login, params.key, () =>
-      cluster.keys.change(session, params.key, asked, newCall()),
-    );
+    const work = (): Promise<void> => cluster.keys.change(session, key, asked, call);
+    await audited(context, action, { login, key }, work);
     return {};
   };
   return {
-    KeyDelete: async ({ session: token, key }) => {
-      const login = sessions.use(token);
-      const { cluster, session } = login;
-      await audited('key delete', login, key, () => cluster.keys.delete(session, key, newCall()));
-      return {};
-    },
-    KeySetAttribute: async (params) => {
+    KeySetAttribute: async (params, call) => {
       const { name, value, approval, key } = params;
       const { cluster, session } = sessions.use(params.session);
       if (name !== 'token') {
         const asked = { change: changeOf(name, value), approval };
-        return await change('key set-attribute', params, asked);
+        return await change('key set-attribute', params, asked, call);
       }
-      if (!flagValue(name, value))
+      if (!flagValue(name, value)) {
         throw new KeyspanError('HsmAttributeRefused', mayNotSet(name, value));
-      await cluster.keys.keep(session, key, newCall(MAKING_MS));
+      }
+      await longer(call, (own) => cluster.keys.keep(session, key, own));
       return {};
     },
-    KeyShare: async (params) => {
+    KeyShare: async (params, call) => {
       const { username, approval } = params;
-      return await change('key share', params, { change: { share: [username] }, approval });
+      const asked = { change: { share: [username] }, approval };
+      return await change('key share', params, asked, call);
     },
-    KeyUnshare: async (params) => {
+    KeyUnshare: async (params, call) => {
       const { username, approval } = params;
-      return await change('key unshare', params, { change: { unshare: [username] }, approval });
+      const asked = { change: { unshare: [username] }, approval };
+      return await change('key unshare', params, asked, call);
     },
-    KeyReplicate: async ({ session: token, destination, key }) => {
+  };
+}
+
+function lives(context: UserContext): Pick<KeyActions, 'KeyDelete' | 'KeyReplicate'> {
+  const { sessions } = context;
+  return {
+    KeyDelete: async ({ session: token, key }, call) => {
+      const login = sessions.use(token);
+      const { cluster, session } = login;
+      const work = (): Promise<void> => cluster.keys.delete(session, key, call);
+      await audited(context, 'key delete', { login, key }, work);
+      return {};
+    },
+    KeyReplicate: async ({ session: token, destination, key }, call) => {
       const from = sessions.use(token);
       const to = sessions.use(destination);
-      const { described } = await audited('key replicate', from, key, () =>
-        replicateKey(from, to, key, newCall(MAKING_MS)),
+      const work = (own: Call): Promise<SeenKey> => replicateKey(from, to, key, own);
+      const { described } = await audited(context, 'key replicate', { login: from, key }, () =>
+        longer(call, work),
       );
       return { key: described };
     },
@@ -269,20 +295,21 @@ function changes({ sessions, events }: UserContext): Changes {
 
 function uses({ sessions }: UserContext): Pick<KeyActions, 'KeyWrap' | 'KeySign' | 'KeyVerify'> {
   return {
-    KeyWrap: async ({ session: token, payload, wrapping, ...rest }) => {
+    KeyWrap: async ({ session: token, payload, wrapping, ...rest }, call) => {
       const { cluster, session } = sessions.use(token);
       const { data, iv } = await cluster.keys.use(
         session,
         'key-wrap',
         [payload, wrapping],
-        newCall(),
+        call,
         ([payloadId, wrappingId]) => ({ ...rest, payloadId, wrappingId: wrappingId ?? payloadId }),
       );
       return iv ? { data, iv } : { data };
     },
-    KeySign: async ({ session: token, key, mechanism, data, digested = false, approval }) => {
+    KeySign: async (params, call) => {
+      const { session: token, key, mechanism, data, digested = false, approval } = params;
       const { cluster, session } = sessions.use(token);
-      return await cluster.keys.use(session, 'key-sign', [key], newCall(), ([keyId]) => ({
+      return await cluster.keys.use(session, 'key-sign', [key], call, ([keyId]) => ({
         keyId,
         mechanism,
         data,
@@ -290,9 +317,10 @@ function uses({ sessions }: UserContext): Pick<KeyActions, 'KeyWrap' | 'KeySign'
         approval,
       }));
     },
-    KeyVerify: async ({ session: token, key, mechanism, data, digested = false, signature }) => {
+    KeyVerify: async (params, call) => {
+      const { session: token, key, mechanism, data, digested = false, signature } = params;
       const { cluster, session } = sessions.use(token);
-      return await cluster.keys.use(session, 'key-verify', [key], newCall(), ([keyId]) => ({
+      return await cluster.keys.use(session, 'key-verify', [key], call, ([keyId]) => ({
         keyId,
         mechanism,
         data,

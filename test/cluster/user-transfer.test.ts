@@ -2,8 +2,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { USERS } from '../../src/cluster/lifecycle.js';
 import type { RunningCluster } from '../../src/cluster/running-cluster.js';
 import { replicateUser } from '../../src/cluster/user-transfer.js';
-import { hsmSessionHandlers } from '../../src/front/hsm-session.js';
-import type { HsmSessionHandlers } from '../../src/front/user-context.js';
+import { DataPlane, type OperatorHandlers } from '../../src/front/hsm-session.js';
 import type { SignedToken, UnsignedToken } from '../../src/protocol/hsm-session.js';
 import { PartsFixture } from '../support/parts-fixture.js';
 import { TokenSigner } from '../support/token-signer.js';
@@ -15,7 +14,7 @@ const refused = (code: string, message?: string): unknown =>
 
 /** up's cluster, one that was made from its backup, and a stranger that has the same users. */
 let fixture: PartsFixture;
-let handlers: HsmSessionHandlers;
+let handlers: OperatorHandlers;
 let relative: RunningCluster;
 let [source, target] = ['', ''];
 const told: unknown[] = [];
@@ -32,11 +31,16 @@ beforeAll(async () => {
   fixture = await PartsFixture.start(['--hsms', '2']);
   const { clusters, control, backups, jobs } = fixture.parts;
   const nothing = (): void => undefined;
-  handlers = hsmSessionHandlers({
+  const plane = new DataPlane({
     secrets: fixture.secrets,
     clusterOf: (id) => (id === undefined ? fixture.own : clusters.get(id)) ?? expect.unreachable(),
-    events: { loginEvent: nothing, operatorEvent: (event) => void told.push(event) },
+    events: {
+      loginEvent: nothing,
+      requestEvent: nothing,
+      operatorEvent: (event) => void told.push(event),
+    },
   });
+  handlers = plane.operator();
   const id = await jobs.takeWhole(fixture.own);
   relative = await control.create({
     account: fixture.own.record.account,
