@@ -3,6 +3,7 @@ import { isHsmKeyId } from '../core/ids.js';
 import type { HsmFields, HsmResults, HsmRole } from '../protocol/hsm-frames.js';
 import type { Session } from './authority.js';
 import { findHeld } from './held-keys.js';
+import { splitTokens } from '../protocol/hsm-token.js';
 import type { Machine } from './machine.js';
 import { maySeeObject } from './object-authority.js';
 import { needApproval } from './quorum.js';
@@ -72,11 +73,12 @@ export function listTokens(machine: Machine): HsmResults['token-list'] {
 export function deleteTokens(
   machine: Machine,
   session: Session,
-  { scope, service }: HsmFields<'token-delete'>,
+  { scope, among }: HsmFields<'token-delete'>,
 ): HsmResults['token-delete'] {
   if (scope === 'all' && session.role !== 'admin') {
     throw new KeyspanError('HsmRoleRefused', 'only an admin may delete the tokens of others');
   }
-  machine.tokens.delete(scope === 'all' ? undefined : session.username, service);
+  const some = among && (splitTokens(among) ?? []);
+  machine.tokens.delete(scope === 'all' ? undefined : session.username, some);
   return {};
 }
