@@ -5,6 +5,8 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { BootId, HsmId, HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
+import type { SignedToken } from '../protocol/hsm-session.js';
+import { hsmOfToken } from '../protocol/hsm-token.js';
 import type { Channel } from '../hsm/channel.js';
 import { Member, type Line } from './member.js';
 import { place, type Candidate } from './placement.js';
@@ -36,12 +38,20 @@ export interface ClusterSessionOptions {
   readonly username: string;
   /** kept in memory until logout: an HSM that comes back is logged in again */
   readonly password: string;
+  /**
+   * signed challenges of HSMs, for a second factor: each is good for one login, so an HSM that
+   * comes back later is done without
+   */
+  readonly mfa?: readonly SignedToken[] | undefined;
   readonly members: () => readonly Member[];
   /** HSMs that may lack this key */
   readonly lacking: (key: HsmKeyId) => ReadonlySet<HsmId> | undefined;
   /** an HSM that does not hold a live key, or fails it */
   readonly report: (member: Member, reason: string, requestId: string) => void;
 }
+
+/** @param mfa signed challenges: an HSM that comes later is done without */
+export type UserLogin = [username: string, password: string, mfa?: readonly SignedToken[]];
 
 /** Answers of one HSM that another may do better. */
 const ELSEWHERE = new Set([
@@ -79,9 +89,11 @@ export class ClusterSession {
   readonly #names = new Map<string, HsmKeyId>();
   #isOver = false;
   #password: string;
+  readonly #factors: Map<string | undefined, SignedToken>;
 
   constructor(options: ClusterSessionOptions) {
     this.#options = options;
+    this.#factors = new Map((options.mfa ?? []).map((one) => [hsmOfToken(one.token), one]));
     this.#password = options.password;
   }
 
@@ -143,9 +155,11 @@ export class ClusterSession {
     if (this.#refused.get(member.id) === boot) return;
     const { username } = this.#options;
     const password = this.#password;
+    const mfa = this.#factors.get(member.id);
+    this.#factors.delete(member.id);
     const deadline = deadlineIn(LIMITS.request_timeout_ms);
     try {
-      this.#put(member, await Member.login(channel, { username, password }, deadline));
+      this.#put(member, await Member.login(channel, { username, password, mfa }, deadline));
     } catch (error) {
       // one that was not judged may be tried again
       if (!isUnjudged(error)) this.#refused.set(member.id, boot);
@@ -244,15 +258,17 @@ export class ClusterSession {
   /**
    * Asks every HSM that the user is logged in on and that serves, each for itself: what is about
    * users goes to all of them, and none stands in for another.
+   * @param fieldsOf the same for all, or what each is to be told
    */
   async onEach<Op extends HsmOperation>(
     operation: Op,
-    fields: HsmFields<Op>,
+    fieldsOf: HsmFields<Op> | ((hsm: HsmId) => HsmFields<Op>),
   ): Promise<readonly PromiseSettledResult<HsmResults[Op]>[]> {
     const deadline = deadlineIn(LIMITS.request_timeout_ms);
-    const asked = this.#serving().map(({ channel, session, member: { epoch } }) =>
-      channel.request({ operation, fields, deadline, session, epoch }),
-    );
+    const asked = this.#serving().map(async ({ id, channel, session, member: { epoch } }) => {
+      const fields = typeof fieldsOf === 'function' ? fieldsOf(id) : fieldsOf;
+      return await channel.request({ operation, fields, deadline, session, epoch });
+    });
     return await Promise.allSettled(asked);
   }
 

@@ -3,8 +3,9 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { ClusterId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Channel } from '../hsm/channel.js';
-import type { HsmInfo, ListedUser } from '../protocol/hsm-session.js';
-import type { HsmFields, HsmResults, HsmRole, HsmUser } from '../protocol/hsm-frames.js';
+import type { HsmInfo, ListedUser, UserStrategy } from '../protocol/hsm-session.js';
+import type { HsmResults, HsmRole, HsmUser } from '../protocol/hsm-frames.js';
+import { askEach, oneFor, type Answer, type AskedMember } from './ask-each.js';
 import type { ClusterRecord } from './cluster.js';
 import { isActivated } from './cluster-states.js';
 import { USERS } from './lifecycle.js';
@@ -15,7 +16,7 @@ import type { Secrets } from './secrets.js';
 export interface UsersCluster {
   readonly id: ClusterId;
   readonly record: Pick<ClusterRecord, 'state' | 'sourceBackupId' | 'certificate'>;
-  readonly members: readonly Pick<Member, 'id' | 'channel' | 'epoch'>[];
+  readonly members: readonly AskedMember[];
 }
 
 export interface ClusterUsersOptions {
@@ -23,13 +24,6 @@ export interface ClusterUsersOptions {
   readonly secrets: Pick<Secrets, 'passwordOf'>;
   /** every active HSM has an admin; what it throws, the asker of the activation gets */
   readonly activated?: ((cluster: ClusterId) => Promise<void>) | undefined;
-}
-
-/** An HSM that served when it was asked, with what it answered. */
-interface Answer<T> {
-  readonly member: UsersCluster['members'][number];
-  readonly channel: Channel;
-  readonly result: T;
 }
 
 /**
@@ -45,13 +39,13 @@ export class ClusterUsers {
 
   /** What the active HSMs are. @throws KeyspanError VaultUnavailable when none is active */
   async hsmInfo(): Promise<readonly HsmInfo[]> {
-    const answers = await this.#askEach('info');
+    const answers = await askEach(this.#options.cluster.members, 'info', {});
     return answers.map(({ member, result }) => describeHsm(member.id, result));
   }
 
   /** The users of all active HSMs. @throws KeyspanError VaultUnavailable when none is active */
   async userList(): Promise<readonly ListedUser[]> {
-    const answers = await this.#askEach('user-list');
+    const answers = await askEach(this.#options.cluster.members, 'user-list', {});
     return mergeUsers(answers.map(({ result }) => result.users));
   }
 
@@ -62,7 +56,7 @@ export class ClusterUsers {
    */
   async expect(username: string, role: HsmRole): Promise<void> {
     const name = username.toLowerCase();
-    const answers = await this.#askEach('user-list');
+    const answers = await askEach(this.#options.cluster.members, 'user-list', {});
     const isKnown = answers.some(({ result }) =>
       result.users.some((user) => user.username === name && user.role === role),
     );
@@ -79,7 +73,7 @@ export class ClusterUsers {
     if (cluster.record.certificate === null) {
       throw new KeyspanError('KeyspanRefused', 'Cluster is not initialized');
     }
-    const answers = await this.#askEach('user-list');
+    const answers = await askEach(this.#options.cluster.members, 'user-list', {});
     const isFresh = ({ result }: Answer<HsmResults['user-list']>): boolean =>
       result.users.some((user) => user.role === 'unactivated-admin');
     const fresh = answers.filter(isFresh);
@@ -102,29 +96,6 @@ export class ClusterUsers {
       throw new KeyspanError('KeyspanRefused', told, { cause: failure.reason });
     }
     await activated?.(cluster.id);
-  }
-
-  /**
-   * One that goes away meanwhile is not active any more, and its silence fails nothing.
-   * @throws what an HSM answered when none answered well
-   */
-  async #askEach<Op extends 'info' | 'user-list'>(
-    operation: Op,
-  ): Promise<readonly Answer<HsmResults[Op]>[]> {
-    const deadline = deadlineIn(LIMITS.request_timeout_ms);
-    const asked = this.#options.cluster.members.flatMap((member) => {
-      const { channel } = member;
-      if (!channel) return [];
-      const answer = channel.request({ operation, fields: {} as HsmFields<Op>, deadline });
-      return answer.then((result) => ({ member, channel, result }));
-    });
-    const outcomes = await Promise.allSettled(asked);
-    const answers = outcomes.flatMap((outcome) =>
-      outcome.status === 'fulfilled' ? outcome.value : [],
-    );
-    if (answers.length > 0) return answers;
-    const refusal = outcomes.find((outcome) => outcome.status === 'rejected');
-    throw refusal?.reason ?? new KeyspanError('VaultUnavailable');
   }
 }
 
@@ -172,15 +143,17 @@ export function mergeUsers(lists: readonly (readonly HsmUser[])[]): readonly Lis
     username,
     role: oneFor(users.map(({ role }) => ROLES[role])),
     locked: oneFor(users.map(({ locked }) => (locked ? 'true' : 'false'))),
-    mfa: [],
-    quorum: [],
+    mfa: strategyOf(users.map(({ mfa, keyHash }) => (mfa ? keyHash : undefined))),
+    quorum: strategyOf(users.map(({ quorum, keyHash }) => (quorum ? keyHash : undefined))),
     'cluster-coverage': users.length === lists.length ? 'full' : 'inconsistent',
   }));
 }
 
-function oneFor<T extends string>(values: readonly T[]): T | 'inconsistent' {
-  const [first] = values;
-  return first !== undefined && values.every((value) => value === first) ? first : 'inconsistent';
+/** `token-sign` of this key on each HSM that has the user; none: on no HSM. */
+function strategyOf(keys: readonly (string | undefined)[]): readonly UserStrategy[] {
+  if (keys.every((key) => key === undefined)) return [];
+  const isSame = oneFor(keys.map((key) => key ?? 'none')) !== 'inconsistent';
+  return [{ strategy: 'token-sign', status: isSame ? 'enabled' : 'inconsistent' }];
 }
 
 /** The mode that the cluster has in the CloudHSM API. */

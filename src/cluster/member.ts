@@ -69,10 +69,11 @@ export class Member {
   /** Logs a user in over a channel. */
   static async login(
     channel: Channel,
-    user: { username: string; password: string },
+    user: HsmFields<'login'>,
     deadline: Deadline,
   ): Promise<Line> {
-    const fields = { username: user.username, password: user.password };
+    const { username, password, mfa } = user;
+    const fields = { username, password, ...(mfa && { mfa }) };
     const answer = await channel.request({ operation: 'login', fields, deadline });
     if (answer.session <= 0) throw new KeyspanError('HsmProtocol');
     return { channel, session: answer.session };

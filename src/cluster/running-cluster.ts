@@ -22,7 +22,7 @@ import type { Store } from '../store/store.js';
 import { FaultDesk, type StepName } from './fault-desk.js';
 import { familyOf, type ClusterRecord, type HsmRecord } from './cluster.js';
 import { ClusterFacts } from './facts.js';
-import { ClusterSession } from './cluster-session.js';
+import { ClusterSession, type UserLogin } from './cluster-session.js';
 import { ClusterVault } from './cluster-vault.js';
 import { KeyLedger } from './key-ledger.js';
 import { KeyReferences } from './key-references.js';
@@ -47,6 +47,7 @@ const SCARCE_FACTOR = 3;
 /** What an HSM says to who may not log in. */
 const REFUSALS: ReadonlySet<string> = new Set([
   'HsmCredentialsRefused',
+  'HsmMfaRequired',
   'HsmUserLocked',
   'HsmUserNotFound',
 ]);
@@ -320,16 +321,17 @@ export class RunningCluster implements AsyncDisposable {
     }
   }
 
-  #openSession(username: string, password: string): ClusterSession {
-    const session = this.#newSession(username, password);
+  #openSession(...user: UserLogin): ClusterSession {
+    const session = this.#newSession(...user);
     this.#sessions.push(session);
     return session;
   }
 
-  #newSession(username: string, password: string): ClusterSession {
+  #newSession(...[username, password, mfa]: UserLogin): ClusterSession {
     return new ClusterSession({
       username,
       password,
+      mfa,
       members: () => this.#members,
       lacking: (key) => this.replicator.lacking(key),
       report: (member, reason, requestId) => this.#upkeep.report(member, reason, requestId),
@@ -340,8 +342,8 @@ export class RunningCluster implements AsyncDisposable {
    * Logs an HSM user in on every HSM that serves, and on those that come; `logout` ends it.
    * @throws what the HSMs answered when none let the user in
    */
-  async login(username: string, password: string): Promise<ClusterSession> {
-    const session = this.#openSession(username, password);
+  async login(...user: UserLogin): Promise<ClusterSession> {
+    const session = this.#openSession(...user);
     const seats = this.#members.flatMap((member) =>
       member.channel ? session.seat(member, member.channel) : [],
     );

@@ -18,6 +18,7 @@ export async function createUser(
 ): Promise<void> {
   const outcomes = await session.onEach('user-create', user);
   judge('User create', outcomes, 'HsmAlreadyExists');
+  await voidUnused(session, user.approval, outcomes);
 }
 
 /** As `createUser`. */
@@ -27,6 +28,7 @@ export async function deleteUser(
 ): Promise<void> {
   const outcomes = await session.onEach('user-delete', user);
   judge('User delete', outcomes, 'HsmUserNotFound');
+  await voidUnused(session, user.approval, outcomes);
 }
 
 /** As `createUser`; it unlocks the user on the HSMs where it was locked. */
@@ -39,15 +41,30 @@ export async function changePassword(
   // also where it failed on some: the others have it
   if (isOwn && outcomes.some(isDone)) session.changed(user.password);
   judge('User change-password', outcomes, 'HsmUserNotFound');
+  await voidUnused(session, user.approval, outcomes);
 }
 
-const isDone = ({ status }: PromiseSettledResult<unknown>): boolean => status === 'fulfilled';
+/**
+ * An approval whose change was made is of no more use on HSMs that had nothing to do, and there in
+ * the way of the next one.
+ */
+export async function voidUnused(
+  session: Pick<UserSession, 'onEach'>,
+  approval: object | undefined,
+  outcomes: readonly PromiseSettledResult<unknown>[],
+): Promise<void> {
+  if (!approval || outcomes.every(isDone)) return;
+  await session.onEach('token-delete', { scope: 'user', service: 'user' });
+}
 
-/** @param idle the code of an HSM that has nothing to do */
-function judge(
+export const isDone = ({ status }: PromiseSettledResult<unknown>): boolean =>
+  status === 'fulfilled';
+
+/** @param idle the code of an HSM that has nothing to do; undefined: none has */
+export function judge(
   what: string,
   outcomes: readonly PromiseSettledResult<unknown>[],
-  idle: ErrorCode,
+  idle?: ErrorCode,
 ): void {
   const failures = outcomes.flatMap((one) =>
     one.status === 'rejected' ? [one.reason as unknown] : [],

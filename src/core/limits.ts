@@ -145,6 +145,10 @@ export const LIMITS = {
   cli_sessions_max: 64,
   cli_session_idle_ms: 1_800_000,
   cli_activations_waiting_max: 16,
+  cli_history_max_lines: 500,
+  token_file_max_bytes: 1 << 20,
+  pem_file_max_bytes: 16_384,
+  cli_data_file_max_bytes: 16_384,
   up_timeout_ms: 60_000,
   down_timeout_ms: 30_000,
   // store

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { ClusterSession } from '../cluster/cluster-session.js';
+import type { SignedToken } from '../protocol/hsm-session.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
@@ -80,9 +81,13 @@ export class CliSessions {
    */
   async open(
     cluster: LoginCluster,
-    user: { readonly username: string; readonly password: string },
+    user: {
+      readonly username: string;
+      readonly password: string;
+      readonly mfa?: readonly SignedToken[] | undefined;
+    },
   ): Promise<string> {
-    const session = await cluster.login(user.username, user.password);
+    const session = await cluster.login(user.username, user.password, user.mfa);
     const token = randomBytes(TOKEN_BYTES).toString('base64url');
     const idle = setTimeout(() => this.#end(token), this.#idleMs).unref();
     this.#logins.set(token, { cluster, session, idle, owner: undefined });

@@ -1,13 +1,11 @@
 import { ClusterUsers } from '../cluster/cluster-users.js';
-import { USERS } from '../cluster/lifecycle.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import { changePassword, createUser, deleteUser } from '../cluster/user-changes.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { TaskQueue } from '../core/queue.js';
-import type { CliUser } from '../protocol/hsm-session.js';
-import type { CliSessions } from './cli-sessions.js';
 import type { HsmSessionHandlers, UserContext } from './user-context.js';
+import { noteShown, refuseKms, userChange } from './user-change.js';
 
 type UserActions = Pick<
   HsmSessionHandlers,
@@ -41,13 +39,13 @@ export function userActions(options: UserContext): UserActions {
       if (session !== undefined) sessions.use(session);
       return { users: await usersOf(clusterOf(cluster)).userList() };
     },
-    UserLogin: async ({ cluster: id, username, role, password }) => {
+    UserLogin: async ({ cluster: id, username, role, password, mfa }) => {
       const cluster = clusterOf(id);
       const user = username.toLowerCase();
       const event = { cluster: cluster.id, user, role };
       try {
         await usersOf(cluster).expect(user, role);
-        const session = await sessions.open(cluster, { username: user, password });
+        const session = await sessions.open(cluster, { username: user, password, mfa });
         events.loginEvent(event);
         return { session, username: user, role };
       } catch (error) {
@@ -70,10 +68,7 @@ export function userActions(options: UserContext): UserActions {
   };
 }
 
-/** Passwords of the installation's own cluster that `keyspan credentials` shows. */
-const SHOWN: ReadonlySet<string> = new Set([USERS.admin, USERS.cryptoUser]);
-
-/** What a login does with users; each change leaves a line in the audit log. */
+/** What a login does with users. */
 function userChanges({
   sessions,
   secrets,
@@ -82,50 +77,25 @@ function userChanges({
   UserActions,
   'UserCreate' | 'UserDelete' | 'UserChangePassword'
 > {
-  type Work = (login: ReturnType<CliSessions['use']>) => Promise<void>;
-  const change = async (
-    action: string,
-    { session, username, role }: { session: string } & CliUser,
-    work: Work,
-  ): Promise<CliUser> => {
-    const login = sessions.use(session);
-    const target = `${login.cluster.id} ${username.toLowerCase()}`;
-    try {
-      await work(login);
-      events.operatorEvent({ action, target });
-      return { username: username.toLowerCase(), role };
-    } catch (error) {
-      const code = error instanceof KeyspanError ? error.code : 'InternalFailure';
-      events.operatorEvent({ action, target, code });
-      throw error;
-    }
-  };
+  const change = userChange({ sessions, events });
   return {
     UserCreate: (user) =>
       change('user create', user, async ({ session }) => {
-        const { username, role, password } = user;
-        await createUser(session, { username, role, password });
+        const { username, role, password, approval } = user;
+        await createUser(session, { username, role, password, approval });
       }),
     UserDelete: (user) =>
       change('user delete', user, async ({ cluster, session }) => {
-        const { username, role } = user;
+        const { username, role, approval } = user;
         refuseKms(cluster, username);
-        await deleteUser(session, { username, role });
+        await deleteUser(session, { username, role, approval });
       }),
     UserChangePassword: (user) =>
       change('user change-password', user, async ({ cluster, session }) => {
-        const { username, role, password } = user;
-        refuseKms(cluster, username);
-        await changePassword(session, { username, role, password });
-        const name = username.toLowerCase();
-        const isShown = cluster.record.origin === 'installation' && SHOWN.has(name);
-        if (isShown) await secrets.replacePassword(cluster.id, name, password);
+        const { session: _, ...fields } = user;
+        refuseKms(cluster, user.username);
+        await changePassword(session, fields);
+        await noteShown({ cluster, secrets }, user.username, user.password);
       }),
   };
-}
-
-/** Without its user KMS would lose the keys of the cluster that backs it. */
-function refuseKms({ record }: Pick<RunningCluster, 'record'>, username: string): void {
-  if (record.origin !== 'installation' || username.toLowerCase() !== USERS.kms) return;
-  throw new KeyspanError('KeyspanRefused', `${USERS.kms} is the user that KMS works as here`);
 }

@@ -64,7 +64,10 @@ export function changeQuorum(
   fields: HsmFields<'user-change-quorum'>,
 ): HsmResults['user-change-quorum'] {
   const user = machine.user(session.username);
-  if (!user) throw new KeyspanError('HsmUserNotFound');
+  const { role } = user ?? {};
+  if (!user || (role !== 'admin' && role !== 'crypto-user')) {
+    throw new KeyspanError('HsmUserNotFound');
+  }
   const publicKey = readUserKey(fields.publicKey);
   // an admin's second factor is changed with approvals, and not on this way
   if (user.mfa && user.publicKey && !equalConstantTime(user.publicKey, publicKey)) {
@@ -74,5 +77,5 @@ export function changeQuorum(
   machine.tokens.use(proofOfKey(machine.tokens, session, publicKey, fields.proof));
   const changed = { ...user, revision: user.revision + 1 };
   machine.putUser(withKey(changed, { publicKey, mfa: user.mfa === true, quorum: true }));
-  return {};
+  return { username: user.username, role };
 }

@@ -72,11 +72,11 @@ export function listTokens(machine: Machine): HsmResults['token-list'] {
 export function deleteTokens(
   machine: Machine,
   session: Session,
-  { scope }: HsmFields<'token-delete'>,
+  { scope, service }: HsmFields<'token-delete'>,
 ): HsmResults['token-delete'] {
   if (scope === 'all' && session.role !== 'admin') {
     throw new KeyspanError('HsmRoleRefused', 'only an admin may delete the tokens of others');
   }
-  machine.tokens.delete(scope === 'all' ? undefined : session.username);
+  machine.tokens.delete(scope === 'all' ? undefined : session.username, service);
   return {};
 }

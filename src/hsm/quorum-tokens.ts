@@ -123,10 +123,11 @@ export class QuorumTokens {
       .map((one) => ({ ...one, expiresInMs: one.expiresMs - now }));
   }
 
-  /** @param username undefined: those of all users */
-  delete(username?: string): void {
+  /** Those of this user and this service; undefined: of all. */
+  delete(username?: string, service?: QuorumService): void {
     for (const [name, one] of this.#held) {
-      if (username === undefined || one.username === username) this.#held.delete(name);
+      const isOf = username === undefined || one.username === username;
+      if (isOf && (service === undefined || one.service === service)) this.#held.delete(name);
     }
   }
 

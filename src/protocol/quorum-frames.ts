@@ -60,7 +60,11 @@ export const QUORUM_FIELDS = {
   'user-insert': object({ sealed: bytes({ min: 64, max: 8_192 }), approval }),
   /** `key`: the id of the key, of the services of keys */
   'token-create': object({ service: oneOf(...SERVICES), key: optional(key) }),
-  'token-delete': object({ scope: oneOf('user', 'all') }),
+  /** `service`: those of this one alone */
+  'token-delete': object({
+    scope: oneOf('user', 'all'),
+    service: optional(oneOf(...SERVICES)),
+  }),
   'quorum-set': object({
     service: oneOf(...ADMIN_SERVICES),
     value: int({ min: 1, max: LIMITS.quorum_approvals_max }),
@@ -81,15 +85,20 @@ export interface HsmToken {
 }
 
 type Nothing = Record<string, never>;
+/** Who was changed. */
+interface NamedUser {
+  readonly username: string;
+  readonly role: 'admin' | 'crypto-user';
+}
 
 /** What each operation answers. */
 export interface QuorumResults {
   'mfa-challenge': { readonly token: Uint8Array };
   'user-change-mfa': Nothing;
-  'user-change-quorum': Nothing;
+  'user-change-quorum': NamedUser;
   /** the user's record under mask-seal */
   'user-extract': { readonly sealed: Uint8Array };
-  'user-insert': { readonly username: string; readonly role: 'admin' | 'crypto-user' };
+  'user-insert': NamedUser;
   'token-create': { readonly token: Uint8Array };
   'token-list': { readonly tokens: readonly HsmToken[]; readonly values: HsmQuorumValues };
   'token-delete': Nothing;

@@ -43,6 +43,31 @@ describe('users of several HSMs', () => {
     expect(one).toEqual({ username: 'a', ...listed, 'cluster-coverage': 'full', ...shown });
   });
 
+  const keyed = (changes: Partial<HsmUser> = {}): HsmUser =>
+    user('a', { mfa: true, keyHash: 'k', ...changes });
+  const strategy = (status: string): unknown => [{ strategy: 'token-sign', status }];
+
+  test.each<[string, HsmUser[][], unknown, unknown]>([
+    ['everywhere', [[keyed()], [keyed()]], strategy('enabled'), []],
+    ['somewhere', [[keyed()], [user('a')]], strategy('inconsistent'), []],
+    ['of other keys', [[keyed()], [keyed({ keyHash: 'l' })]], strategy('inconsistent'), []],
+    ['where the user is', [[keyed()], []], strategy('enabled'), []],
+    [
+      'and an approver on one HSM',
+      [[keyed({ quorum: true })], [keyed()]],
+      strategy('enabled'),
+      strategy('inconsistent'),
+    ],
+    [
+      'on none, and an approver',
+      [[user('a', { quorum: true, keyHash: 'k' })]],
+      [],
+      strategy('enabled'),
+    ],
+  ])('a second factor %s', (_, lists, mfa, quorum) => {
+    expect(mergeUsers(lists)).toMatchObject([{ username: 'a', mfa, quorum }]);
+  });
+
   test('what only another HSM has comes last', () => {
     const names = mergeUsers([[user('b')], [user('a'), user('b')]]).map((one) => one.username);
     expect(names).toEqual(['b', 'a']);

@@ -10,19 +10,24 @@ import { KeyspanError, type ErrorCode } from '../../src/core/errors.js';
 /** A login on so many HSMs, each of which does it or fails with this code. */
 function sessionOf(...answers: readonly (ErrorCode | undefined)[]): UserSession & {
   readonly passwords: string[];
+  readonly asked: string[];
 } {
   const passwords: string[] = [];
+  const asked: string[] = [];
   return {
     username: 'admin',
     passwords,
+    asked,
     changed: (password) => void passwords.push(password),
-    onEach: async () =>
-      await Promise.allSettled(
+    onEach: async (operation) => {
+      asked.push(operation);
+      return await Promise.allSettled(
         answers.map(async (code) => {
           if (code) throw new KeyspanError(code);
           return {} as never;
         }),
-      ),
+      );
+    },
   };
 }
 
@@ -60,6 +65,19 @@ describe('a change of users', () => {
     await expect(creates).rejects.toEqual(failed('User create', '1 of 3'));
     const deletes = deleteUser(sessionOf(lost, 'HsmDeviceError'), user);
     await expect(deletes).rejects.toEqual(failed('User delete', '2 of 2'));
+  });
+
+  test('that was approved leaves no token behind on an HSM that had no use for it', async () => {
+    const approved = { ...user, approval: { data: Buffer.alloc(245), signatures: [] } };
+    const whole = sessionOf(undefined, undefined);
+    await createUser(whole, approved);
+    expect(whole.asked).toEqual(['user-create']);
+    const idle = sessionOf('HsmAlreadyExists', undefined);
+    await createUser(idle, approved);
+    expect(idle.asked).toEqual(['user-create', 'token-delete']);
+    const unasked = sessionOf('HsmAlreadyExists', undefined);
+    await createUser(unasked, user);
+    expect(unasked.asked).toEqual(['user-create']);
   });
 
   test('needs an HSM', async () => {

@@ -9,6 +9,10 @@ const SENTENCES: Readonly<Record<string, string>> = {
   HsmUserLocked: 'User is locked out. An admin must change its password to unlock it',
   HsmNotLoggedIn: 'You are not logged in, or the login has ended',
   VaultUnavailable: 'No HSM of the cluster is active',
+  VaultNotDurable:
+    'Cannot perform the requested key operation as the key must be available on at least 2 HSMs. ' +
+    'Either increase the number of HSMs in the cluster, or disable the key availability check.',
+  HsmKeyNotFound: 'Key not found',
 };
 
 /** The sentence for anything that was thrown. */

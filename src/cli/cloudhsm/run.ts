@@ -1,6 +1,6 @@
 import { print } from '../output.js';
 import { printAnswer, sentenceOf } from './answer.js';
-import type { ClusterOptions } from './commands.js';
+import type { ClusterOptions } from './context.js';
 import { runLine } from './program.js';
 import { Session } from './session.js';
 import { Terminal } from './terminal.js';

@@ -15,6 +15,20 @@ export interface Login {
   readonly cluster: string | undefined;
 }
 
+/** Who logs in, with what. */
+export interface Credentials {
+  readonly username: string;
+  readonly role: CliRole;
+  readonly password: string;
+  /** signed tokens, of a user with a second factor */
+  readonly mfa?: readonly { readonly token: string; readonly signature: string }[];
+}
+
+/** The actions that name a login. */
+type OfLogin = Exclude<AdminAction, 'UserLogin' | 'ClusterActivate'>;
+/** Those that nobody need be logged in for. */
+type Open = 'HsmInfo' | 'UserList' | 'QuorumList' | 'QuorumListValues';
+
 /** The dialogue with the daemon, and the login that the commands share. */
 export class Session {
   /** the cluster of commands that name none */
@@ -27,29 +41,29 @@ export class Session {
     return this.#login;
   }
 
-  async hsmInfo(cluster = this.cluster): Promise<AdminResults['HsmInfo']> {
-    return await this.#asLoggedIn('HsmInfo', cluster);
-  }
-
-  async userList(cluster = this.cluster): Promise<AdminResults['UserList']> {
-    return await this.#asLoggedIn('UserList', cluster);
-  }
-
-  async activate(password: string, cluster = this.cluster): Promise<void> {
-    await this.#ask('ClusterActivate', { cluster, password });
+  /** Asks what anybody may know. */
+  async look<A extends Open>(action: A, cluster = this.cluster): Promise<AdminResults[A]> {
+    return await this.#forgetting(() => this.ask(action, { cluster, session: this.#login?.token }));
   }
 
   /** @throws KeyspanError when a user is logged in already, ServiceError what the HSMs answered */
-  async logIn(
-    user: { readonly username: string; readonly role: CliRole; readonly password: string },
-    cluster = this.cluster,
-  ): Promise<Login> {
+  async logIn(user: Credentials, cluster = this.cluster): Promise<Login> {
     if (this.#login) {
       throw new KeyspanError('KeyspanUsage', 'A user is already logged in. Log out first');
     }
-    const { session: token, username, role } = await this.#ask('UserLogin', { cluster, ...user });
-    this.#login = { username, role, token, cluster };
+    this.#login = await this.open(user, cluster);
     return this.#login;
+  }
+
+  /** A login beside the one of the commands: that on a second cluster. */
+  async open(user: Credentials, cluster: string | undefined): Promise<Login> {
+    const { session: token, username, role } = await this.ask('UserLogin', { cluster, ...user });
+    return { username, role, token, cluster };
+  }
+
+  /** Ends a login that `open` gave. */
+  async close({ token }: Login): Promise<void> {
+    await this.ask('UserLogout', { session: token });
   }
 
   /** @throws KeyspanError, ServiceError HsmNotLoggedIn when nobody is logged in */
@@ -57,13 +71,17 @@ export class Session {
     const login = this.#login;
     if (!login) throw new KeyspanError('HsmNotLoggedIn');
     this.#login = undefined;
-    await this.#ask('UserLogout', { session: login.token });
+    await this.close(login);
   }
 
-  /** @throws KeyspanError, ServiceError HsmNotLoggedIn when nobody is logged in */
-  async changeUser<A extends 'UserCreate' | 'UserDelete' | 'UserChangePassword'>(
+  /**
+   * Does something in the user's name.
+   * @param cluster what the command named: it must be the login's
+   * @throws KeyspanError, ServiceError HsmNotLoggedIn when nobody is logged in
+   */
+  async act<A extends OfLogin>(
     action: A,
-    user: object,
+    params: object,
     cluster = this.cluster,
   ): Promise<AdminResults[A]> {
     const login = this.#login;
@@ -71,19 +89,10 @@ export class Session {
     if (cluster !== undefined && cluster !== login.cluster) {
       throw new KeyspanError('KeyspanUsage', `The login is not on the cluster ${cluster}`);
     }
-    return await this.#forgetting(() => this.#ask(action, { session: login.token, ...user }));
+    return await this.#forgetting(() => this.ask(action, { session: login.token, ...params }));
   }
 
   /** A login that has ended is forgotten: the next command does without. */
-  async #asLoggedIn<A extends 'HsmInfo' | 'UserList'>(
-    action: A,
-    cluster: string | undefined,
-  ): Promise<AdminResults[A]> {
-    return await this.#forgetting(() =>
-      this.#ask(action, { cluster, session: this.#login?.token }),
-    );
-  }
-
   async #forgetting<T>(work: () => Promise<T>): Promise<T> {
     try {
       return await work();
@@ -95,7 +104,7 @@ export class Session {
     }
   }
 
-  #ask<A extends AdminAction>(action: A, params: object): Promise<AdminResults[A]> {
+  ask<A extends AdminAction>(action: A, params: object): Promise<AdminResults[A]> {
     // an HSM that does not answer is waited for as long as every request
     return callAdmin(this.home, action, params, LIMITS.join_timeout_ms);
   }

@@ -27,6 +27,11 @@ export class Terminal implements Disposable {
     return read.done ? undefined : read.value;
   }
 
+  /** A line that is asked for, or undefined at the end. */
+  async question(text: string): Promise<string | undefined> {
+    return await this.line(`${text} `);
+  }
+
   /** A line that is not shown, or undefined at the end. Who pipes it sees no question either. */
   async secret(question: string): Promise<string | undefined> {
     this.#open();

@@ -1,0 +1,56 @@
+import { expect, test } from 'vitest';
+import { mergeTokens, mergeValues } from '../../src/cluster/quorum.js';
+import type { HsmToken } from '../../src/protocol/quorum-frames.js';
+
+const values = { user: 2, quorum: 2, cluster: 1 };
+const token = (changes: Partial<HsmToken> = {}): HsmToken => ({
+  username: 'admin',
+  service: 'user',
+  expiresInMs: 597_900,
+  ...changes,
+});
+
+test('values that differ say so, each for itself', () => {
+  expect(mergeValues([values, values])).toEqual(values);
+  expect(mergeValues([values, { ...values, user: 3 }])).toEqual({
+    ...values,
+    user: 'inconsistent',
+  });
+});
+
+test('a token of a service of admins is one over all HSMs', () => {
+  const lists = [
+    { tokens: [token(), token({ service: 'registration' })], values },
+    { tokens: [token({ expiresInMs: 596_100 }), token({ username: 'second' })], values },
+  ];
+  const listed = {
+    service: 'user',
+    'approvals-required': 2,
+    'number-of-approvals': 0,
+    'cluster-coverage': 'full',
+  };
+  expect(mergeTokens(lists)).toEqual([
+    { ...listed, username: 'admin', 'token-timeout-seconds': 596 },
+    {
+      ...listed,
+      username: 'second',
+      'token-timeout-seconds': 597,
+      'cluster-coverage': 'inconsistent',
+    },
+  ]);
+  expect(mergeTokens([])).toEqual([]);
+});
+
+test('tokens of a key are counted on the HSM that has the fewest', () => {
+  const use = token({ service: 'key-usage', key: '0x0000000000680006', username: 'cu1' });
+  const other = { ...use, key: '0x0000000000680007' };
+  const lists = [
+    { tokens: [use, use, other], values },
+    { tokens: [use, use, use], values },
+  ];
+  const listed = { username: 'cu1', service: 'key-usage' };
+  expect(mergeTokens(lists)).toEqual([
+    { ...listed, 'key-reference': '0x0000000000680006', 'minimum-token-count': 2 },
+    { ...listed, 'key-reference': '0x0000000000680007', 'minimum-token-count': 0 },
+  ]);
+});
