@@ -2,7 +2,13 @@ import { LIMITS } from '../../core/limits.js';
 import { HASHES, type Hash } from '../../protocol/mechanisms.js';
 import { usage, type Context } from './context.js';
 import { readAttributes } from './key-filter.js';
-import { hexBlob, referenceOf, type KeyOptions, type MakingOptions } from './key-commands.js';
+import {
+  checkOf,
+  hexBlob,
+  referenceOf,
+  type KeyOptions,
+  type MakingOptions,
+} from './key-commands.js';
 import { readText, writeText } from './token-files.js';
 import { approvalOf } from './user-commands.js';
 import { readApproval } from './token-files.js';
@@ -175,6 +181,7 @@ export async function unwrap(
     kind,
     key: { label, attributes: readAttributes(options.attributes) },
     sessionKey,
+    ...checkOf(options),
     ...(share && { share }),
     ...(isGiven && { quorum: { manage: values[0], use: values[1] } }),
     ...approvalOf(options),

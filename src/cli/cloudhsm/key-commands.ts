@@ -17,7 +17,7 @@ type Key = Found['keys'][number];
 
 const UNCHECKED = 'CLOUDHSM_DISABLE_KEY_AVAILABILITY_CHECK';
 
-const checkOf = ({ disableKeyAvailabilityCheck }: KeyOptions): object =>
+export const checkOf = ({ disableKeyAvailabilityCheck }: KeyOptions): object =>
   disableKeyAvailabilityCheck || process.env[UNCHECKED] === 'true'
     ? { availabilityCheck: false }
     : {};
@@ -112,7 +112,7 @@ interface Quorum {
 
 function commonOf(options: MakingOptions, quorum: Quorum): object {
   const { session: sessionKey, shareCryptoUsers: share } = options;
-  return { sessionKey, ...(share && { share }), ...quorumOf(quorum) };
+  return { sessionKey, ...(share && { share }), ...quorumOf(quorum), ...checkOf(options) };
 }
 
 /** Both values or neither; what they may be an HSM decides. */
