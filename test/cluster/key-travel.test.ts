@@ -9,7 +9,6 @@ import { PartsFixture, newCall } from '../support/parts-fixture.js';
 
 const REGION = 'us-east-1';
 const DATA = Buffer.from('data');
-const ECDSA = { name: 'ecdsa', hash: 'sha256' } as const;
 const user = (username: string): { username: string; role: 'crypto-user'; password: string } => ({
   username,
   role: 'crypto-user',
@@ -20,6 +19,21 @@ let fixture: PartsFixture;
 let relative: RunningCluster;
 let from: TravelEnd;
 let to: TravelEnd;
+/** private keys that were there when the backup was made */
+const before = new Map<string, SeenKey>();
+let secret: SeenKey;
+const SPECS = {
+  rsa: { type: 'rsa', bits: 2_048 },
+  ec: { type: 'ec', curve: 'secp256r1' },
+  ed25519: { type: 'ec', curve: 'ed25519' },
+} as const;
+type Spec = (typeof SPECS)[keyof typeof SPECS];
+const MECHANISMS = {
+  rsa: { name: 'rsa-pkcs', hash: 'sha256' },
+  ec: { name: 'ecdsa', hash: 'sha256' },
+  ed25519: { name: 'ed25519' },
+} as const;
+type Mechanism = (typeof MECHANISMS)[keyof typeof MECHANISMS];
 
 const end = async (cluster: RunningCluster, name = 'alice'): Promise<TravelEnd> => ({
   cluster,
@@ -32,6 +46,14 @@ beforeAll(async () => {
   const password = await fixture.secrets.passwordOf(own.id, USERS.admin);
   const admin = await own.login(USERS.admin, password);
   for (const name of ['alice', 'bob']) await createUser(admin, user(name));
+  const alice = { cluster: own, session: await own.login('alice', user('alice').password) };
+  for (const [kind, spec] of Object.entries(SPECS)) before.set(kind, await newPair(alice, spec));
+  secret = await own.keys.generate(
+    alice.session,
+    { label: 'a secret', given: {} },
+    { spec: { type: 'generic-secret', length: 11 } },
+    newCall(),
+  );
   const { control, backups, jobs } = fixture.parts;
   const id = await jobs.takeWhole(own);
   relative = await control.create({
@@ -53,34 +75,58 @@ afterAll(async () => {
   await fixture?.[Symbol.asyncDispose]();
 });
 
-async function newPair(end_: TravelEnd, share?: readonly string[]): Promise<SeenKey> {
+async function newPair(
+  end_: TravelEnd,
+  spec: Spec = SPECS.ec,
+  share?: readonly string[],
+): Promise<SeenKey> {
   const { privateKey } = await end_.cluster.keys.generatePair(
     end_.session,
     {
       publicKey: { label: 'public', given: { verify: true } },
       privateKey: { label: 'private', given: { sign: true } },
     },
-    { spec: { type: 'ec', curve: 'secp256r1' }, ...(share && { share }) },
+    { spec, ...(share && { share }) },
     newCall(),
   );
   return privateKey;
 }
 
 const referenceOf = ({ described }: SeenKey): string => described['key-reference'];
-const sign = async ({ cluster, session }: TravelEnd, reference: string): Promise<Uint8Array> => {
+const sign = async (
+  { cluster, session }: TravelEnd,
+  reference: string,
+  mechanism: Mechanism = MECHANISMS.ec,
+): Promise<Uint8Array> => {
   const names = [reference] as const;
   const answer = await cluster.keys.use(session, 'key-sign', names, newCall(), ([keyId]) => ({
     keyId,
-    mechanism: ECDSA,
+    mechanism,
     data: DATA,
     digested: false,
   }));
   return answer.signature;
 };
 
+test('a cluster from a backup has the keys of all kinds that were in it', async () => {
+  for (const [kind, key] of before) {
+    const there = await to.cluster.keys.describe(to.session, referenceOf(key));
+    expect(there.described).toEqual(key.described);
+    const mechanism = MECHANISMS[kind as keyof typeof MECHANISMS];
+    const signatures = [
+      await sign(from, referenceOf(key), mechanism),
+      await sign(to, referenceOf(key), mechanism),
+    ];
+    // what a key signs by these is the same each time
+    if (kind !== 'ec') expect(signatures[0]).toEqual(signatures[1]);
+  }
+  const there = await to.cluster.keys.describe(to.session, referenceOf(secret));
+  expect(there.described).toEqual(secret.described);
+});
+
 describe('a key of a relative', () => {
   test('comes with its name, attributes and users, and works', async () => {
-    const key = await newPair(from, ['bob']);
+    const key = await newPair(from, SPECS.ec, ['bob']);
     const change = { set: { name: 'derive', value: true } } as const;
     await from.cluster.keys.change(from.session, referenceOf(key), { change }, newCall());
     const there = await replicateKey(from, to, referenceOf(key), newCall());
@@ -128,7 +174,7 @@ describe('a key of a relative', () => {
   });
 
   test('does not come to who is not there, nor by another than its owner', async () => {
-    const shared = await newPair(from, ['carol']);
+    const shared = await newPair(from, SPECS.ec, ['carol']);
     await expect(replicateKey(from, to, referenceOf(shared), newCall())).rejects.toMatchObject({
       message: 'Specified user does not exist',
     });

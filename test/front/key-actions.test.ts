@@ -153,6 +153,34 @@ describe('a key that a crypto-user makes', () => {
     expect({ clean, buried }).toEqual({ clean: true, buried: 0 });
   });
 
+  test('keeps what was changed of it over the restart of its HSMs, of all kinds', async () => {
+    const made = [
+      await pair({ type: 'ec', curve: 'ed25519' }),
+      await pair({ type: 'rsa', bits: 2_048 }),
+    ];
+    const keys = made.flatMap(({ open, secret: one }) => [referenceOf(open), referenceOf(one)]);
+    for (const key of keys) {
+      await ask('KeySetAttribute', { session: alice, key, name: 'label', value: 'renamed' });
+      await ask('KeyShare', { session: alice, key, username: 'bob' });
+    }
+    for (const { id } of await daemon.hsms()) {
+      await ask('HsmStop', { id });
+      await daemon.hsm(id, 'STOPPED');
+      await ask('HsmStart', { id });
+      await daemon.allActive();
+    }
+    for (const key of keys) {
+      expect(await describeKey(key, bob)).toMatchObject({
+        'key-info': {
+          'cluster-coverage': 'full',
+          'shared-users': [{ username: 'bob', 'key-coverage': 'full' }],
+        },
+        attributes: { label: 'renamed' },
+      });
+    }
+    expect(await ask('ClusterCheck', {})).toMatchObject({ clean: true });
+  });
+
   test('lives through the death of an HSM, of all kinds', async () => {
     const [first] = await daemon.hsms();
     const made = await Promise.all([
