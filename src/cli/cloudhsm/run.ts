@@ -27,7 +27,7 @@ export async function runCloudhsmCli(args: readonly string[]): Promise<number> {
   } catch (error) {
     return printAnswer({ failure: sentenceOf(error) });
   } finally {
-    await leave(session);
+    await session.end();
   }
 }
 
@@ -58,9 +58,4 @@ async function converse(
 /** Who named a cluster sees which one the login is on. */
 function promptOf({ login }: Session): string {
   return login?.cluster === undefined ? 'aws-cloudhsm > ' : `${login.username}@${login.cluster} > `;
-}
-
-/** The daemon would end the login by itself, later. */
-async function leave(session: Session): Promise<void> {
-  if (session.login) await session.logOut().catch(() => undefined);
 }
