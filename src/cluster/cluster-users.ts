@@ -15,7 +15,7 @@ import type { Secrets } from './secrets.js';
 /** What of a running cluster its users need. */
 export interface UsersCluster {
   readonly id: ClusterId;
-  readonly record: Pick<ClusterRecord, 'state' | 'sourceBackupId' | 'certificate'>;
+  readonly record: Pick<ClusterRecord, 'state' | 'sourceBackupId' | 'certificate' | 'mode'>;
   readonly members: readonly AskedMember[];
 }
 
@@ -40,7 +40,8 @@ export class ClusterUsers {
   /** What the active HSMs are. @throws KeyspanError VaultUnavailable when none is active */
   async hsmInfo(): Promise<readonly HsmInfo[]> {
     const answers = await askEach(this.#options.cluster.members, 'info', {});
-    return answers.map(({ member, result }) => describeHsm(member.id, result));
+    const { mode } = this.#options.cluster.record;
+    return answers.map(({ member, result }) => describeHsm(member.id, result, mode));
   }
 
   /** The users of all active HSMs. @throws KeyspanError VaultUnavailable when none is active */
@@ -157,7 +158,10 @@ function strategyOf(keys: readonly (string | undefined)[]): readonly UserStrateg
 }
 
 /** The mode that the cluster has in the CloudHSM API. */
-const FIPS_STATE = '2 [FIPS mode with single factor authentication]';
+const FIPS_STATES = {
+  FIPS: '2 [FIPS mode with single factor authentication]',
+  NON_FIPS: '0 [non-FIPS mode with single factor authentication]',
+} as const;
 /** PKCS#11 knows no build of a firmware. */
 const BUILD = '0';
 
@@ -165,6 +169,7 @@ const BUILD = '0';
 export function describeHsm(
   id: string,
   { serial, device }: Pick<HsmResults['info'], 'serial' | 'device'>,
+  mode: ClusterRecord['mode'],
 ): HsmInfo {
   const { vendor, model, hardware, firmware } = device;
   const minor = String(firmware.minor).padStart(2, '0');
@@ -178,7 +183,7 @@ export function describeHsm(
     'firmware-version-minor': String(firmware.minor),
     'firmware-build-number': BUILD,
     'firmware-id': `${model.replaceAll(' ', '-')}-FW-${firmware.major}.${minor}-${BUILD}`,
-    'fips-state': FIPS_STATE,
+    'fips-state': FIPS_STATES[mode],
     'hsm-id': id,
   };
 }

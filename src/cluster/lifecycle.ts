@@ -47,6 +47,8 @@ export async function createCluster(
     vpcId: newVpcId(),
     origin: 'installation',
     state: 'INITIALIZED',
+    // for trying things out: it can do all that there is
+    mode: 'NON_FIPS',
     subnets: Object.fromEntries(hsms.map(({ az, subnetId }) => [az, subnetId])),
     founder: (founder as HsmRecord).id,
     availability: hsms.length > 1 ? 2 : 1,

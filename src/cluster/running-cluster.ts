@@ -291,6 +291,7 @@ export class RunningCluster implements AsyncDisposable {
       audit: hsmAuditPath(home, member.id),
       serial: member.record.serial,
       ...(member.id === founder && !founded && { founds: true }),
+      ...(this.#record.mode === 'FIPS' && { fips: true }),
       ...(this.faults && { faults: this.faults.takeNext() }),
       soPin: soPin.toString('base64'),
       userPin: userPin.toString('base64'),

@@ -45,6 +45,8 @@ export const launch = object({
   serial: nullable(text({ max: 64 })),
   /** it is to make the cluster's first keys */
   founds: optional(flag),
+  /** it does what FIPS 140 allows, and nothing else */
+  fips: optional(flag),
   /** faults that wait for it; absent: it takes none */
   faults: optional(list(faultRule, { max: LIMITS.faults_max })),
   soPin: base64,

@@ -85,6 +85,8 @@ export class Machine {
   readonly tokens: QuorumTokens;
   readonly install: Install;
   readonly makeRsa: MakeRsa;
+  /** it does what FIPS 140 allows, and nothing else */
+  readonly fips: boolean;
   /** undefined: this process takes no faults */
   readonly faults: FaultRules | undefined;
   /** undefined: nobody audits this HSM */
@@ -109,6 +111,7 @@ export class Machine {
     token: Token;
     install: Install;
     makeRsa: MakeRsa;
+    fips?: boolean | undefined;
     faults?: FaultRules | undefined;
     audit?: HsmAuditLog | undefined;
     /** monotonic time */
@@ -120,6 +123,7 @@ export class Machine {
     this.token = options.token;
     this.install = options.install;
     this.makeRsa = options.makeRsa;
+    this.fips = options.fips === true;
     this.sessionKeys = new SessionKeys(options.token);
     this.hotSecrets = new HotSecrets((handle) => destroyObject(options.token, handle));
     this.faults = options.faults;

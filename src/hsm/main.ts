@@ -151,7 +151,7 @@ function faultsOf(settings: Launch): FaultRules | undefined {
 async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const soPin = Buffer.from(settings.soPin, 'base64');
   const userPin = Buffer.from(settings.userPin, 'base64');
-  const { hsm, cluster, boot, directory } = settings;
+  const { hsm, cluster, boot, directory, fips } = settings;
   prepareTokenDirectory(directory);
   const place = { directory, hsm, userPin };
   const clusterKey = settings.founds ? newClusterKey() : undefined;
@@ -166,7 +166,7 @@ async function serve(settings: Launch, log: HsmLog): Promise<void> {
   const identity = { hsm, cluster, boot, soPin, userPin };
   const faults = faultsOf(settings);
   const audit = new HsmAuditLog({ path: settings.audit, log, now: () => clock.wire() });
-  const machine = new Machine({ identity, token, install, makeRsa, faults, audit });
+  const machine = new Machine({ identity, token, install, makeRsa, fips, faults, audit });
   machine.clusterKey = clusterKey;
   if (!machine.load(manifest)) machine.forget();
   const service = new Service({ machine, log });

@@ -95,6 +95,14 @@ export function mayDelete(session: Session, record: KeyRecord): Refusal | undefi
   return { refuse: 'HsmUsageRefused', message: "the key's attribute destroyable is not true" };
 }
 
+/** What FIPS 140 does not allow (CloudHSM: in clusters of the mode NON_FIPS only). */
+export function mayInFips(isFips: boolean, what: string): Refusal | undefined {
+  if (!isFips || !NOT_IN_FIPS.has(what)) return undefined;
+  return { refuse: 'HsmUsageRefused', message: `${what} is not available in FIPS mode` };
+}
+
+const NOT_IN_FIPS: ReadonlySet<string> = new Set(['rsa-pkcs', 'ed25519']);
+
 /** What is known of a key before it is made. */
 export interface Made {
   readonly class: KeyClass;

@@ -8,7 +8,7 @@ import type { Session } from './authority.js';
 import { heldKey, openShelved } from './held-keys.js';
 import type { Machine } from './machine.js';
 import { mask, sealSecret } from './masking.js';
-import { mayDelete, mayOwn } from './object-authority.js';
+import { mayDelete, mayInFips, mayOwn } from './object-authority.js';
 import {
   finishKey,
   generatePrivate,
@@ -43,7 +43,8 @@ export async function generatePair(
 ): Promise<HsmResults['key-pair-generate']> {
   const common: Common = fields;
   const origin = { local: true, common };
-  const { privateKey, publicKey: publicMaking } = fields;
+  const { privateKey, publicKey: publicMaking, spec } = fields;
+  refuse(mayInFips(machine.fips, spec.curve ?? spec.type));
   const secretPlan = planKey(machine, session, privateKey, { class: 'private-key', ...origin });
   // approvals are for what the private key does
   const { quorum: _, ...open } = common;

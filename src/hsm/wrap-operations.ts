@@ -14,7 +14,7 @@ import type { Session } from './authority.js';
 import { heldKey, openShelved, workingHandle, type HeldKey } from './held-keys.js';
 import { needKeyApproval } from './key-approval.js';
 import type { Machine } from './machine.js';
-import { mayUseObject, mayWrap, objectOf } from './object-authority.js';
+import { mayInFips, mayUseObject, mayWrap, objectOf } from './object-authority.js';
 import {
   finishKey,
   planKey,
@@ -97,6 +97,7 @@ export async function wrap(
   const payload = heldKey(machine, session, fields.payloadId);
   const wrapping = heldKey(machine, session, fields.wrappingId);
   refuse(mayWrap(session, payload.record, wrapping.record));
+  refuse(mayInFips(machine.fips, fields.mechanism.name));
   const mechanism = withDefaults(fields.mechanism);
   const service = 'key-management';
   needKeyApproval(machine, session, payload.record, { service, approval: fields.payloadApproval });
@@ -123,6 +124,7 @@ export async function unwrap(
   const wrapping = heldKey(machine, session, fields.wrappingId);
   const { record } = wrapping;
   refuse(mayUseObject(session, record, 'unwrap'));
+  refuse(mayInFips(machine.fips, fields.mechanism.name));
   const common: Common = fields;
   const { kind, key } = fields;
   const isPrivate = kind === 'rsa-private' || kind === 'ec-private';

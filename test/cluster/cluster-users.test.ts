@@ -77,7 +77,7 @@ describe('users of several HSMs', () => {
 test('an HSM is described in the words of its module', () => {
   const version = { major: 2, minor: 6 };
   const device = { vendor: 'A vendor', model: 'A model v2', hardware: version, firmware: version };
-  expect(describeHsm('hsm-a', { serial: 'abc', device })).toMatchObject({
+  expect(describeHsm('hsm-a', { serial: 'abc', device }, 'FIPS')).toMatchObject({
     'hsm-id': 'hsm-a',
     vendor: 'A vendor',
     'serial-number': 'abc',
@@ -127,10 +127,11 @@ describe('activation', () => {
     record: { state: 'INITIALIZED' | 'ACTIVE'; sourceBackupId: null; certificate: string };
   } {
     const state: 'INITIALIZED' | 'ACTIVE' = 'INITIALIZED';
-    const record = { state, sourceBackupId: null, certificate: 'signed' } as {
+    const record = { state, sourceBackupId: null, certificate: 'signed', mode: 'FIPS' } as {
       state: typeof state | 'ACTIVE';
       sourceBackupId: null;
       certificate: string;
+      mode: 'FIPS';
     };
     const users = new ClusterUsers({
       cluster: { id: host.cluster, record, members },

@@ -55,7 +55,7 @@ async function opened(cluster: RunningCluster): Promise<number> {
   }
 }
 
-async function related(mode?: 'FIPS'): Promise<RunningCluster> {
+async function related(mode?: 'NON_FIPS'): Promise<RunningCluster> {
   const { control, backups, jobs } = fixture.parts;
   const id = await jobs.takeWhole(fixture.own);
   const { account } = fixture.own.record;
@@ -124,7 +124,7 @@ describe('a cluster whose HSMs are all deleted', () => {
 
   test('is active, and the next HSM has the keys of the latest backup', async () => {
     const { control } = fixture.parts;
-    relative = await related('FIPS');
+    relative = await related('NON_FIPS');
     await control.createHsm(relative, `${REGION}a`);
     await fixture.serving(relative, 1);
     expect(await opened(relative)).toBe(KEYS);

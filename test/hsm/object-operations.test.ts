@@ -251,6 +251,25 @@ describe('wrapping', () => {
   });
 });
 
+test('in FIPS mode some things are refused that other clusters do', async () => {
+  const { machine } = fixture;
+  const wrappingId = (await pair({ type: 'rsa', bits: 2_048 })).open;
+  const payloadId = await own({ type: 'aes', length: 32 });
+  const wrap = { payloadId, wrappingId, mechanism: { name: 'rsa-pkcs' } };
+  expect((await as('alice', 'key-wrap', wrap)).data).toHaveLength(256);
+  Object.assign(machine, { fips: true });
+  try {
+    await expect(as('alice', 'key-wrap', wrap)).rejects.toMatchObject({
+      message: 'rsa-pkcs is not available in FIPS mode',
+    });
+    await expect(pair({ type: 'ec', curve: 'ed25519' })).rejects.toMatchObject({
+      message: 'ed25519 is not available in FIPS mode',
+    });
+  } finally {
+    Object.assign(machine, { fips: false });
+  }
+});
+
 test('what an admin sees of keys is what they are called, and all of one', async () => {
   const keyId = await own({ type: 'aes', length: 32 });
   const made = await as('alice', 'key-generate', {

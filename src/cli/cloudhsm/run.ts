@@ -1,6 +1,7 @@
 import { print } from '../output.js';
 import { printAnswer, sentenceOf } from './answer.js';
 import type { ClusterOptions } from './context.js';
+import { readHistory, writeHistory } from './history.js';
 import { runLine } from './program.js';
 import { Session } from './session.js';
 import { Terminal } from './terminal.js';
@@ -15,8 +16,11 @@ export async function runCloudhsmCli(args: readonly string[]): Promise<number> {
     // whoever read has enough, as `head` does
     if (error.code === 'EPIPE') process.exit(0);
   });
-  using terminal = new Terminal();
   const session = new Session();
+  using terminal = new Terminal({
+    lines: args[0] === 'interactive' ? readHistory(session.home) : [],
+    keep: (lines) => writeHistory(session.home, lines),
+  });
   try {
     const context = { session, terminal };
     const outcome = await runLine(args, { context, single: true });

@@ -11,6 +11,17 @@ export class Terminal implements Disposable {
   /** what is typed is neither shown nor remembered */
   #isSecret = false;
   #reader: { lines: Interface; next: AsyncIterator<string> } | undefined;
+  /** what was typed, the newest first; secrets and answers to questions are none of it */
+  #history: string[];
+  #isQuestion = false;
+  /** where it is kept; undefined: the dialogue is not a person's */
+  readonly #keep: ((lines: readonly string[]) => void) | undefined;
+
+  /** @param history of earlier sessions, and where this one's is kept */
+  constructor(history?: { lines: string[]; keep: (lines: readonly string[]) => void }) {
+    this.#history = history?.lines ?? [];
+    this.#keep = history?.keep;
+  }
 
   get #isPerson(): boolean {
     return this.#input.isTTY && this.#screen.isTTY;
@@ -29,7 +40,12 @@ export class Terminal implements Disposable {
 
   /** A line that is asked for, or undefined at the end. */
   async question(text: string): Promise<string | undefined> {
-    return await this.line(`${text} `);
+    this.#isQuestion = true;
+    try {
+      return await this.line(`${text} `);
+    } finally {
+      this.#isQuestion = false;
+    }
   }
 
   /** A line that is not shown, or undefined at the end. Who pipes it sees no question either. */
@@ -60,16 +76,24 @@ export class Terminal implements Disposable {
     });
     // where the reader learns how long a line may be
     Object.defineProperty(output, 'columns', { get: () => screen.columns });
-    const lines = createInterface({ input: this.#input, output, terminal: this.#isPerson });
-    lines.on('history', (history: string[]) => {
-      if (this.#isSecret) history.shift();
+    const terminal = this.#isPerson;
+    const history = [...this.#history];
+    const lines = createInterface({ input: this.#input, output, terminal, history });
+    lines.on('history', (entered: string[]) => {
+      if (this.#isSecret || this.#isQuestion) entered.shift();
+      this.#history = [...entered];
     });
-    // Ctrl-C ends the dialogue as Ctrl-D does
-    lines.on('SIGINT', () => lines.close());
+    // as in a shell: what was typed is given up; with nothing typed the dialogue ends, as by Ctrl-D
+    lines.on('SIGINT', () => {
+      if (lines.line === '') return lines.close();
+      lines.write('', { ctrl: true, name: 'e' });
+      lines.write('', { ctrl: true, name: 'u' });
+    });
     return { lines, next: lines[Symbol.asyncIterator]() };
   }
 
   [Symbol.dispose](): void {
+    if (this.#isPerson && this.#reader) this.#keep?.(this.#history);
     this.#reader?.lines.close();
   }
 }
