@@ -17,10 +17,7 @@ export async function runCloudhsmCli(args: readonly string[]): Promise<number> {
     if (error.code === 'EPIPE') process.exit(0);
   });
   const session = new Session();
-  using terminal = new Terminal({
-    lines: args[0] === 'interactive' ? readHistory(session.home) : [],
-    keep: (lines) => writeHistory(session.home, lines),
-  });
+  using terminal = new Terminal();
   try {
     const context = { session, terminal };
     const outcome = await runLine(args, { context, single: true });
@@ -42,6 +39,10 @@ async function converse(
   options: ClusterOptions,
 ): Promise<void> {
   session.cluster = options.clusterId;
+  terminal.remember({
+    lines: readHistory(session.home),
+    keep: (lines) => writeHistory(session.home, lines),
+  });
   const context = { session, terminal };
   for (;;) {
     const line = await terminal.line(promptOf(session));
