@@ -1,4 +1,4 @@
-// What 1,024 users with 5,000 keys cost, beside 10 users with 50: logins, and a search of one key.
+// What 1,024 users with 5,000 keys cost, beside 10 users with 50: logins, and the search of a key.
 // All of it is made on one HSM, which the two others then take over: making it on three would
 // stretch each password three times.
 import { join } from 'node:path';

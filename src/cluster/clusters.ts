@@ -11,7 +11,7 @@ import { RunningCluster, type RunningClusterOptions } from './running-cluster.js
 
 export interface ClustersOptions extends Pick<
   RunningClusterOptions,
-  'home' | 'store' | 'secrets' | 'log' | 'faults' | 'openBackup'
+  'home' | 'store' | 'secrets' | 'log' | 'faults' | 'openBackup' | 'syncMs'
 > {
   readonly block: Block;
   /** an HSM's state changed; undefined: it left the cluster */

@@ -97,3 +97,7 @@ export async function statusOf(member: Member): Promise<HsmStatus> {
     ...(supervisor.reason === undefined ? {} : { reason: supervisor.reason }),
   };
 }
+
+/** Why HSMs do not serve, in one line. */
+export const reasonsOf = (members: readonly Member[]): string =>
+  members.map(({ id, supervisor }) => `${id}: ${supervisor.reason ?? 'unknown'}.`).join(' ');

@@ -23,6 +23,14 @@ export type Generate = (id: HsmKeyId) => Promise<Made>;
 /** Makes the keys of these names at once. */
 export type GenerateAll = (ids: readonly HsmKeyId[]) => Promise<readonly Made[]>;
 
+/** What is to be made. */
+export interface Wanted {
+  readonly purpose: string;
+  readonly count: number;
+  /** one HSM is enough: whoever asks takes it that the key may be lost with it */
+  readonly isUnchecked?: boolean;
+}
+
 /** Keys that were made together: both halves of a pair. */
 export interface PreparedKeys {
   readonly keys: readonly PreparedKey[];
@@ -52,6 +60,7 @@ type Copy = 'held' | 'lost' | 'refused';
 /** A key between its making and the commit that makes it live, or gives it up. */
 interface Flight {
   readonly id: HsmKeyId;
+  readonly isUnchecked: boolean;
   readonly targets: ReadonlySet<HsmId>;
   /** copies on their way to the HSMs */
   readonly copies: Promise<Copy>[];
@@ -148,23 +157,19 @@ export class Replicator {
   }
 
   /** As `create`, of several keys that become live together or not at all. */
-  createAll(
-    what: { readonly purpose: string; readonly count: number },
-    generate: GenerateAll,
-    call: Call,
-  ): Promise<PreparedKeys> {
-    const { purpose, count } = what;
+  createAll(what: Wanted, generate: GenerateAll, call: Call): Promise<PreparedKeys> {
+    const { count, isUnchecked = false } = what;
     const attempt = (): Promise<PreparedKeys> =>
-      this.#attempt(purpose, Array.from({ length: count }, newHsmKeyId), generate, call);
+      this.#attempt(what, Array.from({ length: count }, newHsmKeyId), generate, call);
     return this.#queue.run(async () => {
-      await this.enough(call);
+      await this.enough(call, isUnchecked);
       try {
         return await attempt();
       } catch (error) {
         if (!wasLost(error) || hasPassed(call.deadline)) throw error;
         this.#options.log.warn({ err: error, requestId: call.requestId }, 'a create begins anew');
       }
-      await this.enough(call);
+      await this.enough(call, isUnchecked);
       return await attempt();
     });
   }
@@ -173,7 +178,7 @@ export class Replicator {
   adopt(id: HsmKeyId, made: Made, purpose: string, call: Call): Promise<PreparedKeys> {
     return this.#queue.run(async () => {
       await this.enough(call);
-      return await this.#attempt(purpose, [id], () => Promise.resolve([made]), call);
+      return await this.#attempt({ purpose }, [id], () => Promise.resolve([made]), call);
     });
   }
 
@@ -181,21 +186,26 @@ export class Replicator {
    * Waits a moment for HSMs that are to serve and have not failed to: one that was killed, say.
    * @throws VaultNotDurable, VaultUnavailable
    */
-  async enough(call: Call): Promise<void> {
+  async enough(call: Call, isUnchecked = false): Promise<void> {
     const until = Math.min(call.deadline, deadlineIn(LIMITS.create_wait_ms));
     for (;;) {
       const staying = this.#staying();
       const active = staying.filter((member) => member.channel).length;
-      const needed = this.#options.needed();
+      const needed = this.#needed(isUnchecked);
       if (active >= needed) return;
       const hopeful = staying.filter(({ supervisor }) => supervisor.isHopeful).length;
-      if (hopeful < needed || hasPassed(until)) throw this.#tooFew(active);
+      if (hopeful < needed || hasPassed(until)) throw this.#tooFew(active, needed);
       await pause(20);
     }
   }
 
+  /** How many HSMs must hold a new key; one is enough for who asked for no more. */
+  #needed(isUnchecked: boolean): number {
+    return isUnchecked ? 1 : this.#options.needed();
+  }
+
   async #attempt(
-    purpose: string,
+    { purpose, isUnchecked = false }: Omit<Wanted, 'count'>,
     ids: readonly HsmKeyId[],
     generate: GenerateAll,
     call: Call,
@@ -205,12 +215,13 @@ export class Replicator {
     // a rejection must not be unhandled while the intents are being written
     making.catch(() => undefined);
     const intents = await this.#intend(ids, { epoch: epoch(), purpose });
-    const flights = ids.map((id) => this.#begin(id));
+    const flights = ids.map((id) => this.#begin(id, isUnchecked));
     try {
       await this.#options.step?.('create.intended');
       const made = await making;
       await this.#options.step?.('create.made');
-      await Promise.all(flights.map((flight, at) => this.#spread(flight, made[at] as Made, call)));
+      const spread = flights.map((flight, at) => this.#spread(flight, made[at] as Made, call));
+      await Promise.all(spread);
       await this.#options.step?.('create.spread');
       const keys = flights.map((flight, at) =>
         this.#prepared(flight, intents[at] as Intent, (made[at] as Made).proof),
@@ -240,14 +251,13 @@ export class Replicator {
     return this.#options.members().filter((member) => !member.isLeaving);
   }
 
-  #tooFew(count: number, cause?: unknown): KeyspanError {
-    const needed = this.#options.needed();
+  #tooFew(count: number, needed: number, cause?: unknown): KeyspanError {
     const message = `the key must be on ${needed} HSMs, and ${count} are active`;
     const code = count === 0 ? 'VaultUnavailable' : 'VaultNotDurable';
     return new KeyspanError(code, message, { cause });
   }
 
-  #begin(id: HsmKeyId): Flight {
+  #begin(id: HsmKeyId, isUnchecked: boolean): Flight {
     const reachable = this.#staying().filter((member) => member.isReachable);
     let end = (): void => undefined;
     const ended = new Promise<void>((resolve) => {
@@ -255,7 +265,7 @@ export class Replicator {
     });
     const targets = new Set(reachable.map((member) => member.id));
     const leaving = this.#options.members().filter((member) => member.isLeaving);
-    const flight: Flight = { id, targets, copies: [], ended, end };
+    const flight: Flight = { id, isUnchecked, targets, copies: [], ended, end };
     this.#flights.set(id, flight);
     this.#lacking.set(id, new Set([...flight.targets, ...leaving.map((member) => member.id)]));
     return flight;
@@ -275,10 +285,13 @@ export class Replicator {
         open -= 1;
         if (copy === 'held') holding += 1;
         if (copy === 'lost') lost += 1;
-        const needed = this.#options.needed();
+        const needed = this.#needed(flight.isUnchecked);
         if (holding >= needed) resolve();
         else if (open > 0) return;
-        else reject(this.#tooFew(holding, holding + lost < needed ? undefined : channelLost()));
+        else {
+          const cause = holding + lost < needed ? undefined : channelLost();
+          reject(this.#tooFew(holding, needed, cause));
+        }
       };
       for (const member of targets) {
         const copy = this.#insert(flight, member, made, call);
@@ -287,7 +300,7 @@ export class Replicator {
           .then((how) => settle(how === 'held' && !member.channel ? 'lost' : how))
           .catch(() => settle('refused'));
       }
-      if (targets.length === 0) reject(this.#tooFew(0));
+      if (targets.length === 0) reject(this.#tooFew(0, this.#needed(flight.isUnchecked)));
     });
   }
 

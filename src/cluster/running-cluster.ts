@@ -28,7 +28,7 @@ import { KeyLedger } from './key-ledger.js';
 import { KeyReferences } from './key-references.js';
 import { Lease } from './lease.js';
 import { USERS } from './lifecycle.js';
-import { Member, statusOf } from './member.js';
+import { Member, reasonsOf, statusOf } from './member.js';
 import { Membership, type MembershipOptions } from './membership.js';
 import type { Eni } from './network.js';
 import { RecordChanges } from './record-changes.js';
@@ -61,6 +61,8 @@ export interface RunningClusterOptions {
   readonly changed: (hsm: HsmId, state: HsmState | undefined) => void;
   /** an HSM was compared with the ledger, and there was something to repair or to report */
   readonly repaired: (hsm: HsmId, repair: Repair) => void;
+  /** between rounds of server-side synchronisation */
+  readonly syncMs?: number | undefined;
   /** HSMs take faults on demand, for tests */
   readonly faults: boolean;
   /** a backup that the cluster is restored from */
@@ -112,11 +114,11 @@ export class RunningCluster implements AsyncDisposable {
     const step = faults && ((name: StepName): Promise<void> => faults.step(name));
     const { id } = this;
     const { facts: store, ledger } = parts;
-    const { home, secrets, log, repaired, freeEni } = options;
+    const { home, secrets, log, repaired, freeEni, syncMs } = options;
     const record = (): ClusterRecord => this.#record;
     const needed = (): number => this.#record.availability;
     const epoch = (): number => this.#record.epoch;
-    const common = { id, facts: store, secrets, ledger, members, record, log, step };
+    const common = { id, facts: store, secrets, ledger, members, record, log, step, syncMs };
     const replicator = new Replicator({ ...common, needed, epoch, repair: report });
     const changed = (now: ClusterRecord): void => void (this.#record = now);
     this.#age = new StoreAge({ store: options.store, record, log });
@@ -233,7 +235,7 @@ export class RunningCluster implements AsyncDisposable {
       if (wanted.every(({ supervisor }) => supervisor.failures >= HOPELESS_FAILURES)) {
         throw new KeyspanError(
           'KeyspanRefused',
-          `No HSM can serve. ${reasons(wanted)} ${NO_NEW_KEYS}`,
+          `No HSM can serve. ${reasonsOf(wanted)} ${NO_NEW_KEYS}`,
         );
       }
       if (hasPassed(deadline)) {
@@ -494,6 +496,3 @@ export class RunningCluster implements AsyncDisposable {
 const HOPELESS_FAILURES = 3;
 
 const NO_NEW_KEYS = 'Masking keys are never made anew over a cluster that exists.';
-
-const reasons = (members: readonly Member[]): string =>
-  members.map(({ id, supervisor }) => `${id}: ${supervisor.reason ?? 'unknown'}.`).join(' ');

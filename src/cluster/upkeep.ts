@@ -22,6 +22,8 @@ export interface UpkeepOptions {
   readonly lease: Lease;
   readonly needed: () => number;
   readonly log: Logger;
+  /** between rounds in which HSMs are brought into agreement; 30 s unless given */
+  readonly syncMs?: number | undefined;
 }
 
 /**
@@ -56,7 +58,7 @@ export class Upkeep implements AsyncDisposable {
     const { lease, log } = this.#options;
     const { signal } = this.#closing;
     for (;;) {
-      await pause(LIMITS.repair_interval_ms, signal);
+      await pause(this.#options.syncMs ?? LIMITS.repair_interval_ms, signal);
       if (signal.aborted) return;
       try {
         if (await lease.hold()) await this.round();

@@ -1,5 +1,6 @@
 import { KeyspanError, isErrorCode, isKeyspanError, type ErrorCode } from '../core/errors.js';
 import type { HsmFields } from '../protocol/hsm-frames.js';
+import type { HsmApproval } from '../protocol/quorum-frames.js';
 import type { ClusterSession } from './cluster-session.js';
 
 /** A login that changes users. */
@@ -50,11 +51,21 @@ export async function changePassword(
  */
 export async function voidUnused(
   session: Pick<UserSession, 'onEach'>,
-  approval: object | undefined,
+  approval: HsmApproval | undefined,
   outcomes: readonly PromiseSettledResult<unknown>[],
 ): Promise<void> {
-  if (!approval || outcomes.every(isDone)) return;
-  await session.onEach('token-delete', { scope: 'user', service: 'user' });
+  if (approval && !outcomes.every(isDone)) await voidApproval(session, approval);
+}
+
+/**
+ * What was approved is done, and not to be done again on an HSM that did not do it. The tokens of
+ * HSMs that cannot be reached end with their connections.
+ */
+export async function voidApproval(
+  session: Pick<UserSession, 'onEach'>,
+  { data }: HsmApproval,
+): Promise<void> {
+  await session.onEach('token-delete', { scope: 'user', among: data });
 }
 
 export const isDone = ({ status }: PromiseSettledResult<unknown>): boolean =>

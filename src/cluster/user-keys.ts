@@ -34,7 +34,10 @@ type Filter = HsmFields<'key-find'>['filter'];
 
 /** What a making says besides of the key. */
 export type Asked<Op extends 'key-generate' | 'key-pair-generate' | 'key-import' | 'key-unwrap'> =
-  Omit<HsmFields<Op>, 'key' | 'publicKey' | 'privateKey' | 'stamp'>;
+  Omit<HsmFields<Op>, 'key' | 'publicKey' | 'privateKey' | 'stamp'> & {
+    /** one HSM is enough */
+    readonly isUnchecked?: boolean | undefined;
+  };
 
 /** Keys that a page shows. */
 export interface FoundKeys {
@@ -131,12 +134,14 @@ export class UserKeys {
     wrappingId?: HsmKeyId,
   ): Promise<SeenKey> {
     const [reference = ''] = await this.#options.references.take(1);
+    const { isUnchecked = false, ...said } = asked;
     const make = async ([keyId]: readonly HsmKeyId[]): Promise<MadeKey[]> => {
       const making = { ...key, keyId: keyId as HsmKeyId, reference };
-      const fields = { ...asked, key: making, stamp: this.#stamp() } as unknown as HsmFields<Op>;
+      const fields = { ...said, key: making, stamp: this.#stamp() } as unknown as HsmFields<Op>;
       return [await session.run(operation, fields, call, wrappingId)];
     };
-    await this.#make(session, { isSession: asked.isSession === true, count: 1 }, make, call);
+    const how = { isSession: asked.isSession === true, count: 1, isUnchecked };
+    await this.#make(session, how, make, call);
     return await this.describe(session, reference);
   }
 
@@ -148,12 +153,13 @@ export class UserKeys {
     call: Call,
   ): Promise<{ readonly publicKey: SeenKey; readonly privateKey: SeenKey }> {
     const { privateKey, publicKey } = halves;
+    const { isUnchecked = false, ...said } = asked;
     const [first = '', second = ''] = await this.#options.references.take(2);
     const make = async ([a, b]: readonly HsmKeyId[]): Promise<MadeKey[]> => {
       const made = await session.run(
         'key-pair-generate',
         {
-          ...asked,
+          ...said,
           publicKey: { ...publicKey, keyId: a as HsmKeyId, reference: first },
           privateKey: { ...privateKey, keyId: b as HsmKeyId, reference: second },
           stamp: this.#stamp(),
@@ -162,7 +168,8 @@ export class UserKeys {
       );
       return [made.publicKey, made.privateKey];
     };
-    await this.#make(session, { isSession: asked.isSession === true, count: 2 }, make, call);
+    const how = { isSession: asked.isSession === true, count: 2, isUnchecked };
+    await this.#make(session, how, make, call);
     const [open, secret] = await Promise.all([
       this.describe(session, first),
       this.describe(session, second),
@@ -178,11 +185,15 @@ export class UserKeys {
 
   async #make(
     session: ClusterSession,
-    how: { readonly isSession: boolean; readonly count: number },
+    how: {
+      readonly isSession: boolean;
+      readonly count: number;
+      readonly isUnchecked?: boolean;
+    },
     make: (ids: readonly HsmKeyId[]) => Promise<MadeKey[]>,
     call: Call,
   ): Promise<void> {
-    const { count } = how;
+    const { count, isUnchecked = false } = how;
     if (how.isSession) {
       const ids = Array.from({ length: count }, newHsmKeyId);
       await make(ids);
@@ -193,7 +204,7 @@ export class UserKeys {
     const masked = async (ids: readonly HsmKeyId[]): Promise<HsmResults['generate'][]> =>
       (await make(ids)).map(asMasked);
     const prepared = await this.#options.replicator.createAll(
-      { purpose: PURPOSE, count },
+      { purpose: PURPOSE, count, isUnchecked },
       masked,
       call,
     );

@@ -45,7 +45,7 @@ export async function openClusterParts(
   cleanup: (() => PromiseLike<void> | void)[],
 ): Promise<ClusterParts> {
   const { config, store, secrets, sealer, civil, log } = options;
-  const { home, faults, timeScale } = config;
+  const { home, faults, timeScale, syncMs } = config;
   const use = <T extends AsyncDisposable>(part: T): T => {
     cleanup.push(() => part[Symbol.asyncDispose]());
     return part;
@@ -60,6 +60,7 @@ export async function openClusterParts(
       store,
       secrets,
       log,
+      syncMs,
       faults,
       block,
       changed: options.changed,

@@ -29,6 +29,8 @@ export interface DaemonConfig {
   readonly hsms: number;
   readonly hsmsGiven: boolean;
   readonly ephemeral: boolean;
+  /** between rounds in which HSMs are compared with one another (CloudHSM: unpublished) */
+  readonly syncMs: number;
   /** faults on demand are allowed */
   readonly faults: boolean;
   readonly region: string;
@@ -78,6 +80,7 @@ const SETTINGS = {
   region: orElse(checked(isRegion, 'is not a region'), 'us-east-1'),
   account: orElse(checked(isAccount, 'is not twelve digits, in quotes'), '123456789012'),
   timeScale: orElse(factor, 0),
+  keySyncSeconds: orElse(count({ min: 1, max: 86_400 }), LIMITS.repair_interval_ms / 1_000),
   clustersPerRegion: orElse(count({ min: 0, max: 1_000 }), 4),
   hsmsPerRegion: orElse(count({ min: 0, max: 1_000 }), 6),
   allowHsm1: orElse(flag, false),
@@ -131,7 +134,8 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
     }).filter(([, value]) => value !== undefined),
   );
   const read = readSettings({ ...(await readFile(home.config)), ...given });
-  const { hsms, startTimeoutSeconds, accessKeyId, secretAccessKey, ...settings } = read;
+  const { hsms, startTimeoutSeconds, keySyncSeconds, accessKeyId, ...others } = read;
+  const { secretAccessKey, ...settings } = others;
   const accessKey = accessKeyOf(accessKeyId, secretAccessKey);
   return {
     ...settings,
@@ -143,6 +147,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
     faults: values.faults ?? false,
     ownCluster: !(values['no-cluster'] ?? false),
     startTimeoutMs: startTimeoutSeconds * 1_000,
+    syncMs: keySyncSeconds * 1_000,
   };
 }
 

@@ -148,6 +148,9 @@ function lookups({ sessions }: UserContext): Pick<KeyActions, 'KeyFind' | 'KeyPu
   };
 }
 
+const isUnchecked = (params: { readonly availabilityCheck?: boolean | undefined }): boolean =>
+  params.availabilityCheck === false;
+
 function makings({
   sessions,
 }: UserContext): Pick<KeyActions, 'KeyGenerate' | 'KeyGeneratePair' | 'KeyImport' | 'KeyUnwrap'> {
@@ -155,7 +158,7 @@ function makings({
     KeyGenerate: async (params, call) => {
       const { session: token, spec, key, sessionKey: isSession, share, quorum } = params;
       const { cluster, session } = sessions.use(token);
-      const asked = { spec, isSession, share, quorum };
+      const asked = { spec, isSession, share, quorum, isUnchecked: isUnchecked(params) };
       const made = await longer(call, (own) =>
         cluster.keys.generate(session, namedOf(key), asked, own),
       );
@@ -168,7 +171,7 @@ function makings({
         publicKey: namedOf(params.publicKey),
         privateKey: namedOf(params.privateKey),
       };
-      const asked = { spec, isSession, share, quorum };
+      const asked = { spec, isSession, share, quorum, isUnchecked: isUnchecked(params) };
       const made = await longer(call, (own) =>
         cluster.keys.generatePair(session, halves, asked, own),
       );
@@ -177,7 +180,7 @@ function makings({
     KeyImport: async (params, call) => {
       const { session: token, pem, type, key, sessionKey: isSession, share } = params;
       const { cluster, session } = sessions.use(token);
-      const asked = { der: derOf(pem), type, isSession, share };
+      const asked = { der: derOf(pem), type, isSession, share, isUnchecked: isUnchecked(params) };
       const made = await longer(call, (own) =>
         cluster.keys.importPublic(session, namedOf(key), asked, own),
       );
@@ -187,7 +190,8 @@ function makings({
       const { cluster, session } = sessions.use(params.session);
       const { mechanism, data, kind, sessionKey: isSession, share, quorum, approval } = params;
       const wrappingId = await cluster.keys.resolve(session, params.wrapping, call);
-      const asked = { wrappingId, mechanism, data, kind, isSession, share, quorum, approval };
+      const wanted = { isSession, share, quorum, isUnchecked: isUnchecked(params) };
+      const asked = { wrappingId, mechanism, data, kind, approval, ...wanted };
       const made = await longer(call, (own) =>
         cluster.keys.unwrap(session, namedOf(params.key), asked, own),
       );

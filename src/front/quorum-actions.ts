@@ -9,7 +9,6 @@ import {
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import { changeMfa, changeQuorum, mfaTokens, readPublicPem } from '../cluster/user-factors.js';
 import { replicateUser } from '../cluster/user-transfer.js';
-import { KeyspanError } from '../core/errors.js';
 import { audited, noteShown, refuseKms, userChange, type Login } from './user-change.js';
 import type { HsmSessionHandlers, UserContext } from './user-context.js';
 
@@ -53,10 +52,11 @@ function approvals({
       if (session !== undefined) sessions.use(session);
       return await quorumValues(clusterOf(cluster).members);
     },
-    QuorumGenerate: ({ session, service, key }) =>
+    QuorumGenerate: ({ session, service, key: reference }, call) =>
       told(`quorum generate ${service}`, session, async (login) => {
-        const fields = { service, ...(key !== undefined && { key: await keyOf(login, key) }) };
-        return { tokens: await newTokens(login.session, fields) };
+        const { cluster, session: user } = login;
+        const key = reference && (await cluster.keys.resolve(user, reference, call));
+        return { tokens: await newTokens(user, { service, ...(key !== undefined && { key }) }) };
       }),
     QuorumSetValue: ({ session, service, value, approval }) =>
       told(`quorum set-quorum-value ${service} ${value}`, session, async (login) => {
@@ -70,10 +70,6 @@ function approvals({
       }),
   };
 }
-
-/** The id that HSMs know a key by: of what has a reference there is nothing yet. */
-const keyOf = (_login: Login, _reference: string): Promise<string> =>
-  Promise.reject(new KeyspanError('HsmKeyNotFound'));
 
 function factors({
   clusterOf,

@@ -3,8 +3,9 @@ import { isHsmKeyId } from '../core/ids.js';
 import type { HsmFields, HsmResults, HsmRole } from '../protocol/hsm-frames.js';
 import type { Session } from './authority.js';
 import { findHeld } from './held-keys.js';
+import { splitTokens } from '../protocol/hsm-token.js';
 import type { Machine } from './machine.js';
-import { maySeeObject } from './object-authority.js';
+import { maySeeObject, objectOf } from './object-authority.js';
 import { needApproval } from './quorum.js';
 import { mayNotSetValue, putQuorumValues, quorumValues } from './quorum-values.js';
 
@@ -63,20 +64,27 @@ export function listTokens(machine: Machine): HsmResults['token-list'] {
     username,
     service,
     expiresInMs,
-    ...(key !== undefined && { key }),
+    ...(key !== undefined && { key: referenceOf(machine, key) }),
   }));
   return { tokens, values: quorumValues(machine) };
+}
+
+/** A key's reference, as users know it; its id when it is gone. */
+function referenceOf(machine: Machine, key: string): string {
+  const held = isHsmKeyId(key) ? findHeld(machine, undefined, key) : undefined;
+  return (held && objectOf(held.record)?.reference) ?? key;
 }
 
 /** One's own; those of all users if an admin asks. */
 export function deleteTokens(
   machine: Machine,
   session: Session,
-  { scope, service }: HsmFields<'token-delete'>,
+  { scope, among }: HsmFields<'token-delete'>,
 ): HsmResults['token-delete'] {
   if (scope === 'all' && session.role !== 'admin') {
     throw new KeyspanError('HsmRoleRefused', 'only an admin may delete the tokens of others');
   }
-  machine.tokens.delete(scope === 'all' ? undefined : session.username, service);
+  const some = among && (splitTokens(among) ?? []);
+  machine.tokens.delete(scope === 'all' ? undefined : session.username, some);
   return {};
 }

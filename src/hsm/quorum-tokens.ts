@@ -123,11 +123,12 @@ export class QuorumTokens {
       .map((one) => ({ ...one, expiresInMs: one.expiresMs - now }));
   }
 
-  /** Those of this user and this service; undefined: of all. */
-  delete(username?: string, service?: QuorumService): void {
-    for (const [name, one] of this.#held) {
-      const isOf = username === undefined || one.username === username;
-      if (isOf && (service === undefined || one.service === service)) this.#held.delete(name);
+  /** Those of this user among these; undefined: of all users, and all. */
+  delete(username?: string, among?: readonly Uint8Array[]): void {
+    for (const name of among?.map(nameOf) ?? [...this.#held.keys()]) {
+      const held = this.#held.get(name);
+      const isOf = username === undefined || held?.username === username;
+      if (isOf) this.#held.delete(name);
     }
   }
 

@@ -144,6 +144,8 @@ export type PairSpec = FormOf<typeof pairSpec>;
 const named = object({ label, attributes });
 /** it is on one HSM and ends with the session */
 const sessionKey = optional(flag);
+/** false: one HSM is enough for a new key, and it may be lost with it */
+const availabilityCheck = optional(flag);
 
 const filterMembers = object({
   reference: optional(reference),
@@ -224,6 +226,7 @@ export const HSM_SESSION_ACTIONS = {
     spec: secretSpec,
     key: named,
     sessionKey,
+    availabilityCheck,
     share: shares,
     quorum: keyQuorum,
   }),
@@ -233,6 +236,7 @@ export const HSM_SESSION_ACTIONS = {
     publicKey: named,
     privateKey: named,
     sessionKey,
+    availabilityCheck,
     share: shares,
     quorum: keyQuorum,
   }),
@@ -243,6 +247,7 @@ export const HSM_SESSION_ACTIONS = {
     type: oneOf('rsa', 'ec'),
     key: named,
     sessionKey,
+    availabilityCheck,
     share: shares,
   }),
   /** the public half: SubjectPublicKeyInfo in PEM */
@@ -273,6 +278,7 @@ export const HSM_SESSION_ACTIONS = {
     kind: oneOf(...UNWRAP_KINDS),
     key: named,
     sessionKey,
+    availabilityCheck,
     share: shares,
     quorum: keyQuorum,
     approval: approved,

@@ -17,8 +17,9 @@ const publicKey = bytes({ min: 64, max: 1_024 });
 const key = text({ max: TOKEN_KEY_MAX_CHARS, pattern: /^[0-9A-Za-z-]+$/ });
 
 /** Tokens of HSMs, one behind the other, and who signed them all (quorum authentication). */
+const tokens = bytes({ min: 16, max: LIMITS.hsms_per_cluster_max * 1_024 });
 const approvalMembers = object({
-  data: bytes({ min: 16, max: LIMITS.hsms_per_cluster_max * 1_024 }),
+  data: tokens,
   signatures: list(object({ username, role: optional(role), signature }), {
     max: LIMITS.quorum_approvals_max,
   }),
@@ -60,11 +61,8 @@ export const QUORUM_FIELDS = {
   'user-insert': object({ sealed: bytes({ min: 64, max: 8_192 }), approval }),
   /** `key`: the id of the key, of the services of keys */
   'token-create': object({ service: oneOf(...SERVICES), key: optional(key) }),
-  /** `service`: those of this one alone */
-  'token-delete': object({
-    scope: oneOf('user', 'all'),
-    service: optional(oneOf(...SERVICES)),
-  }),
+  /** `among`: tokens of HSMs, one behind the other; no others are deleted */
+  'token-delete': object({ scope: oneOf('user', 'all'), among: optional(tokens) }),
   'quorum-set': object({
     service: oneOf(...ADMIN_SERVICES),
     value: int({ min: 1, max: LIMITS.quorum_approvals_max }),

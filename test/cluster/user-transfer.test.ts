@@ -2,8 +2,17 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { USERS } from '../../src/cluster/lifecycle.js';
 import type { RunningCluster } from '../../src/cluster/running-cluster.js';
 import { replicateUser } from '../../src/cluster/user-transfer.js';
-import { DataPlane, type OperatorHandlers } from '../../src/front/hsm-session.js';
-import type { SignedToken, UnsignedToken } from '../../src/protocol/hsm-session.js';
+import { CliSessions } from '../../src/front/cli-sessions.js';
+import { quorumActions } from '../../src/front/quorum-actions.js';
+import { userActions } from '../../src/front/user-actions.js';
+import type { UserContext } from '../../src/front/user-context.js';
+import type {
+  HsmSessionAction,
+  HsmSessionParams,
+  HsmSessionResults,
+  SignedToken,
+  UnsignedToken,
+} from '../../src/protocol/hsm-session.js';
 import { PartsFixture } from '../support/parts-fixture.js';
 import { TokenSigner } from '../support/token-signer.js';
 
@@ -14,7 +23,10 @@ const refused = (code: string, message?: string): unknown =>
 
 /** up's cluster, one that was made from its backup, and a stranger that has the same users. */
 let fixture: PartsFixture;
-let handlers: OperatorHandlers;
+type Handlers = {
+  readonly [A in HsmSessionAction]: (params: HsmSessionParams<A>) => Promise<HsmSessionResults[A]>;
+};
+let handlers: Handlers;
 let relative: RunningCluster;
 let [source, target] = ['', ''];
 const told: unknown[] = [];
@@ -31,16 +43,13 @@ beforeAll(async () => {
   fixture = await PartsFixture.start(['--hsms', '2']);
   const { clusters, control, backups, jobs } = fixture.parts;
   const nothing = (): void => undefined;
-  const plane = new DataPlane({
+  const context: UserContext = {
     secrets: fixture.secrets,
+    sessions: new CliSessions(),
     clusterOf: (id) => (id === undefined ? fixture.own : clusters.get(id)) ?? expect.unreachable(),
-    events: {
-      loginEvent: nothing,
-      requestEvent: nothing,
-      operatorEvent: (event) => void told.push(event),
-    },
-  });
-  handlers = plane.operator();
+    events: { loginEvent: nothing, operatorEvent: (event) => void told.push(event) },
+  };
+  handlers = { ...userActions(context), ...quorumActions(context) } as unknown as Handlers;
   const id = await jobs.takeWhole(fixture.own);
   relative = await control.create({
     account: fixture.own.record.account,
@@ -131,12 +140,12 @@ test('no user goes to a stranger, and not the one that KMS works as', async () =
   await expect(replicate({ ...alice, username: 'kmsuser' } as never)).rejects.toEqual(
     refused('KeyspanRefused'),
   );
-  const target2 = `${fixture.own.id} ${relative.id} alice`;
-  const replications = told.filter((event) => (event as { target: string }).target === target2);
-  expect(replications).toContainEqual({ action: 'user replicate', target: target2 });
+  const route = `${fixture.own.id} ${relative.id} alice`;
+  const replications = told.filter((event) => (event as { target: string }).target === route);
+  expect(replications).toContainEqual({ action: 'user replicate', target: route });
   expect(replications).toContainEqual({
     action: 'user replicate',
-    target: target2,
+    target: route,
     code: 'HsmAlreadyExists',
   });
 });

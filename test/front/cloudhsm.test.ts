@@ -98,7 +98,7 @@ describe('DescribeClusters', () => {
     const plan = planOf(CLOUDHSM_RESPONSES.DescribeClusters);
     expect(() => parseStructure(plan, json, 'json')).not.toThrow();
     const { Clusters } = json as { Clusters: Record<string, unknown>[] };
-    expect(Clusters[0]).toMatchObject({ Mode: 'FIPS', NetworkType: 'IPV4' });
+    expect(Clusters[0]).toMatchObject({ Mode: 'NON_FIPS', NetworkType: 'IPV4' });
     expect(typeof Clusters[0]?.['CreateTimestamp']).toBe('number');
   });
 

@@ -184,6 +184,24 @@ describe('a key that a crypto-user makes', () => {
   });
 });
 
+test('where one HSM is left no key is made or found, unless one is enough', async () => {
+  const key = await secret('before');
+  const [, ...away] = await daemon.hsms();
+  for (const { id } of away) await ask('HsmStop', { id });
+  for (const { id } of away) await daemon.hsm(id, 'STOPPED');
+  const making = { session: alice, spec: { type: 'aes', length: 32 }, key: { label: 'alone' } };
+  await expect(ask('KeyGenerate', making)).rejects.toEqual(refused('VaultNotDurable'));
+  const find = { session: alice, filter: { reference: key } };
+  await expect(ask('KeyFind', find)).rejects.toEqual(refused('VaultNotDurable'));
+  expect((await ask('KeyFind', { ...find, availabilityCheck: false })).total).toBe(1);
+  const made = await ask('KeyGenerate', { ...making, availabilityCheck: false });
+  for (const { id } of away) await ask('HsmStart', { id });
+  await daemon.allActive();
+  await expect
+    .poll(async () => (await describeKey(referenceOf(made.key)))?.['key-info'], { timeout: 20_000 })
+    .toMatchObject({ 'cluster-coverage': 'full' });
+});
+
 describe('attributes', () => {
   test('are changed by the owner, one way where there is but one', async () => {
     const key = await secret('changing');

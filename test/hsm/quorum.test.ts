@@ -220,6 +220,23 @@ describe('tokens', () => {
     expect((await fixture.ask('token-list', {})).tokens).toEqual([]);
   });
 
+  test('that are named are deleted, if they are of the user who asks', async () => {
+    const [mine, theirs] = [
+      await newToken('admin', { service: 'user' }),
+      await newToken('admin2', { service: 'user' }),
+    ];
+    await newToken('admin', { service: 'cluster' });
+    const among = Buffer.concat([mine, theirs]);
+    await asAdmin('token-delete', { scope: 'user', among });
+    const { tokens } = await fixture.ask('token-list', {});
+    expect(tokens).toMatchObject([
+      { username: 'admin2', service: 'user' },
+      { username: 'admin', service: 'cluster' },
+    ]);
+    await asAdmin('token-delete', { scope: 'all', among: Buffer.alloc(245) });
+    expect((await fixture.ask('token-list', {})).tokens).toHaveLength(2);
+  });
+
   test('are of the services of their role', async () => {
     for (const service of ['key-usage', 'key-management']) {
       const fields = { service, key: newHsmKeyId() };

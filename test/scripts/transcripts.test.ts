@@ -67,7 +67,9 @@ async function cloneOf(source: string): Promise<string> {
 
 test('each command has a transcript', () => {
   const names = readdirSync(packageFile('test/scripts/transcripts'));
-  expect(names.sort()).toEqual([...NAMES, ...LAST, 'replicate'].map((name) => `${name}.txt`).sort());
+  expect(names.sort()).toEqual(
+    [...NAMES, ...LAST, 'replicate'].map((name) => `${name}.txt`).sort(),
+  );
   const typed = names
     .flatMap((name) => commandsOf(transcript(name.replace('.txt', ''))))
     .map((words) => words.filter((word) => !word.startsWith('-')).join(' '));

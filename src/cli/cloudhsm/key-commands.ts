@@ -112,7 +112,7 @@ interface Quorum {
 
 export function commonOf(options: MakingOptions, quorum: Quorum = {}): object {
   const { session: sessionKey, shareCryptoUsers: share } = options;
-  return { sessionKey, ...(share && { share }), ...quorumOf(quorum) };
+  return { sessionKey, ...(share && { share }), ...quorumOf(quorum), ...checkOf(options) };
 }
 
 /** Both values or neither; what they may be an HSM decides. */
