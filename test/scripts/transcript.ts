@@ -54,9 +54,9 @@ export function readTranscript(text: string): Step[] {
 
 /** The words of every command of the program in a transcript. */
 export function commandsOf(steps: readonly Step[]): string[][] {
-  return steps.map(({ kind, text }) => {
-    const words = splitWords(text.split('|').at(-1) ?? '');
-    return kind === 'command' ? words : words.slice(words.indexOf('cloudhsm-cli') + 1);
+  return steps.flatMap(({ kind, text }) => {
+    const typed = kind === 'command' ? text : /cloudhsm-cli ([^|>;&]*)/.exec(text)?.[1];
+    return typed === undefined ? [] : [splitWords(typed)];
   });
 }
 
