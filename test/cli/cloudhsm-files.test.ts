@@ -1,19 +1,28 @@
-import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import {
+  createHash,
+  createPrivateKey,
+  createPublicKey,
+  generateKeyPairSync,
+  privateEncrypt,
+  sign,
+  verify,
+} from 'node:crypto';
+import { chmodSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readHistory, writeHistory } from '../../src/cli/cloudhsm/history.js';
-import { referenceIn, referencePem } from '../../src/cli/cloudhsm/key-files.js';
 import { readAttributes, readFilter } from '../../src/cli/cloudhsm/key-filter.js';
+import { referenceIn, referencePem } from '../../src/cli/cloudhsm/reference-pem.js';
+import { signedData } from '../../src/cli/cloudhsm/signed-data.js';
 import {
   readApproval,
   readSigned,
-  readText,
   writeApproval,
-  writeText,
   writeUnsigned,
 } from '../../src/cli/cloudhsm/token-files.js';
+import { bytesOf, readText, writeOwned } from '../../src/cli/cloudhsm/user-files.js';
 import { findHome } from '../../src/core/home.js';
 
 let folder = '';
@@ -91,10 +100,89 @@ describe('token files', () => {
     expect(() => readApproval(file('bad', content))).toThrow(sentence);
   });
 
+  test('are read as they are pasted: in lines, in any order, with more in them', () => {
+    const lines = 'c2ln\nbmF0\n';
+    const members = { signed: lines, unsigned: 'x', approval_data: tokens[0]?.token };
+    const document = { signatures: [{ username: 'a', signature: '' }], tokens: [members] };
+    const read = [{ token: tokens[0]?.token, signature: 'c2lnbmF0' }];
+    expect(readSigned(file('pasted', document))).toEqual(read);
+  });
+
+  test('of a second factor may name the tokens by their digests', () => {
+    const all = ['second token', 'first token'].map((text) => ({
+      unsigned: sha256(text),
+      signed: 'c2ln',
+    }));
+    const read = [tokens[1], tokens[0]].map((one) => ({ token: one?.token, signature: 'c2ln' }));
+    expect(readSigned(file('digests', { tokens: all }), tokens)).toEqual(read);
+    expect(() => readSigned(file('digests', { tokens: all }), tokens.slice(1))).toThrow(
+      /a token has no approval_data$/,
+    );
+  });
+});
+
+describe('files that a user names', () => {
   test('that are not there, or too long, are told of', () => {
     expect(() => readSigned(join(folder, 'none'))).toThrow(/cannot be read: ENOENT$/);
-    expect(() => writeText(folder, '')).toThrow(/cannot be written: EISDIR$/);
+    expect(() => readText(folder, 10)).toThrow(/cannot be read: EISDIR$/);
+    expect(() => writeOwned(folder, '')).toThrow(/cannot be written: EISDIR$/);
     expect(() => readText(file('long', 'x'.repeat(11)), 10)).toThrow(/is over 10 bytes$/);
+    expect(() => readText('/dev/zero', 10)).toThrow(/is over 10 bytes$/);
+  });
+
+  test('are for their user alone, also where another file was before', () => {
+    const path = file('old', 'a long text that was here');
+    chmodSync(path, 0o644);
+    writeOwned(path, 'new');
+    expect([readText(path, 10), statSync(path).mode & 0o777]).toEqual(['new', 0o600]);
+    writeOwned('/dev/null', 'nothing');
+  });
+
+  test.each([
+    [{}, 'Either --data or --data-path is needed'],
+    [{ data: 'YWJj', dataPath: '/dev/null' }, 'Either --data or --data-path is needed'],
+    [{ data: 'YWJ' }, '--data is no base64'],
+    [{ data: 'YWJj' }, '--data is over 2 bytes'],
+  ])('or bytes instead: %j is refused', (given, sentence) => {
+    expect(() => bytesOf(given, '--data', 2)).toThrow(sentence);
+  });
+});
+
+describe('what is signed', () => {
+  const long = Buffer.alloc(100_000, 7);
+  const digest = (hash: string): Buffer => createHash(hash).update(long).digest();
+
+  test('goes to the HSM as it is while that takes it', () => {
+    const how = { mechanism: 'rsa-pkcs', hash: 'sha256', digested: false } as const;
+    expect(signedData({ data: 'YWJj' }, how)).toEqual({ data: 'YWJj', digested: false });
+    const most = long.subarray(0, 16_384).toString('base64');
+    expect(signedData({ data: most }, how)).toEqual({ data: most, digested: false });
+    const digested = { ...how, digested: true };
+    expect(signedData({ data: 'YWJj' }, digested)).toEqual({ data: 'YWJj', digested: true });
+  });
+
+  test.each(['sha1', 'sha224', 'sha256', 'sha384', 'sha512'] as const)(
+    'is hashed with %s where it is longer',
+    (hash) => {
+      const path = join(folder, 'long-data');
+      writeFileSync(path, long);
+      const how = { mechanism: 'ecdsa', hash, digested: false };
+      const expected = { data: digest(hash).toString('base64'), digested: true };
+      expect(signedData({ dataPath: path }, how)).toEqual(expected);
+      expect(signedData({ data: long.toString('base64') }, how)).toEqual(expected);
+      // as OpenSSL has the DigestInfo: it signs what is given to it
+      const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 1_024 });
+      const { data } = signedData({ dataPath: path }, { ...how, mechanism: 'rsa-pkcs' });
+      const signature = privateEncrypt(privateKey, Buffer.from(data, 'base64'));
+      expect(verify(hash, long, publicKey, signature)).toBe(true);
+    },
+  );
+
+  test('is refused where it is longer and there is no hash', () => {
+    const data = long.toString('base64');
+    for (const how of [{ mechanism: 'ed25519', digested: false }]) {
+      expect(() => signedData({ data }, how)).toThrow('--data is over 16384 bytes');
+    }
   });
 });
 
@@ -120,11 +208,48 @@ describe('filters and attributes', () => {
   });
 });
 
-test.each(['rsa', 'secp256r1', 'secp521r1', 'ed25519'])('a file for a %s key names it', (kind) => {
-  const pem = referencePem(kind, '0x000000000000abcd');
-  expect(pem).toMatch(/^-----BEGIN PRIVATE KEY-----\n/);
-  expect(referenceIn(pem)).toBe('0x000000000000abcd');
-  expect(referenceIn('no PEM')).toBeUndefined();
+describe('a file that stands for a private key', () => {
+  const reference = '0x000000000000abcd';
+  const spki = { type: 'spki', format: 'pem' } as const;
+  const publicOf = (kind: string): string =>
+    kind === 'rsa'
+      ? generateKeyPairSync('rsa', { modulusLength: 2_048 }).publicKey.export(spki).toString()
+      : generateKeyPairSync('ec', { namedCurve: kind }).publicKey.export(spki).toString();
+
+  test.each(['rsa', 'secp224r1', 'prime256v1', 'secp384r1', 'secp256k1', 'secp521r1'])(
+    'reads as the %s key that it names, and is none',
+    (name) => {
+      const publicPem = publicOf(name);
+      const kind = name === 'prime256v1' ? 'secp256r1' : name;
+      const pem = referencePem({ reference, kind, publicPem }, 'reference-pem') ?? '';
+      expect(referenceIn(pem)).toBe(reference);
+      const path = file('key.pem', pem);
+      const openssl = (...args: string[]): string =>
+        execFileSync('openssl', args, { encoding: 'utf8', stdio: 'pipe' });
+      expect(openssl('pkey', '-in', path, '-pubout')).toBe(publicPem);
+      expect(() => openssl('pkey', '-in', path, '-check', '-noout')).toThrow();
+      expect(createPublicKey(createPrivateKey(pem)).export(spki)).toBe(publicPem);
+      const forge = (): boolean =>
+        verify('sha256', long, publicPem, sign('sha256', long, createPrivateKey(pem)));
+      if (name === 'rsa') expect(forge).toThrow();
+      else expect(forge()).toBe(false);
+    },
+  );
+  const long = Buffer.from('data');
+
+  test('of Ed25519 is one that only CloudHSM reads', () => {
+    const publicPem = generateKeyPairSync('ed25519').publicKey.export(spki).toString();
+    const key = { reference, kind: 'ed25519', publicPem };
+    expect(referencePem(key, 'reference-pem')).toBeUndefined();
+    const pem = referencePem(key, 'cloudhsm-reference-pem') ?? '';
+    expect(pem).toMatch(/^-----BEGIN CLOUDHSM KEY REFERENCE-----\n/);
+    expect(referenceIn(pem)).toBe(reference);
+  });
+
+  test('is told from others', () => {
+    expect(referenceIn('no PEM')).toBeUndefined();
+    expect(referenceIn(publicOf('rsa'))).toBeUndefined();
+  });
 });
 
 test('lines are remembered, but none with a password in it', () => {

@@ -3,15 +3,16 @@ import { HASHES, type Hash } from '../../protocol/mechanisms.js';
 import { usage, type Context } from './context.js';
 import { readAttributes } from './key-filter.js';
 import {
-  checkOf,
+  commonOf,
   hexBlob,
   referenceOf,
   type KeyOptions,
   type MakingOptions,
 } from './key-commands.js';
-import { readText, writeText } from './token-files.js';
-import { approvalOf } from './user-commands.js';
+import { signedData } from './signed-data.js';
 import { readApproval } from './token-files.js';
+import { approvalOf } from './user-commands.js';
+import { bytesOf, writeOwned, type Given } from './user-files.js';
 
 /** A mechanism's own options. */
 export interface MechanismOptions {
@@ -40,7 +41,13 @@ function numberOf(name: string, text: string): number {
   return Number(text);
 }
 
-function mechanismOf(name: string, options: MechanismOptions): object {
+/** A mechanism as the daemon takes it. */
+interface Mechanism {
+  readonly name: string;
+  readonly hash?: Hash;
+}
+
+function mechanismOf(name: string, options: MechanismOptions): Mechanism {
   const { hashFunction, mgf, saltLength, tagLengthBits, aad, iv } = options;
   return {
     name,
@@ -53,27 +60,18 @@ function mechanismOf(name: string, options: MechanismOptions): object {
   };
 }
 
-/** Bytes that are given in base64, or stand in a file. */
-interface Given {
-  readonly data?: string;
-  readonly dataPath?: string;
-}
-
-function dataOf({ data, dataPath }: Given, name = '--data'): string {
-  if ((data === undefined) === (dataPath === undefined)) {
-    throw usage(`Either ${name} or ${name}-path is needed`);
-  }
-  if (dataPath !== undefined) {
-    return readText(dataPath, LIMITS.cli_data_file_max_bytes).toString('base64');
-  }
-  return data ?? '';
-}
-
 /** What is signed, with which key. */
 export interface SignOptions extends KeyOptions, MechanismOptions, Given {
   readonly keyFilter: readonly string[];
   readonly dataType?: 'raw' | 'digest';
   readonly approval?: string;
+}
+
+/** The mechanism, and what is signed by it. */
+function signing(name: string, options: SignOptions): object {
+  const mechanism = mechanismOf(name, options);
+  const how = { mechanism: name, hash: mechanism.hash, digested: options.dataType === 'digest' };
+  return { mechanism, ...signedData(options, how) };
 }
 
 /** `crypto sign` */
@@ -82,14 +80,9 @@ export async function sign(
   mechanism: string,
   options: SignOptions,
 ): Promise<unknown> {
+  const asked = { ...signing(mechanism, options), ...approvalOf(options) };
   const key = await referenceOf(context, options, options.keyFilter);
-  const params = {
-    key,
-    mechanism: mechanismOf(mechanism, options),
-    data: dataOf(options),
-    digested: options.dataType === 'digest',
-    ...approvalOf(options),
-  };
+  const params = { key, ...asked };
   const { signature } = await context.session.act('KeySign', params, options.clusterId);
   return { 'key-reference': key, signature };
 }
@@ -100,19 +93,11 @@ export async function verify(
   mechanism: string,
   options: SignOptions & { readonly signature?: string; readonly signaturePath?: string },
 ): Promise<unknown> {
-  const { signature, signaturePath } = options;
+  const given = { data: options.signature, dataPath: options.signaturePath };
+  const signature = bytesOf(given, '--signature', LIMITS.cli_data_file_max_bytes);
+  const asked = { ...signing(mechanism, options), signature };
   const key = await referenceOf(context, options, options.keyFilter);
-  const given = {
-    ...(signature !== undefined && { data: signature }),
-    ...(signaturePath !== undefined && { dataPath: signaturePath }),
-  };
-  const params = {
-    key,
-    mechanism: mechanismOf(mechanism, options),
-    data: dataOf(options),
-    digested: options.dataType === 'digest',
-    signature: dataOf(given, '--signature'),
-  };
+  const params = { key, ...asked };
   const { valid } = await context.session.act('KeyVerify', params, options.clusterId);
   if (!valid) throw usage('Signature verification failed');
   return { message: 'Signature verified successfully' };
@@ -131,19 +116,18 @@ export async function wrap(
       readonly wrappingApproval?: string;
     },
 ): Promise<unknown> {
-  const payload = await referenceOf(context, options, options.payloadFilter);
-  const wrapping = await referenceOf(context, options, options.wrappingFilter);
   const { payloadApproval, wrappingApproval, path } = options;
-  const params = {
-    payload,
-    wrapping,
+  const asked = {
     mechanism: mechanismOf(mechanism, options),
     ...(payloadApproval !== undefined && { payloadApproval: readApproval(payloadApproval) }),
     ...(wrappingApproval !== undefined && { wrappingApproval: readApproval(wrappingApproval) }),
   };
+  const payload = await referenceOf(context, options, options.payloadFilter);
+  const wrapping = await referenceOf(context, options, options.wrappingFilter);
+  const params = { payload, wrapping, ...asked };
   const { data, iv } = await context.session.act('KeyWrap', params, options.clusterId);
   const bytes = (text: unknown): Buffer => Buffer.from(String(text), 'base64');
-  if (path !== undefined) writeText(path, bytes(data));
+  if (path !== undefined) writeOwned(path, bytes(data));
   return {
     payload_key_reference: payload,
     wrapping_key_reference: wrapping,
@@ -168,23 +152,17 @@ export async function unwrap(
       readonly approval?: string;
     },
 ): Promise<unknown> {
-  const { label, keyTypeClass: kind, session: sessionKey, shareCryptoUsers: share } = options;
-  if (kind === 'des3') throw usage('3DES keys are not supported by SoftHSM behind this cluster');
-  const wrapping = await referenceOf(context, options, options.filter);
+  const { label, keyTypeClass: kind } = options;
   const { manageKeyQuorumValue: manage, useKeyQuorumValue: use } = options;
-  const values = [manage ?? '0', use ?? '0'].map((text) => numberOf('A quorum value', text));
-  const isGiven = manage !== undefined || use !== undefined;
-  const params = {
-    wrapping,
+  if (kind === 'des3') throw usage('3DES keys are not supported by SoftHSM behind this cluster');
+  const asked = {
     mechanism: mechanismOf(mechanism, options),
-    data: dataOf(options),
+    data: bytesOf(options, '--data', LIMITS.cli_data_file_max_bytes),
     kind,
     key: { label, attributes: readAttributes(options.attributes) },
-    sessionKey,
-    ...checkOf(options),
-    ...(share && { share }),
-    ...(isGiven && { quorum: { manage: values[0], use: values[1] } }),
+    ...commonOf(options, { manage, use }),
     ...approvalOf(options),
   };
-  return await context.session.act('KeyUnwrap', params, options.clusterId);
+  const wrapping = await referenceOf(context, options, options.filter);
+  return await context.session.act('KeyUnwrap', { wrapping, ...asked }, options.clusterId);
 }

@@ -1,9 +1,8 @@
-import type { Command } from 'commander';
+import { Option, type Command } from 'commander';
 import { HASHES, SIGN_MECHANISMS } from '../../protocol/mechanisms.js';
 import { sign, verify } from './crypto-commands.js';
 import { addRefused } from './refused.js';
 import { approvable, choiceOption, group, leaf, withKeys, type Tree } from './tree.js';
-import { Option } from 'commander';
 
 const NO_ML_DSA = 'SoftHSM behind this cluster has no ML-DSA';
 
@@ -30,10 +29,13 @@ function signing(command: Command, name: string): Command {
   withKeys(command)
     .requiredOption('--key-filter <filter...>', 'key-reference=0x..., attr.NAME=VALUE')
     .option('--data <base64>', 'what is signed')
-    .option('--data-path <file>', 'a file that holds it')
+    .option('--data-path <file>', 'a file that holds it');
+  // signs data as it is
+  if (name === 'ed25519') return command;
+  const hashes = name === 'ed25519ph' ? ['sha512'] : HASHES;
+  command
+    .addOption(choiceOption('--hash-function <hash>', 'which', hashes))
     .addOption(new Option('--data-type <type>', 'raw unless given').choices(['raw', 'digest']));
-  if (name.startsWith('ed25519')) return command;
-  command.addOption(choiceOption('--hash-function <hash>', 'which', HASHES));
   if (name !== 'rsa-pkcs-pss') return command;
   return command
     .requiredOption('--mgf <mgf>', 'mgf1- and the same hash')

@@ -1,6 +1,7 @@
 import { LIMITS } from '../../core/limits.js';
-import type { Context } from './context.js';
-import { readSigned, readText, writeUnsigned } from './token-files.js';
+import { usage, type Context } from './context.js';
+import { readSigned, writeUnsigned } from './token-files.js';
+import { readText } from './user-files.js';
 
 /** What the HSMs gave. */
 type Tokens = Parameters<typeof writeUnsigned>[1];
@@ -17,11 +18,12 @@ export async function signedByUser(
   writeUnsigned(path, tokens);
   const question = 'Enter signed token file path (press enter if same as the unsigned token file):';
   const answer = (await terminal.question(question))?.trim();
-  return readSigned(answer === undefined || answer === '' ? path : answer);
+  return readSigned(answer === undefined || answer === '' ? path : answer, tokens);
 }
 
 /** The public half of the key that signed, in PEM. */
 export async function publicKeyOfUser(terminal: Context['terminal']): Promise<string> {
-  const path = (await terminal.question('Enter public key PEM file path:'))?.trim() ?? '';
-  return readText(path, LIMITS.pem_file_max_bytes).toString('utf8');
+  const path = (await terminal.question('Enter public key PEM file path:'))?.trim();
+  if (path === undefined || path === '') throw usage('No public key was given');
+  return readText(path, LIMITS.pem_file_max_bytes);
 }

@@ -2,10 +2,10 @@ import { LIMITS } from '../../core/limits.js';
 import type { HsmSessionResults } from '../../protocol/hsm-session.js';
 import { CURVES, CURVE_ALIASES, type Curve } from '../../protocol/objects.js';
 import { usage, type ClusterOptions, type Context } from './context.js';
-import { referencePem } from './key-files.js';
 import { readAttributes, readFilter } from './key-filter.js';
 import { approvalOf, withDestination, type ReplicateOptions } from './user-commands.js';
-import { readText, writeText } from './token-files.js';
+import { referencePem, type ReferenceEncoding } from './reference-pem.js';
+import { readText, writeOwned } from './user-files.js';
 
 /** A command with keys: they are looked for on as many HSMs as new keys are put on. */
 export interface KeyOptions extends ClusterOptions {
@@ -17,7 +17,7 @@ type Key = Found['keys'][number];
 
 const UNCHECKED = 'CLOUDHSM_DISABLE_KEY_AVAILABILITY_CHECK';
 
-export const checkOf = ({ disableKeyAvailabilityCheck }: KeyOptions): object =>
+const checkOf = ({ disableKeyAvailabilityCheck }: KeyOptions): object =>
   disableKeyAvailabilityCheck || process.env[UNCHECKED] === 'true'
     ? { availabilityCheck: false }
     : {};
@@ -106,11 +106,11 @@ export interface MakingOptions extends KeyOptions {
 }
 
 interface Quorum {
-  readonly manage: string | undefined;
-  readonly use: string | undefined;
+  readonly manage?: string | undefined;
+  readonly use?: string | undefined;
 }
 
-function commonOf(options: MakingOptions, quorum: Quorum): object {
+export function commonOf(options: MakingOptions, quorum: Quorum = {}): object {
   const { session: sessionKey, shareCryptoUsers: share } = options;
   return { sessionKey, ...(share && { share }), ...quorumOf(quorum), ...checkOf(options) };
 }
@@ -216,10 +216,10 @@ export async function importPem(
 ): Promise<unknown> {
   const { path, label, clusterId } = options;
   const params = {
-    pem: readText(path, LIMITS.pem_file_max_bytes).toString('utf8'),
+    pem: readText(path, LIMITS.pem_file_max_bytes),
     type: options.keyTypeClass === 'ec-public' ? 'ec' : 'rsa',
     key: { label, attributes: readAttributes(options.attributes) },
-    ...commonOf(options, { manage: undefined, use: undefined }),
+    ...commonOf(options),
   };
   const { key } = await session.act('KeyImport', params, clusterId);
   return { key, message: 'Successfully imported key' };
@@ -230,28 +230,29 @@ export interface OneKeyOptions extends KeyOptions {
   readonly filter: readonly string[];
 }
 
+/** What `key generate-file` writes: a public key, or what stands for a private one. */
+export const FILE_ENCODINGS = ['pem', 'reference-pem', 'cloudhsm-reference-pem'] as const;
+type FileEncoding = 'pem' | ReferenceEncoding;
+
 /** `key generate-file` */
 export async function generateFile(
   context: Context,
-  options: OneKeyOptions & { readonly encoding: 'pem' | 'reference-pem'; readonly path: string },
+  options: OneKeyOptions & { readonly encoding: FileEncoding; readonly path: string },
 ): Promise<unknown> {
   const { encoding, path, filter, clusterId } = options;
   const key = await oneKey(context, options, filter);
   const { attributes } = key as { attributes: Readonly<Record<string, unknown>> };
+  const { class: keyClass, 'key-type': type, curve } = attributes;
   const reference = key['key-reference'];
-  const keyClass = attributes['class'];
-  const isPublic = keyClass === 'public-key';
-  if (keyClass === 'secret-key' || isPublic !== (encoding === 'pem')) {
-    const other = isPublic ? 'a public key' : 'this key';
-    throw usage(`The encoding ${encoding} is not for ${other}`);
+  if (keyClass !== (encoding === 'pem' ? 'public-key' : 'private-key')) {
+    throw usage(`The encoding ${encoding} is not for a ${String(keyClass)}`);
   }
-  if (isPublic) {
-    const { pem } = await context.session.act('KeyPublic', { key: reference }, clusterId);
-    writeText(path, pem);
-  } else {
-    const { 'key-type': type, curve } = attributes;
-    writeText(path, referencePem(String(type === 'rsa' ? type : curve), reference));
-  }
+  const { pem } = await context.session.act('KeyPublic', { key: reference }, clusterId);
+  const kind = String(type === 'rsa' ? type : curve);
+  const content =
+    encoding === 'pem' ? pem : referencePem({ reference, kind, publicPem: pem }, encoding);
+  if (content === undefined) throw usage(`The encoding ${encoding} is not for ${kind} keys`);
+  writeOwned(path, content);
   return { message: 'Successfully generated key file' };
 }
 

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { HASHES, UNWRAP_KINDS, WRAP_MECHANISMS } from '../../protocol/mechanisms.js';
 import { unwrap, wrap } from './crypto-commands.js';
 import {
+  FILE_ENCODINGS,
   deleteKey,
   generateEc,
   generateFile,
@@ -25,7 +26,7 @@ export function addKeys(program: Command, tree: Tree): void {
     .option('--filter <filter...>', 'key-reference=0x..., attr.NAME=VALUE; all must hold')
     .option('--max-items <number>', 'how many at most; 10 unless given')
     .option('--starting-token <token>', 'the next_token of the page before')
-    .option('--verbose', 'all that is known of them')
+    .option('-v, --verbose', 'all that is known of them')
     .action((options: Parameters<typeof listKeys>[1]) =>
       run(options, () => listKeys(context, options)),
     );
@@ -97,7 +98,7 @@ function addImport(key: Command, { context, run }: Tree): void {
       run(options, () => importPem(context, options)),
     );
   ofOneKey(leaf(key, 'generate-file', 'a public key in PEM, or what stands for a private one'))
-    .addOption(choiceOption('--encoding <encoding>', 'which', ['pem', 'reference-pem']))
+    .addOption(choiceOption('--encoding <encoding>', 'which', FILE_ENCODINGS))
     .requiredOption('--path <file>', 'where it is written')
     .action((options: Parameters<typeof generateFile>[1]) =>
       run(options, () => generateFile(context, options)),

@@ -34,8 +34,8 @@ export async function loginByToken(
 }
 
 /** `logout`. */
-export async function logout({ session }: Context): Promise<string> {
-  await session.logOut();
+export async function logout({ session }: Context, options: ClusterOptions): Promise<string> {
+  await session.logOut(options.clusterId);
   return 'Logout successful';
 }
 

@@ -45,7 +45,7 @@ export async function setValue(
   },
 ): Promise<string> {
   const { service, value, clusterId } = options;
-  if (!/^\d$/.test(value)) throw usage('--value is a whole number from 1 to 8');
+  if (!/^[1-8]$/.test(value)) throw usage('--value is a whole number from 1 to 8');
   const params = { service, value: Number(value), ...approvalOf(options) };
   await session.act('QuorumSetValue', params, clusterId);
   return 'Set quorum value successful';

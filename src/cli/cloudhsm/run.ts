@@ -17,10 +17,7 @@ export async function runCloudhsmCli(args: readonly string[]): Promise<number> {
     if (error.code === 'EPIPE') process.exit(0);
   });
   const session = new Session();
-  using terminal = new Terminal({
-    lines: args[0] === 'interactive' ? readHistory(session.home) : [],
-    keep: (lines) => writeHistory(session.home, lines),
-  });
+  using terminal = new Terminal();
   try {
     const context = { session, terminal };
     const outcome = await runLine(args, { context, single: true });
@@ -31,7 +28,7 @@ export async function runCloudhsmCli(args: readonly string[]): Promise<number> {
   } catch (error) {
     return printAnswer({ failure: sentenceOf(error) });
   } finally {
-    await leave(session);
+    await session.end();
   }
 }
 
@@ -42,6 +39,10 @@ async function converse(
   options: ClusterOptions,
 ): Promise<void> {
   session.cluster = options.clusterId;
+  terminal.remember({
+    lines: readHistory(session.home),
+    keep: (lines) => writeHistory(session.home, lines),
+  });
   const context = { session, terminal };
   for (;;) {
     const line = await terminal.line(promptOf(session));
@@ -62,9 +63,4 @@ async function converse(
 /** Who named a cluster sees which one the login is on. */
 function promptOf({ login }: Session): string {
   return login?.cluster === undefined ? 'aws-cloudhsm > ' : `${login.username}@${login.cluster} > `;
-}
-
-/** The daemon would end the login by itself, later. */
-async function leave(session: Session): Promise<void> {
-  if (session.login) await session.logOut().catch(() => undefined);
 }

@@ -29,33 +29,49 @@ type OfLogin = Exclude<AdminAction, 'UserLogin' | 'ClusterActivate'>;
 /** Those that nobody need be logged in for. */
 type Open = 'HsmInfo' | 'UserList' | 'QuorumList' | 'QuorumListValues';
 
-/** The dialogue with the daemon, and the login that the commands share. */
+/** The dialogue with the daemon, and the logins that the commands share: one on each cluster. */
 export class Session {
   /** the cluster of commands that name none */
   cluster: string | undefined;
   /** where to find the daemon */
   home = findHome();
-  #login: Login | undefined;
+  /** the newest last: it is that of commands that name no cluster */
+  readonly #logins: Login[] = [];
+  /** the id of the installation's own cluster, once somebody asked for it */
+  #ownId: string | undefined;
 
   get login(): Login | undefined {
-    return this.#login;
+    return this.#logins.at(-1);
+  }
+
+  /** The login on the cluster that a command names; undefined: there is none. */
+  async loginOn(cluster: string | undefined): Promise<Login | undefined> {
+    if (cluster === undefined) return this.login;
+    const named = this.#logins.find((login) => login.cluster === cluster);
+    const unnamed = this.#logins.find((login) => login.cluster === undefined);
+    if (named || !unnamed) return named;
+    this.#ownId ??= (await this.ask('Status', {})).cluster?.id;
+    return this.#ownId === cluster ? unnamed : undefined;
   }
 
   /** Asks what anybody may know. */
   async look<A extends Open>(action: A, cluster = this.cluster): Promise<AdminResults[A]> {
-    return await this.#forgetting(() => this.ask(action, { cluster, session: this.#login?.token }));
+    const login = await this.loginOn(cluster);
+    const asked = { cluster: cluster ?? login?.cluster, session: login?.token };
+    return await this.#forgetting(login, () => this.ask(action, asked));
   }
 
-  /** @throws KeyspanError when a user is logged in already, ServiceError what the HSMs answered */
+  /** @throws KeyspanError when a user is logged in there, ServiceError what the HSMs answered */
   async logIn(user: Credentials, cluster = this.cluster): Promise<Login> {
-    if (this.#login) {
+    if (this.#logins.some((login) => login.cluster === cluster)) {
       throw new KeyspanError('KeyspanUsage', 'A user is already logged in. Log out first');
     }
-    this.#login = await this.open(user, cluster);
-    return this.#login;
+    const login = await this.open(user, cluster);
+    this.#logins.push(login);
+    return login;
   }
 
-  /** A login beside the one of the commands: that on a second cluster. */
+  /** A login beside those of the commands. */
   async open(user: Credentials, cluster: string | undefined): Promise<Login> {
     const { session: token, username, role } = await this.ask('UserLogin', { cluster, ...user });
     return { username, role, token, cluster };
@@ -67,16 +83,21 @@ export class Session {
   }
 
   /** @throws KeyspanError, ServiceError HsmNotLoggedIn when nobody is logged in */
-  async logOut(): Promise<void> {
-    const login = this.#login;
-    if (!login) throw new KeyspanError('HsmNotLoggedIn');
-    this.#login = undefined;
+  async logOut(cluster = this.cluster): Promise<void> {
+    const login = await this.#needed(cluster);
+    this.#forget(login);
     await this.close(login);
+  }
+
+  /** Ends every login; the daemon would do that by itself, later. */
+  async end(): Promise<void> {
+    const logins = this.#logins.splice(0);
+    await Promise.allSettled(logins.map((login) => this.close(login)));
   }
 
   /**
    * Does something in the user's name.
-   * @param cluster what the command named: it must be the login's
+   * @param cluster what the command named: it must be a login's
    * @throws KeyspanError, ServiceError HsmNotLoggedIn when nobody is logged in
    */
   async act<A extends OfLogin>(
@@ -84,24 +105,33 @@ export class Session {
     params: object,
     cluster = this.cluster,
   ): Promise<AdminResults[A]> {
-    const login = this.#login;
-    if (!login) throw new KeyspanError('HsmNotLoggedIn');
-    if (cluster !== undefined && cluster !== login.cluster) {
-      throw new KeyspanError('KeyspanUsage', `The login is not on the cluster ${cluster}`);
-    }
-    return await this.#forgetting(() => this.ask(action, { session: login.token, ...params }));
+    const login = await this.#needed(cluster);
+    return await this.#forgetting(login, () =>
+      this.ask(action, { session: login.token, ...params }),
+    );
+  }
+
+  async #needed(cluster: string | undefined): Promise<Login> {
+    const login = await this.loginOn(cluster);
+    if (login) return login;
+    if (!this.login) throw new KeyspanError('HsmNotLoggedIn');
+    throw new KeyspanError('KeyspanUsage', `The login is not on the cluster ${cluster}`);
   }
 
   /** A login that has ended is forgotten: the next command does without. */
-  async #forgetting<T>(work: () => Promise<T>): Promise<T> {
+  async #forgetting<T>(login: Login | undefined, work: () => Promise<T>): Promise<T> {
     try {
       return await work();
     } catch (error) {
-      if (error instanceof ServiceError && error.code === 'HsmNotLoggedIn') {
-        this.#login = undefined;
-      }
+      const isOver = error instanceof ServiceError && error.code === 'HsmNotLoggedIn';
+      if (isOver && login) this.#forget(login);
       throw error;
     }
+  }
+
+  #forget(login: Login): void {
+    const at = this.#logins.indexOf(login);
+    if (at >= 0) this.#logins.splice(at, 1);
   }
 
   ask<A extends AdminAction>(action: A, params: object): Promise<AdminResults[A]> {

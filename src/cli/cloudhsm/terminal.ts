@@ -12,19 +12,25 @@ export class Terminal implements Disposable {
   #isSecret = false;
   #reader: { lines: Interface; next: AsyncIterator<string> } | undefined;
   /** what was typed, the newest first; secrets and answers to questions are none of it */
-  #history: string[];
+  #history: readonly string[] = [];
   #isQuestion = false;
-  /** where it is kept; undefined: the dialogue is not a person's */
-  readonly #keep: ((lines: readonly string[]) => void) | undefined;
-
-  /** @param history of earlier sessions, and where this one's is kept */
-  constructor(history?: { lines: string[]; keep: (lines: readonly string[]) => void }) {
-    this.#history = history?.lines ?? [];
-    this.#keep = history?.keep;
-  }
+  /** where it is kept; undefined: it is not */
+  #keep: ((lines: readonly string[]) => void) | undefined;
 
   get #isPerson(): boolean {
     return this.#input.isTTY && this.#screen.isTTY;
+  }
+
+  /**
+   * From the first line on.
+   * @param history of earlier dialogues, and where this one's is kept
+   */
+  remember(history: {
+    readonly lines: readonly string[];
+    readonly keep: (lines: readonly string[]) => void;
+  }): void {
+    this.#history = history.lines;
+    this.#keep = history.keep;
   }
 
   /** The next line, or undefined at the end. A prompt is shown to a person alone. */

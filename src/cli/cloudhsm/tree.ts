@@ -20,7 +20,7 @@ export interface Tree {
 
 /** A group of commands. */
 export const group = (parent: Command, name: string, description: string): Command =>
-  parent.command(name).description(description).helpCommand(false);
+  parent.command(name).description(description);
 
 /** A command that is about a cluster. */
 export const leaf = (parent: Command, name: string, description: string): Command =>

@@ -4,7 +4,8 @@ import type { CliRole } from '../../protocol/hsm-session.js';
 import { usage, type ClusterOptions, type Context } from './context.js';
 import { publicKeyOfUser, signedByUser } from './factor-dialogue.js';
 import { askNewPassword, credentialsIn } from './login-commands.js';
-import { readApproval, readSigned, readText } from './token-files.js';
+import { readApproval, readSigned } from './token-files.js';
+import { readText } from './user-files.js';
 
 /** Whom a command is about. */
 export interface UserOptions extends ClusterOptions {
@@ -15,7 +16,7 @@ export interface UserOptions extends ClusterOptions {
 
 /** A command that sets a password. */
 export interface PasswordOptions extends UserOptions {
-  readonly password?: string;
+  readonly password?: string | undefined;
 }
 
 /** `cluster hsm-info`: anyone may ask. */
@@ -83,9 +84,12 @@ async function withNewPassword(
   return { username, role, password };
 }
 
-/** `user change-mfa token-sign`: registers a key as second factor, or takes it away. */
+/**
+ * `user change-mfa token-sign`: registers a key as second factor, or takes it away. As with
+ * CloudHSM it sets a password, the same as before or another one.
+ */
 export async function changeMfa(
-  { session, terminal }: Context,
+  context: Context,
   options: UserOptions & {
     readonly token?: string;
     readonly changePassword?: string;
@@ -94,14 +98,13 @@ export async function changeMfa(
     readonly changeQuorum?: boolean;
   },
 ): Promise<unknown> {
-  const { username, role, clusterId, token, changePassword: password, changeQuorum } = options;
-  checkName(username);
-  if (password !== undefined) checkNewPassword(password);
-  const common = { username, role, password, changeQuorum, ...approvalOf(options) };
-  if (options.deregister || options.disable) {
-    return await session.act('UserChangeMfa', common, clusterId);
-  }
-  if (token === undefined) throw usage('--token is needed, or --deregister');
+  const { session, terminal } = context;
+  const { clusterId, token, changePassword: password, changeQuorum } = options;
+  const isOver = options.deregister === true || options.disable === true;
+  if (isOver === (token !== undefined)) throw usage('Either --token or --deregister is needed');
+  const user = await withNewPassword(context, { ...options, password });
+  const common = { ...user, changeQuorum, ...approvalOf(options) };
+  if (token === undefined) return await session.act('UserChangeMfa', common, clusterId);
   const asked = { service: 'registration' };
   const { tokens } = await session.act('QuorumGenerate', asked, clusterId);
   const signed = await signedByUser(terminal, tokens, token);
@@ -114,7 +117,7 @@ export async function changeQuorum(
   { session }: Context,
   options: ClusterOptions & { readonly publicKey: string; readonly signedToken: string },
 ): Promise<unknown> {
-  const publicKey = readText(options.publicKey, LIMITS.pem_file_max_bytes).toString('utf8');
+  const publicKey = readText(options.publicKey, LIMITS.pem_file_max_bytes);
   const params = { publicKey, tokens: readSigned(options.signedToken) };
   return await session.act('UserChangeQuorum', params, options.clusterId);
 }
@@ -138,18 +141,21 @@ export async function replicateUser(
   });
 }
 
-/** A second login, on the destination: DESTINATION_CLOUDHSM_*, or who logged in on the source. */
+/**
+ * Work with a second login, on the destination: that of the interactive form, or whom
+ * DESTINATION_CLOUDHSM_* or CLOUDHSM_* name.
+ */
 export async function withDestination<T>(
   { session }: Context,
   { sourceClusterId, destinationClusterId }: ReplicateOptions,
   work: (token: string) => Promise<T>,
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<T> {
-  const user = credentialsIn(env, 'DESTINATION_CLOUDHSM') ?? credentialsIn(env, 'CLOUDHSM');
-  if (!user) {
-    throw usage('DESTINATION_CLOUDHSM_ROLE and DESTINATION_CLOUDHSM_PIN say who you are there');
-  }
   if (sourceClusterId === destinationClusterId) throw usage('The clusters are one and the same');
+  const there = await session.loginOn(destinationClusterId);
+  if (there) return await work(there.token);
+  const user = credentialsIn(env, 'DESTINATION_CLOUDHSM') ?? credentialsIn(env, 'CLOUDHSM');
+  if (!user) throw usage(`You are not logged in on the cluster ${destinationClusterId}`);
   const login = await session.open(user, destinationClusterId);
   try {
     return await work(login.token);

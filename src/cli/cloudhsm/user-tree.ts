@@ -1,6 +1,7 @@
 import { Option, type Command } from 'commander';
 import type { ClusterOptions } from './context.js';
 import { login, loginByToken, logout, type LoginOptions } from './login-commands.js';
+import { addRefused } from './refused.js';
 import { aboutUser, approvable, group, leaf, roleOption, type Tree } from './tree.js';
 import {
   activate,
@@ -19,20 +20,18 @@ import {
 /** `login`, `logout`. */
 export function addLogin(program: Command, { context, run, runOpen }: Tree): void {
   const enter = leaf(program, 'login', 'log a user in on every HSM of the cluster')
-    .helpCommand(false)
     .requiredOption('--username <name>', 'who')
     .addOption(roleOption())
     .option('--password <password>', 'asked for unless given')
     .action((options: LoginOptions) => runOpen(() => login(context, options)));
-  enter
-    .command('mfa-token-sign')
-    .description('with a second factor: a token of each HSM, signed by the key of the user')
+  const factor = 'with a second factor: a token of each HSM, signed by the key of the user';
+  leaf(enter, 'mfa-token-sign', factor)
     .requiredOption('--token <file>', 'where the tokens to sign are written')
     .action((_options: object, command: Command) =>
       runOpen(() => loginByToken(context, command.optsWithGlobals())),
     );
   leaf(program, 'logout', 'end the login').action((options: ClusterOptions) =>
-    run(options, () => logout(context)),
+    run(options, () => logout(context, options)),
   );
 }
 
@@ -47,6 +46,7 @@ export function addCluster(program: Command, { context, run, runOpen }: Tree): v
   leaf(cluster, 'hsm-info', 'the HSMs of the cluster').action((options: ClusterOptions) =>
     run(options, () => hsmInfo(context, options)),
   );
+  addRefused(cluster, 'mtls', 'Mutual TLS between clients and HSMs is not built');
 }
 
 const password = ['--password <password>', 'asked for twice unless given'] as const;
