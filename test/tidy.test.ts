@@ -42,7 +42,7 @@ const WALLS: Readonly<Record<string, Wall>> = {
   store: wall('core', 'better-sqlite3'),
   iam: wall('core'),
   audit: wall('core', 'prom-client'),
-  token: wall('core', 'graphene-pk11 pkcs11js'),
+  token: wall('core', 'graphene-pk11 pkcs11js @noble/curves'),
   hsm: wall('core protocol audit'),
   cluster: wall('core protocol store hsm audit', '@peculiar/x509 reflect-metadata'),
   kms: wall('core protocol store iam audit'),

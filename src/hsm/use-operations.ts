@@ -1,9 +1,12 @@
 import { KeyspanError } from '../core/errors.js';
+import { pointOf } from '../core/spki.js';
+import { wipe } from '../core/bytes.js';
 import type { HsmFields, HsmResults } from '../protocol/hsm-frames.js';
+import { signEd25519ph, verifyEd25519ph } from '../token/ed25519ph.js';
 import type { KeyObject } from './records.js';
 import { sign as signOnToken, verifySignature, type SignMechanism } from '../token/signing.js';
 import type { Session } from './authority.js';
-import { heldKey, workingHandle } from './held-keys.js';
+import { heldKey, openShelved, workingHandle } from './held-keys.js';
 import { needKeyApproval } from './key-approval.js';
 import type { Machine } from './machine.js';
 import { mayUseObject, objectOf } from './object-authority.js';
@@ -45,8 +48,17 @@ export function signData(
   refuse(mayUseObject(session, record, 'sign'));
   const mechanism = mechanismFor(fields.mechanism, objectOf(record));
   needKeyApproval(machine, session, record, { service: 'key-usage', approval });
-  const handle = workingHandle(machine, held);
-  return { signature: signOnToken(machine.token, handle, mechanism, data, { digested }) };
+  // SoftHSM's process ends when PSS meets a key that is not RSA: what fits was looked at above
+  if (mechanism.name !== 'ed25519ph') {
+    const handle = workingHandle(machine, held);
+    return { signature: signOnToken(machine.token, handle, mechanism, data, { digested }) };
+  }
+  const seed = openShelved(machine, held);
+  try {
+    return { signature: signEd25519ph(seed, data, { digested }) };
+  } finally {
+    wipe(seed);
+  }
 }
 
 /** Checks a signature with a public key: nothing of it is secret, so the token is not asked. */
@@ -61,5 +73,10 @@ export function verifyData(
   const mechanism = mechanismFor(fields.mechanism, objectOf(record));
   const spki = record.object?.public;
   if (!spki) throw new KeyspanError('HsmUsageRefused', 'the key has no public half');
-  return { valid: verifySignature(machine.token, spki, mechanism, { data, signature, digested }) };
+  const given = { data, signature, digested };
+  const valid =
+    mechanism.name === 'ed25519ph'
+      ? verifyEd25519ph(pointOf(spki), given)
+      : verifySignature(machine.token, spki, mechanism, given);
+  return { valid };
 }

@@ -183,6 +183,7 @@ describe('a signature', () => {
     ['rsa', { type: 'rsa', bits: 2_048 }, { name: 'rsa-pkcs-pss', hash: 'sha384' }],
     ['ec', { type: 'ec', curve: 'secp384r1' }, { name: 'ecdsa', hash: 'sha512' }],
     ['ed25519', { type: 'ec', curve: 'ed25519' }, { name: 'ed25519' }],
+    ['ed25519', { type: 'ec', curve: 'ed25519' }, { name: 'ed25519ph' }],
   ])('of %s is verified by its other half', async (_, spec, mechanism) => {
     const { secret, open } = await pair(spec);
     const fields = { mechanism, data: DATA, digested: false };
