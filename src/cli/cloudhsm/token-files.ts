@@ -31,7 +31,7 @@ export function writeUnsigned(path: string, tokens: readonly HsmToken[]): void {
 
 /**
  * What a user made of it: each token with its signature.
- * @param given the tokens, where they are known: files of second factors may say their digests alone
+ * @param given the tokens, where they are known: files of second factors may say digests alone
  * @throws KeyspanError KeyspanUsage
  */
 export function readSigned(
