@@ -1,3 +1,4 @@
+import { USERS } from '../../src/cluster/lifecycle.js';
 import { readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -133,7 +134,11 @@ test('a copy that the ledger does not know is kept and reported, and not served'
   const on = member(0);
   const keyId = newHsmKeyId();
   const deadline = deadlineIn(30_000);
-  const made = await on.ask('generate', { keyId, kind: 'aes-256', label: 'stray' }, deadline);
+  const password = await fixture.secrets.passwordOf(fixture.cluster.id, USERS.kms);
+  const session = await fixture.cluster.login(USERS.kms, password);
+  const fields = { keyId, kind: 'aes-256', label: 'stray' } as const;
+  const made = await session.run('generate', fields, call(on));
+  fixture.cluster.logout(session);
   await on.ask('insert', { masked: made.masked }, deadline);
   const expected = { clean: false, hsms: [{ unknown: 1 }, { unknown: 0 }, { unknown: 0 }] };
   expect(await fixture.cluster.check(false)).toMatchObject(expected);

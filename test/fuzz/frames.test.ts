@@ -119,7 +119,54 @@ function rightFields(dice: Dice, operation: HsmOperation, corpus: Corpus): Membe
     reencrypt: { keyId, iv, aad, data: sealed, toKeyId, toAad: data },
     'data-key': { keyId, aad, length: 32, withPlaintext: dice.chance(0.5) },
   };
-  return made[operation] ?? {};
+  return made[operation] ?? keyFields(dice, operation, { corpus, keyId, other }) ?? {};
+}
+
+/** As `rightFields`, of what is about keys as their users see them. */
+function keyFields(
+  dice: Dice,
+  operation: HsmOperation,
+  of: { corpus: Corpus; keyId: string; other: string },
+): Members | undefined {
+  const { corpus, keyId, other } = of;
+  const given = { [dice.pick(['sign', 'wrap', 'trusted', 'another'])]: dice.chance(0.5) };
+  const key = { keyId: other, reference: '0x0000000000000001', label: 'x', given };
+  const signing = { name: dice.pick(['rsa-pkcs', 'rsa-pkcs-pss', 'ecdsa', 'ed25519']) };
+  const wrapping = { name: dice.pick(['aes-gcm', 'aes-no-pad', 'rsa-aes', 'rsa-pkcs']) };
+  const signed = { keyId, mechanism: signing, data: dice.bytes(32), digested: dice.chance(0.5) };
+  const type = dice.pick(['aes', 'generic-secret']);
+  const made: { readonly [Op in HsmOperation]?: Members } = {
+    'key-generate': { key, spec: { type, length: 32 }, isSession: dice.chance(0.01) },
+    'key-pair-generate': {
+      privateKey: key,
+      publicKey: key,
+      spec: { type: 'ec', curve: dice.pick(['secp256r1', 'ed25519']) },
+    },
+    'key-import': { key, type: 'ec', der: dice.bytes(91) },
+    'key-unwrap': {
+      key,
+      wrappingId: keyId,
+      mechanism: wrapping,
+      data: dice.bytes(64),
+      kind: dice.pick(['aes', 'ec-private', 'rsa-private', 'generic-secret']),
+    },
+    'key-keep': { fromId: keyId, keyId: other },
+    'key-wrap': { payloadId: keyId, wrappingId: keyId, mechanism: wrapping },
+    'key-find': {
+      filter: { attributes: { [dice.pick(['label', 'sign', 'modulus'])]: 'x' } },
+      limit: 1 + dice.below(100),
+      verbose: dice.chance(0.5),
+    },
+    'key-destroyable': { keyId },
+    'key-export': { keyId },
+    'key-acceptable': {
+      masked: dice.chance(0.1) ? corpus.masked : flippedBytes(dice, corpus.masked),
+    },
+    'key-drop': { keyId: other },
+    'key-sign': signed,
+    'key-verify': { ...signed, signature: dice.bytes(64) },
+  };
+  return made[operation];
 }
 
 type Frame = [number, unknown, unknown, unknown, unknown, unknown, ...unknown[]];
