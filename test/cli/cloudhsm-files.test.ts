@@ -193,6 +193,14 @@ describe('filters and attributes', () => {
       attributes: { label: 'a=b', class: 'secret-key' },
     });
     expect(readFilter([])).toEqual({ attributes: {} });
+    expect(readFilter(['attr.label=two words  attr.sign=true ', ''])).toEqual({
+      attributes: { label: 'two words', sign: 'true' },
+    });
+    const template = 'wrap-template={"sign": true, "wrap": false}';
+    expect(readAttributes([`sign=true ${template}`])).toEqual({
+      sign: 'true',
+      'wrap-template': '{"sign": true, "wrap": false}',
+    });
     expect(readAttributes(['sign=true', 'id=0x01'])).toEqual({ sign: 'true', id: '0x01' });
     expect(readAttributes()).toEqual({});
   });

@@ -43,13 +43,15 @@ describe('examples of programs', () => {
 });
 
 test('the examples of cloudhsm-cli', async () => {
-  const [script = ''] = blocks('docs/cloudhsm-cli.md', 'sh');
+  const [script = '', keys = ''] = blocks('docs/cloudhsm-cli.md', 'sh');
   const { stdout } = await installation.shell(script);
   const lines = stdout.trim().split('\n');
   const ids = (await status()).cluster.hsms.map(({ id }) => id);
   expect(lines.slice(0, ids.length)).toEqual(ids);
   expect(lines).toContain('admin admin full');
   expect(lines).toContain('app_user internal(APPLIANCE_USER) full');
+  const signed = await installation.shell(keys);
+  expect(signed.stdout).toMatch(/^0x[0-9a-f]{16}\n[^]*Verified OK\n$/);
 });
 
 const until = async (hsm: number, state: string): Promise<void> => {

@@ -14,9 +14,9 @@ import { packageFile } from '../../src/core/entry.js';
  * dialogue, `#` a comment, and a command that ends in ` \` goes on in the next line.
  *
  * What an answer may be is JSON in which `"<kind>"` stands for any value of that kind,
- * `"<name=kind>"` also remembers it, and `"...": ""` lets an object have more members; where it
- * is not JSON, it is
- * a part of what is printed. `{name}` in a command or an answer is what was remembered.
+ * `"<name=kind>"` also remembers it, and `"...": ""` lets an object have more members; where it is
+ * not JSON, it is a part of what is printed. `{name}` in a command or an answer is what was
+ * remembered.
  */
 export interface Step {
   readonly line: number;

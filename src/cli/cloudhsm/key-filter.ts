@@ -12,6 +12,13 @@ function readPair(word: string): [string, string] {
   return [word.slice(0, at), word.slice(at + 1)];
 }
 
+/** Several may be quoted as one word; values may have gaps in them. */
+const separate = (words: readonly string[], gap: RegExp): string[] =>
+  words
+    .flatMap((word) => word.split(gap))
+    .map((word) => word.trim())
+    .filter((word) => word !== '');
+
 /**
  * `key-reference=0xabc attr.label=foo ...`: all of them must hold (CloudHSM CLI, "Filter keys").
  * @throws KeyspanError KeyspanUsage
@@ -19,7 +26,7 @@ function readPair(word: string): [string, string] {
 export function readFilter(words: readonly string[]): KeyFilter {
   const attributes: Record<string, string> = {};
   let reference: string | undefined;
-  for (const word of words.flatMap((one) => one.split(/\s+/)).filter((one) => one !== '')) {
+  for (const word of separate(words, /\s+(?=(?:attr\.[a-z-]+|key-reference)=)/)) {
     const [name, value] = readPair(word);
     if (name === 'key-reference') {
       reference = readReference(value);
@@ -35,9 +42,8 @@ export function readFilter(words: readonly string[]): KeyFilter {
 
 /** `sign=true extractable=false ...` @throws KeyspanError KeyspanUsage */
 export function readAttributes(words: readonly string[] = []): Record<string, string> {
-  const pairs = words.flatMap((one) => one.split(/\s+/)).filter((one) => one !== '');
   return Object.fromEntries(
-    pairs.map((word) => {
+    separate(words, /\s+(?=[a-z-]+=)/).map((word) => {
       const [name, value] = readPair(word);
       if (!isAttributeName(name)) throw usage(`There is no attribute ${name}`);
       return [name, value];
