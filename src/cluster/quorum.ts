@@ -98,7 +98,7 @@ export function mergeTokens(lists: readonly HsmResults['token-list'][]): readonl
         },
       ];
     }
-    if (service === 'registration' || key === undefined) return [];
+    if (service === 'registration' || key === undefined || fewest === 0) return [];
     return [{ username, service, 'key-reference': key, 'minimum-token-count': fewest }];
   });
 }

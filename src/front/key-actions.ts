@@ -8,8 +8,9 @@ import type { Call } from '../core/call.js';
 import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
+import type { HsmResults } from '../protocol/hsm-frames.js';
 import type { FlagTemplate, RecordChange } from '../protocol/hsm-key-frames.js';
-import type { GivenAttributes } from '../protocol/hsm-session.js';
+import type { GivenAttributes, KeyQuorum } from '../protocol/hsm-session.js';
 import { isAttributeName, isFlagName, mayNotSet, withFlag } from '../protocol/objects.js';
 import type { HsmSessionHandlers, UserContext } from './user-context.js';
 
@@ -148,55 +149,75 @@ function lookups({ sessions }: UserContext): Pick<KeyActions, 'KeyFind' | 'KeyPu
   };
 }
 
-const isUnchecked = (params: { readonly availabilityCheck?: boolean | undefined }): boolean =>
-  params.availabilityCheck === false;
+/** What is said of every key that is made. */
+function saidOf(params: {
+  readonly sessionKey?: boolean | undefined;
+  readonly availabilityCheck?: boolean | undefined;
+  readonly share?: readonly string[] | undefined;
+  readonly quorum?: KeyQuorum | undefined;
+}): Said {
+  const { sessionKey: isSession, share, quorum, availabilityCheck } = params;
+  return { isSession, share, quorum, isUnchecked: availabilityCheck === false };
+}
 
-function makings({
-  sessions,
-}: UserContext): Pick<KeyActions, 'KeyGenerate' | 'KeyGeneratePair' | 'KeyImport' | 'KeyUnwrap'> {
+interface Said {
+  readonly isSession: boolean | undefined;
+  readonly share: readonly string[] | undefined;
+  readonly quorum: KeyQuorum | undefined;
+  readonly isUnchecked: boolean;
+}
+
+type Makings = Pick<KeyActions, 'KeyGenerate' | 'KeyGeneratePair' | 'KeyImport' | 'KeyUnwrap'>;
+
+function makings(context: UserContext): Makings {
+  const { sessions } = context;
+  /** A key has no name yet when it is asked for: the line says what it was to be called. */
+  const make = async <T>(
+    action: string,
+    params: { readonly session: string },
+    label: string,
+    work: (login: Login) => Promise<T>,
+  ): Promise<T> => {
+    const login = sessions.use(params.session);
+    const named = { login, key: JSON.stringify(label) };
+    return await audited(context, action, named, () => work(login));
+  };
   return {
-    KeyGenerate: async (params, call) => {
-      const { session: token, spec, key, sessionKey: isSession, share, quorum } = params;
-      const { cluster, session } = sessions.use(token);
-      const asked = { spec, isSession, share, quorum, isUnchecked: isUnchecked(params) };
-      const made = await longer(call, (own) =>
-        cluster.keys.generate(session, namedOf(key), asked, own),
-      );
-      return { key: made.described };
-    },
-    KeyGeneratePair: async (params, call) => {
-      const { cluster, session } = sessions.use(params.session);
-      const { spec, sessionKey: isSession, share, quorum } = params;
-      const halves = {
-        publicKey: namedOf(params.publicKey),
-        privateKey: namedOf(params.privateKey),
-      };
-      const asked = { spec, isSession, share, quorum, isUnchecked: isUnchecked(params) };
-      const made = await longer(call, (own) =>
-        cluster.keys.generatePair(session, halves, asked, own),
-      );
-      return { publicKey: made.publicKey.described, privateKey: made.privateKey.described };
-    },
-    KeyImport: async (params, call) => {
-      const { session: token, pem, type, key, sessionKey: isSession, share } = params;
-      const { cluster, session } = sessions.use(token);
-      const asked = { der: derOf(pem), type, isSession, share, isUnchecked: isUnchecked(params) };
-      const made = await longer(call, (own) =>
-        cluster.keys.importPublic(session, namedOf(key), asked, own),
-      );
-      return { key: made.described };
-    },
-    KeyUnwrap: async (params, call) => {
-      const { cluster, session } = sessions.use(params.session);
-      const { mechanism, data, kind, sessionKey: isSession, share, quorum, approval } = params;
-      const wrappingId = await cluster.keys.resolve(session, params.wrapping, call);
-      const wanted = { isSession, share, quorum, isUnchecked: isUnchecked(params) };
-      const asked = { wrappingId, mechanism, data, kind, approval, ...wanted };
-      const made = await longer(call, (own) =>
-        cluster.keys.unwrap(session, namedOf(params.key), asked, own),
-      );
-      return { key: made.described };
-    },
+    KeyGenerate: (params, call) =>
+      make('key generate', params, params.key.label, async ({ cluster, session }) => {
+        const { spec, key } = params;
+        const asked = { spec, ...saidOf(params) };
+        const work = (own: Call): Promise<SeenKey> =>
+          cluster.keys.generate(session, namedOf(key), asked, own);
+        return { key: (await longer(call, work)).described };
+      }),
+    KeyGeneratePair: (params, call) =>
+      make('key generate', params, params.privateKey.label, async ({ cluster, session }) => {
+        const { spec, publicKey, privateKey } = params;
+        const halves = { publicKey: namedOf(publicKey), privateKey: namedOf(privateKey) };
+        const asked = { spec, ...saidOf(params) };
+        const made = await longer(call, (own) =>
+          cluster.keys.generatePair(session, halves, asked, own),
+        );
+        return { publicKey: made.publicKey.described, privateKey: made.privateKey.described };
+      }),
+    KeyImport: (params, call) =>
+      make('key import', params, params.key.label, async ({ cluster, session }) => {
+        const { pem, type, key } = params;
+        const asked = { der: derOf(pem), type, ...saidOf(params) };
+        const work = (own: Call): Promise<SeenKey> =>
+          cluster.keys.importPublic(session, namedOf(key), asked, own);
+        return { key: (await longer(call, work)).described };
+      }),
+    KeyUnwrap: (params, call) =>
+      make('key unwrap', params, params.key.label, async ({ cluster, session }) => {
+        const { mechanism, data, kind, key, approval } = params;
+        const wrappingId = await cluster.keys.resolve(session, params.wrapping, call);
+        const asked = { wrappingId, mechanism, data, kind, approval, ...saidOf(params) };
+        const work = (own: Call): Promise<SeenKey> =>
+          cluster.keys.unwrap(session, namedOf(key), asked, own);
+        return { key: (await longer(call, work)).described };
+      }),
   };
 }
 
@@ -297,17 +318,20 @@ function lives(context: UserContext): Pick<KeyActions, 'KeyDelete' | 'KeyReplica
   };
 }
 
-function uses({ sessions }: UserContext): Pick<KeyActions, 'KeyWrap' | 'KeySign' | 'KeyVerify'> {
+function uses(context: UserContext): Pick<KeyActions, 'KeyWrap' | 'KeySign' | 'KeyVerify'> {
+  const { sessions } = context;
   return {
     KeyWrap: async ({ session: token, payload, wrapping, ...rest }, call) => {
-      const { cluster, session } = sessions.use(token);
-      const { data, iv } = await cluster.keys.use(
-        session,
-        'key-wrap',
-        [payload, wrapping],
-        call,
-        ([payloadId, wrappingId]) => ({ ...rest, payloadId, wrappingId: wrappingId ?? payloadId }),
-      );
+      const login = sessions.use(token);
+      const { cluster, session } = login;
+      const names = [payload, wrapping] as const;
+      const wrap = (): Promise<HsmResults['key-wrap']> =>
+        cluster.keys.use(session, 'key-wrap', names, call, ([payloadId, wrappingId]) => ({
+          ...rest,
+          payloadId,
+          wrappingId: wrappingId ?? payloadId,
+        }));
+      const { data, iv } = await audited(context, 'key wrap', { login, key: payload }, wrap);
       return iv ? { data, iv } : { data };
     },
     KeySign: async (params, call) => {

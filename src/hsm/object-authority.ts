@@ -146,8 +146,7 @@ export function mayAskApprovals(
     return { refuse: 'HsmAttributeRefused', message };
   }
   if (most <= users) return undefined;
-  const message = `the key is of ${users} users, and ${most} approvals are asked for`;
-  return { refuse: 'HsmAttributeRefused', message };
+  return { refuse: 'HsmAttributeRefused', message: 'Invalid quorum value provided.' };
 }
 
 /** Changing a key's record is the owner's alone; whether it is trusted is an admin's to say. */

@@ -46,8 +46,8 @@ export async function generatePair(
   const { privateKey, publicKey: publicMaking, spec } = fields;
   refuse(mayInFips(machine.fips, spec.curve ?? spec.type));
   const secretPlan = planKey(machine, session, privateKey, { class: 'private-key', ...origin });
-  // approvals are for what the private key does
-  const { quorum: _, ...open } = common;
+  // approvals are for what the private key does, and everybody sees the public one
+  const { quorum: _, share: __, ...open } = common;
   const publicOrigin = { class: 'public-key', local: true, common: open } as const;
   const publicPlan = planKey(machine, session, publicMaking, publicOrigin);
   const made = await generatePrivate(machine, fields, deadlineIn(timeoutMs));

@@ -46,7 +46,8 @@ export function needApproval(
 ): void {
   const needed = 'approvals' in need ? need.approvals : quorumValues(machine)[need.service];
   if (needed <= 1) return;
-  if (!approval) throw new KeyspanError('HsmQuorumRequired');
+  // CloudHSM has another sentence for keys
+  if (!approval) throw 'key' in need ? refused() : new KeyspanError('HsmQuorumRequired');
   const { data, signatures } = approval;
   if (signatures.length === 0) throw refused(NO_SIGNATURES);
   const token = ownToken(machine, session, need, data);

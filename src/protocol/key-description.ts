@@ -1,8 +1,12 @@
 import { formatHex } from '../core/bytes.js';
-import { octetString, pointOf, rsaPartsOf } from '../core/spki.js';
+import { pointOf, rsaPartsOf } from '../core/spki.js';
 import type { FlagTemplate, KeyObject } from './hsm-key-frames.js';
 import type { AttributeValue } from './hsm-session.js';
-import { FLAG_NAMES, hasFlag } from './objects.js';
+import { FLAG_NAMES, hasFlag, type FlagName } from './objects.js';
+
+/** In the order of CloudHSM's CLI. */
+const FIRST: readonly FlagName[] = ['encrypt', 'decrypt', 'token'];
+const SHOWN = [...FIRST, ...FLAG_NAMES.filter((name) => !FIRST.includes(name)).sort()];
 
 const hex = (bytes: Uint8Array): string => `0x${formatHex(bytes)}`;
 
@@ -18,17 +22,17 @@ export function attributesOf(object: KeyObject, label: string): Record<string, A
     'check-value': check ? hex(check) : '0x',
     class: keyClass,
   };
-  for (const name of FLAG_NAMES) described[name] = hasFlag(flags, name);
+  for (const name of SHOWN) described[name] = hasFlag(flags, name);
   described['key-length-bytes'] = length;
   if (object.wrapTemplate) described['wrap-template'] = writeTemplate(object.wrapTemplate);
   if (object.unwrapTemplate) described['unwrap-template'] = writeTemplate(object.unwrapTemplate);
   return { ...described, ...publicPart(object) };
 }
 
-/** What the public half says; a point is in an OCTET STRING, as PKCS #11 has it. */
+/** What the public half says. */
 function publicPart({ public: spki, type, curve }: KeyObject): Record<string, AttributeValue> {
   if (!spki) return {};
-  if (type !== 'rsa') return { 'ec-point': hex(octetString(pointOf(spki))), curve: curve ?? '' };
+  if (type !== 'rsa') return { 'ec-point': hex(pointOf(spki)), curve: curve ?? '' };
   const { n, e } = rsaPartsOf(spki);
   return {
     'public-exponent': hex(e),

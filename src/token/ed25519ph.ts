@@ -17,7 +17,7 @@ function overDigests(): EdDSA {
   curve ??= edwardsCurves().eddsa(ed25519Curve().ed25519.Point, sha512, {
     adjustScalarBytes: clamp,
     domain: (data) => Buffer.concat([DOMAIN, data]),
-    prehash: (digest) => digest,
+    prehash: (digest) => digest as Uint8Array,
   });
   return curve;
 }

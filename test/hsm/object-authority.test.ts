@@ -182,7 +182,7 @@ describe('approvals', () => {
     [{ manage: 2, use: 2 }, 2, undefined],
     [{ manage: 1, use: 2 }, 4, /greater than 1$/],
     [{ manage: 0, use: 2 }, 4, /greater than 1$/],
-    [{ manage: 3, use: 2 }, 2, /is of 2 users/],
+    [{ manage: 3, use: 2 }, 2, /^Invalid quorum value provided/],
   ])('%j of %i users', (quorum, users, message) => {
     const refusal = mayAskApprovals(quorum, users);
     if (message) expect(refusal?.message).toMatch(message);

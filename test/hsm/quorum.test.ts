@@ -281,7 +281,7 @@ describe('keys', () => {
   test('nobody is asked where one is enough', () => {
     expect(asked(need(0))).not.toThrow();
     expect(asked(need(1))).not.toThrow();
-    expect(asked(need(2))).toThrow(REQUIRED);
+    expect(asked(need(2))).toThrow(FAILED);
   });
 
   test('who owns a key or shares it approves, for this key and service', () => {

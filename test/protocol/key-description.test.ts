@@ -46,7 +46,7 @@ describe("a key's attributes", () => {
     });
     expect(attributesOf(of('ec', { curve: 'secp521r1' }), '')).toMatchObject({
       curve: 'secp521r1',
-      'ec-point': expect.stringMatching(/^0x04818504[0-9a-f]{264}$/),
+      'ec-point': expect.stringMatching(/^0x04[0-9a-f]{264}$/),
     });
   });
 });
