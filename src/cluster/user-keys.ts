@@ -290,7 +290,7 @@ export class UserKeys {
    * Runs an operation with keys that are named by their references. A name may have come to mean
    * nothing since it was learned; then it is asked for once more.
    */
-  async use<Op extends HsmOperation>(
+  use<Op extends HsmOperation>(
     session: ClusterSession,
     operation: Op,
     names: readonly [string, string?],
@@ -298,20 +298,29 @@ export class UserKeys {
     fields: (ids: readonly [HsmKeyId, HsmKeyId | undefined]) => HsmFields<Op>,
   ): Promise<HsmResults[Op]> {
     const [first, second] = names;
-    const known = names.every((name) => name === undefined || session.nameOf(name) !== undefined);
-    const work = async (): Promise<HsmResults[Op]> => {
-      const id = await this.resolve(session, first, call);
-      const other = second === undefined ? undefined : await this.resolve(session, second, call);
-      return await session.run(operation, fields([id, other]), call, id, other);
-    };
-    try {
-      return await work();
-    } catch (error) {
+    const id = session.nameOf(first);
+    const other = second === undefined ? undefined : session.nameOf(second);
+    const isKnown = id !== undefined && (second === undefined || other !== undefined);
+    // not async: each promise on the way of a signature is paid thousands of times a second
+    if (!isKnown) return this.#useResolved(session, operation, names, call, fields);
+    const work = session.run(operation, fields([id, other]), call, id, other);
+    return work.catch((error: unknown) => {
       if (!isKeyspanError(error, 'HsmKeyNotFound')) throw error;
       for (const name of names) if (name !== undefined) session.forgetName(name);
-      if (!known) throw error;
-      return await work();
-    }
+      return this.#useResolved(session, operation, names, call, fields);
+    });
+  }
+
+  async #useResolved<Op extends HsmOperation>(
+    session: ClusterSession,
+    operation: Op,
+    [first, second]: readonly [string, string?],
+    call: Call,
+    fields: (ids: readonly [HsmKeyId, HsmKeyId | undefined]) => HsmFields<Op>,
+  ): Promise<HsmResults[Op]> {
+    const id = await this.resolve(session, first, call);
+    const other = second === undefined ? undefined : await this.resolve(session, second, call);
+    return await session.run(operation, fields([id, other]), call, id, other);
   }
 
   /** The id of a key that the user may see. @throws KeyspanError HsmKeyNotFound */

@@ -110,7 +110,8 @@ export class DataPlane {
     }
   }
 
-  async #perform<A extends HsmSessionAction>(
+  /** Not async, as the actions themselves. */
+  #perform<A extends HsmSessionAction>(
     request: { readonly action: A; readonly params: HsmSessionParams<A>; readonly call: Call },
     owner: LoginOwner,
   ): Promise<HsmSessionResults[A]> {
@@ -120,9 +121,9 @@ export class DataPlane {
       if (token !== undefined) this.#sessions.check(token, owner);
     }
     const work = (): Promise<HsmSessionResults[A]> => this.#handlers[action](params, call);
-    if (action !== 'UserLogin') return await work();
+    if (action !== 'UserLogin') return work();
     type Login = () => Promise<HsmSessionResults[A] & HsmSessionResults['UserLogin']>;
-    return await this.#sessions.admit(owner, work as Login);
+    return this.#sessions.admit(owner, work as Login);
   }
 
   #audit(

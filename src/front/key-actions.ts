@@ -334,10 +334,11 @@ function uses(context: UserContext): Pick<KeyActions, 'KeyWrap' | 'KeySign' | 'K
       const { data, iv } = await audited(context, 'key wrap', { login, key: payload }, wrap);
       return iv ? { data, iv } : { data };
     },
-    KeySign: async (params, call) => {
+    // these two are not async: a signature is asked for thousands of times a second
+    KeySign: (params, call) => {
       const { session: token, key, mechanism, data, digested = false, approval } = params;
       const { cluster, session } = sessions.use(token);
-      return await cluster.keys.use(session, 'key-sign', [key], call, ([keyId]) => ({
+      return cluster.keys.use(session, 'key-sign', [key], call, ([keyId]) => ({
         keyId,
         mechanism,
         data,
@@ -345,10 +346,10 @@ function uses(context: UserContext): Pick<KeyActions, 'KeyWrap' | 'KeySign' | 'K
         approval,
       }));
     },
-    KeyVerify: async (params, call) => {
+    KeyVerify: (params, call) => {
       const { session: token, key, mechanism, data, digested = false, signature } = params;
       const { cluster, session } = sessions.use(token);
-      return await cluster.keys.use(session, 'key-verify', [key], call, ([keyId]) => ({
+      return cluster.keys.use(session, 'key-verify', [key], call, ([keyId]) => ({
         keyId,
         mechanism,
         data,
