@@ -7,6 +7,7 @@ import { LIMITS } from '../core/limits.js';
 import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
 import type { SignedToken } from '../protocol/hsm-session.js';
 import { hsmOfToken } from '../protocol/hsm-token.js';
+import type { HsmApproval } from '../protocol/quorum-frames.js';
 import type { Channel } from '../hsm/channel.js';
 import { Member, type Line } from './member.js';
 import { place, type Candidate } from './placement.js';
@@ -63,6 +64,15 @@ const ELSEWHERE = new Set([
   'HsmNotLoggedIn',
   'HsmPhase',
 ]);
+/** Members of operations' fields that M of N signed. */
+const APPROVALS = ['approval', 'payloadApproval', 'wrappingApproval'] as const;
+type Approved = { readonly [Name in (typeof APPROVALS)[number]]?: HsmApproval | undefined };
+
+const isApproved = (fields: object & Approved): boolean =>
+  fields.approval !== undefined ||
+  fields.payloadApproval !== undefined ||
+  fields.wrappingApproval !== undefined;
+
 /** Those that tell of an HSM that is not as it should be. */
 const REPORTED = new Set(['HsmDeviceError', 'HsmKeyNotFound', 'HsmKeyUnproven']);
 
@@ -229,6 +239,8 @@ export class ClusterSession {
         const request = { operation, fields, deadline, session, epoch, requestId };
         const result = await channel.request(request);
         call.servedBy = seat.id;
+        // a look costs nothing where a promise would: this is on the way of every request
+        if (isApproved(fields as object)) await this.#spend(fields);
         return result;
       } catch (error) {
         failure = error;
@@ -253,6 +265,15 @@ export class ClusterSession {
       if (home !== undefined) return home;
     }
     return undefined;
+  }
+
+  /** What was approved is done by one HSM for all: no other does it once more. */
+  async #spend(fields: object): Promise<void> {
+    const approved: Approved = fields;
+    for (const name of APPROVALS) {
+      const among = approved[name]?.data;
+      if (among) await this.onEach('token-delete', { scope: 'user', among });
+    }
   }
 
   /**

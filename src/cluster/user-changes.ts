@@ -47,25 +47,15 @@ export async function changePassword(
 
 /**
  * An approval whose change was made is of no more use on HSMs that had nothing to do, and there in
- * the way of the next one.
+ * the way of the next one. The tokens of HSMs that cannot be reached end with their connections.
  */
 export async function voidUnused(
   session: Pick<UserSession, 'onEach'>,
   approval: HsmApproval | undefined,
   outcomes: readonly PromiseSettledResult<unknown>[],
 ): Promise<void> {
-  if (approval && !outcomes.every(isDone)) await voidApproval(session, approval);
-}
-
-/**
- * What was approved is done, and not to be done again on an HSM that did not do it. The tokens of
- * HSMs that cannot be reached end with their connections.
- */
-export async function voidApproval(
-  session: Pick<UserSession, 'onEach'>,
-  { data }: HsmApproval,
-): Promise<void> {
-  await session.onEach('token-delete', { scope: 'user', among: data });
+  if (!approval || outcomes.every(isDone)) return;
+  await session.onEach('token-delete', { scope: 'user', among: approval.data });
 }
 
 export const isDone = ({ status }: PromiseSettledResult<unknown>): boolean =>

@@ -1,6 +1,9 @@
 import { expect, test } from 'vitest';
-import { mergeTokens, mergeValues } from '../../src/cluster/quorum.js';
+import { USERS } from '../../src/cluster/lifecycle.js';
+import { listTokens, mergeTokens, mergeValues, newTokens } from '../../src/cluster/quorum.js';
 import type { HsmToken } from '../../src/protocol/quorum-frames.js';
+import { ClusterFixture } from '../support/cluster-fixture.js';
+import { newCall } from '../support/parts-fixture.js';
 
 const values = { user: 2, quorum: 2, cluster: 1 };
 const token = (changes: Partial<HsmToken> = {}): HsmToken => ({
@@ -52,4 +55,18 @@ test('tokens of a key are counted on the HSM that has the fewest, if it has one'
   expect(mergeTokens(lists)).toEqual([
     { ...listed, 'key-reference': '0x0000000000680006', 'minimum-token-count': 2 },
   ]);
+});
+
+test('what one HSM does for all is approved for none of the others any more', async () => {
+  await using fixture = await ClusterFixture.start(2);
+  const { cluster, secrets } = fixture;
+  const password = await secrets.passwordOf(cluster.id, USERS.admin);
+  const session = await cluster.login(USERS.admin, password);
+  const tokens = await newTokens(session, { service: 'user' });
+  await newTokens(session, { service: 'cluster' });
+  expect(await listTokens(cluster.members)).toHaveLength(2);
+  const approval = { data: Buffer.concat(tokens.map((one) => one.token)), signatures: [] };
+  const user = { username: 'alice', role: 'crypto-user', password: 'password-1' } as const;
+  await session.run('user-create', { ...user, approval }, newCall());
+  expect(await listTokens(cluster.members)).toMatchObject([{ service: 'cluster' }]);
 });
