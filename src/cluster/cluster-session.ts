@@ -68,10 +68,10 @@ const ELSEWHERE = new Set([
 const APPROVALS = ['approval', 'payloadApproval', 'wrappingApproval'] as const;
 type Approved = { readonly [Name in (typeof APPROVALS)[number]]?: HsmApproval | undefined };
 
-const isApproved = (fields: object & Approved): boolean =>
-  fields.approval !== undefined ||
-  fields.payloadApproval !== undefined ||
-  fields.wrappingApproval !== undefined;
+function isApproved(fields: object): boolean {
+  const { approval, payloadApproval, wrappingApproval }: Approved = fields;
+  return (approval ?? payloadApproval ?? wrappingApproval) !== undefined;
+}
 
 /** Those that tell of an HSM that is not as it should be. */
 const REPORTED = new Set(['HsmDeviceError', 'HsmKeyNotFound', 'HsmKeyUnproven']);
@@ -240,7 +240,7 @@ export class ClusterSession {
         const result = await channel.request(request);
         call.servedBy = seat.id;
         // a look costs nothing where a promise would: this is on the way of every request
-        if (isApproved(fields as object)) await this.#spend(fields);
+        if (isApproved(fields)) await this.#spend(fields);
         return result;
       } catch (error) {
         failure = error;
