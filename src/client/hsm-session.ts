@@ -75,7 +75,7 @@ export interface SessionCaller {
 }
 
 /** Asks the data plane, and gives the answer its type. */
-export async function askDataPlane<A extends HsmSessionAction>(
+export function askDataPlane<A extends HsmSessionAction>(
   caller: SessionCaller,
   action: A,
   params: HsmSessionParams<A>,
@@ -84,7 +84,8 @@ export async function askDataPlane<A extends HsmSessionAction>(
   // an approval counts once: a request that is sent again must not need another
   const isOnce = isApproved(params) && options.token === undefined;
   const once = isOnce ? { ...options, token: randomUUID() } : options;
-  return (await caller.call(action, params, once)).result as unknown as HsmSessionResults[A];
+  const answer = caller.call(action, params, once);
+  return answer.then(({ result }) => result as unknown as HsmSessionResults[A]);
 }
 
 /** The tokens of an approval, one behind the other: each approver signs this, with SHA-256. */

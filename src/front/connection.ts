@@ -189,24 +189,21 @@ export class Connection {
     return isMutating(action) ? this.#once(request, work) : work();
   }
 
-  /** What an HSM user does with a cluster. */
-  async #performForUser(
-    action: HsmSessionAction,
-    request: ClientRequest,
-    call: Call,
-  ): Promise<Answer> {
+  /** What an HSM user does with a cluster. Not async, as above. */
+  #performForUser(action: HsmSessionAction, request: ClientRequest, call: Call): Promise<Answer> {
     const { dataPlane, principal, cluster } = this.#options;
     const { params } = request;
     const { requestId, deadline } = call;
     const own: Call = { requestId, deadline };
     const caller = { principal, cluster, entry: this.hsm, call: own };
-    const work = async (): Promise<Answer> => ({
-      ...(await dataPlane.perform(action, params, caller)),
-    });
+    const work = (): Promise<Answer> =>
+      dataPlane.perform(action, params, caller) as unknown as Promise<Answer>;
     const isOnce = isChange(action) || isApproved(params);
-    const answer = await (isOnce ? this.#once(request, work) : work());
-    if (own.servedBy !== undefined) call.servedBy = own.servedBy;
-    return answer;
+    const answer = isOnce ? this.#once(request, work) : work();
+    return answer.then((result) => {
+      if (own.servedBy !== undefined) call.servedBy = own.servedBy;
+      return result;
+    });
   }
 
   /** Runs what changes something once for each token. */
