@@ -46,11 +46,11 @@ export class KeyShelf {
   }
 
   /** All of them, in no order. */
-  *keys(): Generator<ShelvedKey> {
-    for (const { id } of this.#shelf.entries()) {
-      const key = this.get(id as HsmKeyId);
-      if (key) yield key;
+  keys(): Iterable<ShelvedKey> {
+    if (this.#read.size < this.#shelf.size) {
+      for (const { id } of this.#shelf.entries()) this.get(id as HsmKeyId);
     }
+    return this.#read.values();
   }
 
   put(record: KeyRecord, blob: Uint8Array): void {

@@ -60,12 +60,11 @@ function ofReference(machine: Machine, record: KeyRecord): KeyRecord | undefined
   const same = keyring.get(record.id)?.record ?? secrets.get(record.id)?.record;
   if (same) return same;
   const reference = record.object?.reference;
-  for (const id of keyring.ids()) {
-    const other = keyring.get(id)?.record;
-    if (other && objectOf(other)?.reference === reference) return other;
-  }
-  for (const { record: other } of secrets.keys()) {
-    if (other.object?.reference === reference) return other;
-  }
-  return undefined;
+  let found: KeyRecord | undefined;
+  const look = (other: KeyRecord): void => {
+    if (objectOf(other)?.reference === reference) found = other;
+  };
+  keyring.records(look);
+  for (const { record: other } of secrets.keys()) look(other);
+  return found;
 }

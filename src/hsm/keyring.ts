@@ -217,9 +217,11 @@ export class Keyring {
     return newest;
   }
 
-  /** All ids, in no order; those that were not looked at yet come last. */
-  ids(): readonly HsmKeyId[] {
-    return [...this.#entries.keys(), ...(this.#unlisted?.ids() ?? [])];
+  /** The records of all keys, in no order; what was not looked at yet is. */
+  records(visit: (record: KeyRecord) => void): void {
+    while (this.#listNext());
+    // a generator would cost a search among thousands half as much again
+    for (const entry of this.#entries.values()) visit(entry.record);
   }
 
   /** Ids in their order, from the first after `after`. */
