@@ -3,7 +3,7 @@ import { readFileSync, rmSync } from 'node:fs';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { packageFile } from '../../src/core/entry.js';
-import type { StatusDocument } from '../../src/protocol/admin.js';
+import type { CredentialsDocument, StatusDocument } from '../../src/protocol/admin.js';
 import { Installation } from '../support/installation.js';
 
 const run = promisify(execFile);
@@ -32,10 +32,18 @@ describe('examples of programs', () => {
     ['README.md', /^hello\n$/],
     ['docs/aws.md', /^cluster-\w+ is ACTIVE\n$/],
     ['docs/websocket.md', /^[A-Za-z0-9+/]{22}== from hsm-\w+\n$/],
+    ['docs/client.md', /^true\n1 key is called orders\n$/],
   ])('in %s', async (page, expected) => {
     const [program = ''] = blocks(page, 'js');
     const { stdout: variables } = await installation.keyspan('env', '--json');
-    const env = { ...process.env, ...(JSON.parse(variables.toString()) as object) };
+    const { stdout: shown } = await installation.keyspan('credentials', '--json');
+    const { username, password } = (JSON.parse(shown.toString()) as CredentialsDocument)
+      .cryptoUser ?? { username: '', password: '' };
+    const env = {
+      ...process.env,
+      ...(JSON.parse(variables.toString()) as object),
+      CLOUDHSM_PIN: `${username}:${password}`,
+    };
     const args = ['--input-type=module', '--eval', program];
     const { stdout } = await run(process.execPath, args, { env, cwd: packageFile('.') });
     expect(stdout).toMatch(expected);
