@@ -73,7 +73,7 @@ describe("the operator's day", () => {
     const env = { ADMIN_PASSWORD: 'changeme-please' };
     expectAll(await operate(account.daemon.home, env, ClusterId));
     const { clusters } = await callAdmin(account.daemon.home, 'Status');
-    expect(clusters.map(({ hsms }) => hsms.length).sort()).toEqual([1, 3]);
+    expect(clusters.map(({ hsms }) => hsms.length).sort((a, b) => a - b)).toEqual([1, 3]);
   }, 120_000);
 });
 
