@@ -12,6 +12,7 @@ import type { HsmResults } from '../protocol/hsm-frames.js';
 import type { FlagTemplate, RecordChange } from '../protocol/hsm-key-frames.js';
 import type { GivenAttributes, KeyQuorum } from '../protocol/hsm-session.js';
 import { isAttributeName, isFlagName, mayNotSet, withFlag } from '../protocol/objects.js';
+import { audited, type Login } from './user-change.js';
 import type { HsmSessionHandlers, UserContext } from './user-context.js';
 
 type KeyActions = Pick<
@@ -180,7 +181,7 @@ function makings(context: UserContext): Makings {
   ): Promise<T> => {
     const login = sessions.use(params.session);
     const named = { login, key: JSON.stringify(label) };
-    return await audited(context, action, named, () => work(login));
+    return await told(context, action, named, () => work(login));
   };
   return {
     KeyGenerate: (params, call) =>
@@ -230,10 +231,8 @@ function derOf(pem: string): Uint8Array {
   }
 }
 
-type Login = ReturnType<UserContext['sessions']['use']>;
-
 /** What a crypto-user does to a key leaves a line in the audit log. */
-async function audited<T>(
+function told<T>(
   { events }: UserContext,
   action: string,
   of: { readonly login: Login; readonly key: string },
@@ -241,15 +240,7 @@ async function audited<T>(
 ): Promise<T> {
   const { cluster, session } = of.login;
   const target = `${cluster.id} ${session.username} ${of.key}`;
-  try {
-    const result = await work();
-    events.operatorEvent({ action, target });
-    return result;
-  } catch (error) {
-    const code = error instanceof KeyspanError ? error.code : 'InternalFailure';
-    events.operatorEvent({ action, target, code });
-    throw error;
-  }
+  return audited({ events }, { action, target }, work);
 }
 
 type Changes = Pick<KeyActions, 'KeySetAttribute' | 'KeyShare' | 'KeyUnshare'>;
@@ -266,7 +257,7 @@ function changes(context: UserContext): Changes {
     const login = sessions.use(params.session);
     const { cluster, session } = login;
     const work = (): Promise<void> => cluster.keys.change(session, key, asked, call);
-    await audited(context, action, { login, key }, work);
+    await told(context, action, { login, key }, work);
     return {};
   };
   return {
@@ -303,14 +294,14 @@ function lives(context: UserContext): Pick<KeyActions, 'KeyDelete' | 'KeyReplica
       const login = sessions.use(token);
       const { cluster, session } = login;
       const work = (): Promise<void> => cluster.keys.delete(session, key, call);
-      await audited(context, 'key delete', { login, key }, work);
+      await told(context, 'key delete', { login, key }, work);
       return {};
     },
     KeyReplicate: async ({ session: token, destination, key }, call) => {
       const from = sessions.use(token);
       const to = sessions.use(destination);
       const work = (own: Call): Promise<SeenKey> => replicateKey(from, to, key, own);
-      const { described } = await audited(context, 'key replicate', { login: from, key }, () =>
+      const { described } = await told(context, 'key replicate', { login: from, key }, () =>
         longer(call, work),
       );
       return { key: described };
@@ -331,7 +322,7 @@ function uses(context: UserContext): Pick<KeyActions, 'KeyWrap' | 'KeySign' | 'K
           payloadId,
           wrappingId: wrappingId ?? payloadId,
         }));
-      const { data, iv } = await audited(context, 'key wrap', { login, key: payload }, wrap);
+      const { data, iv } = await told(context, 'key wrap', { login, key: payload }, wrap);
       return iv ? { data, iv } : { data };
     },
     // these two are not async: a signature is asked for thousands of times a second
