@@ -152,8 +152,8 @@ export class Events {
   readonly #clock: Clock;
   readonly metrics = new Metrics();
   readonly #requests = new Map<string, RequestSeries>();
-  /** the last of each action and principal */
-  readonly #wordings = new Map<string, Map<string, Wording>>();
+  /** the last few of each action and principal: an HSM user's work goes to all HSMs in turn */
+  readonly #wordings = new Map<string, Map<string, Wording[]>>();
   #timeMs = Number.NaN;
   #time = '';
 
@@ -186,9 +186,9 @@ export class Events {
    */
   #wordingOf(event: RequestEvent): Wording {
     const { action, principal } = event;
-    const ofAction = this.#wordings.get(action) ?? new Map<string, Wording>();
-    const known = ofAction.get(principal);
-    if (known && isWordedSo(known.of, event)) return known;
+    const ofAction = this.#wordings.get(action) ?? new Map<string, Wording[]>();
+    const wordings = ofAction.get(principal) ?? [];
+    for (const known of wordings) if (isWordedSo(known.of, event)) return known;
     const { door, code, hsm, entry } = event;
     const last = JSON.stringify({ code, hsm });
     const wording: Wording = {
@@ -198,8 +198,10 @@ export class Events {
       outcome: `${last === '{}' ? '' : ','}${last.slice(1, -1)},"latencyMs":`,
       end: entry === undefined ? '}' : `,"entry":${JSON.stringify(entry)}}`,
     };
+    if (wordings.length >= LIMITS.audit_wordings_each_max) wordings.length = 0;
+    wordings.push(wording);
     if (ofAction.size >= LIMITS.audit_wordings_max) ofAction.clear();
-    this.#wordings.set(action, ofAction.set(principal, wording));
+    this.#wordings.set(action, ofAction.set(principal, wordings));
     return wording;
   }
 

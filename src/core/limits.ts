@@ -170,6 +170,7 @@ export const LIMITS = {
   audit_buffer_max_chars: 4 << 20,
   audit_flush_ms: 5,
   audit_wordings_max: 1_024,
+  audit_wordings_each_max: 8,
   hsm_audit_file_max_bytes: 4 << 20,
   hsm_audit_files_max: 4,
   hsm_audit_waiting_max: 1_024,

@@ -51,6 +51,21 @@ const REQUEST = {
   latencyMs: 0.43217,
 };
 
+test('requests to many HSMs by turns are told apart', async () => {
+  const { events, lines } = await setup();
+  const count = 2 * LIMITS.audit_wordings_each_max + 1;
+  const turns = Array.from({ length: 3 * count }, (_, turn) => ({
+    ...REQUEST,
+    hsm: `hsm-${turn % count}`,
+    code: turn % 5 === 0 ? 'HsmBusy' : undefined,
+  }));
+  for (const event of turns) events.requestEvent(event);
+  const written = (await lines()) as { hsm: string; code?: string }[];
+  expect(written.map(({ hsm, code }) => [hsm, code])).toEqual(
+    turns.map(({ hsm, code }) => [hsm, code]),
+  );
+});
+
 test('a request leaves one line and moves its counter and its histogram', async () => {
   const { events, clock, lines } = await setup();
   const stages = { decideMs: 0.1, hsmMs: 0.2 };
