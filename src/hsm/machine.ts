@@ -158,6 +158,7 @@ export class Machine {
     const witness = facts.get('masking');
     if (witness) verifyMasking(context, witness);
     this.#masking = masking;
+    this.member.keyring.quicken(masking.wrap);
     return context;
   }
 
@@ -188,6 +189,7 @@ export class Machine {
       });
     const [facts, users, secrets] = [shelf('facts'), shelf('users'), shelf('secrets')];
     const keyring = Keyring.load(this.token, { manifest, found });
+    if (masking) keyring.quicken(masking.wrap);
     this.#member = { facts, users, keyring, secrets: new KeyShelf(secrets) };
     this.#masking = masking;
     this.#users = new Map();

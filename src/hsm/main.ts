@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import { systemClock } from '../core/clock.js';
 import { entryPath } from '../core/entry.js';
-import { KeyspanError } from '../core/errors.js';
+import { isKeyspanError, KeyspanError } from '../core/errors.js';
 import { FaultRules } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import { deadlineIn, hasPassed } from '../core/deadline.js';
@@ -123,8 +123,19 @@ function proveInBackground(machine: Machine): void {
     if (machine.phase !== 'member') return;
     const { keyring } = machine.member;
     if (keyring.listSome(OBJECTS_AT_ONCE) || keyring.proveSome(20)) setTimeout(step, 5);
+    else seekMasking(machine);
   };
   setTimeout(step, IDLE_AFTER_MS).unref();
+}
+
+/** Searches for the masking keys before the first use of one waits for it. */
+function seekMasking(machine: Machine): void {
+  try {
+    void machine.masking;
+  } catch (error) {
+    // whoever needs them is told
+    if (!isKeyspanError(error)) throw error;
+  }
 }
 
 /**

@@ -85,6 +85,13 @@ export const ofLength = (template: Template, lengthBytes: number): Template => [
 export const openly = (template: Template): Template =>
   template.filter(({ type }) => type !== CKA.WRAP_WITH_TRUSTED);
 
+/**
+ * A key in memory to work with. It is no private object: SoftHSM keeps the values of those sealed,
+ * under a key beside them in the same memory, and opens each at each use.
+ */
+export const working = (template: Template): Template =>
+  template.map((one) => (one.type === CKA.PRIVATE ? { type: CKA.PRIVATE, value: false } : one));
+
 /** A private data object in memory; a copy of it goes to the token. */
 export function storedData(data: {
   application: string;

@@ -6,7 +6,7 @@ import { moveToToken } from './objects.js';
 import { AES_KEY_GEN, AES_KWP } from './mechanism.js';
 import type { Template } from './cryptoki.js';
 import { AES_256, type KeyKind } from './key-kind.js';
-import { ofAes256, storedAesKey, storedKey } from './template.js';
+import { ofAes256, storedAesKey, storedKey, working } from './template.js';
 import type { Handle, Token } from './token.js';
 
 /** more than any key wraps to: an RSA-4096 private key is about 2.4 KiB */
@@ -60,6 +60,17 @@ export function unwrapToSession(
   kind: KeyKind,
 ): Handle {
   return unwrapInMemory(token, unwrapping, blob, storedKey(kind, { place: 'session' }));
+}
+
+/**
+ * A copy of a key in memory, to work with: twice to four times as fast as the key on the token,
+ * whose file SoftHSM looks at each time, and by a third faster than what C_CopyObject makes, which
+ * stays private. As sensitive as the key is. It lives until it is destroyed.
+ * @param maskWrap the trusted key that every user's key may be wrapped with
+ */
+export function workingCopy(token: Token, maskWrap: Handle, key: Handle, kind: KeyKind): Handle {
+  const template = working(storedKey(kind, { place: 'session' }));
+  return unwrapInMemory(token, maskWrap, wrapKey(token, maskWrap, key), template);
 }
 
 /** Whether `unwrapping` is the key that wrapped the blob. Nothing is put on the token. */
