@@ -25,6 +25,8 @@ export type SignMechanism =
 interface Hash {
   readonly bytes: number;
   readonly mechanism: number;
+  /** PKCS #1 v1.5 with the hash, by the token */
+  readonly rsaPkcs: Mechanism;
   /** CK_RSA_PKCS_MGF_TYPE */
   readonly mgf: number;
   /** what precedes the digest in a DigestInfo (RFC 8017, 9.2) */
@@ -38,30 +40,35 @@ export const HASHES: Readonly<Record<HashName, Hash>> = {
   sha1: {
     bytes: 20,
     mechanism: CKM.SHA_1,
+    rsaPkcs: { mechanism: CKM.SHA1_RSA_PKCS },
     mgf: 1,
     prefix: prefix('3021300906052b0e03021a05000414'),
   },
   sha224: {
     bytes: 28,
     mechanism: CKM.SHA224,
+    rsaPkcs: { mechanism: CKM.SHA224_RSA_PKCS },
     mgf: 5,
     prefix: prefix('302d300d06096086480165030402040500041c'),
   },
   sha256: {
     bytes: 32,
     mechanism: CKM.SHA256,
+    rsaPkcs: { mechanism: CKM.SHA256_RSA_PKCS },
     mgf: 2,
     prefix: prefix('3031300d060960864801650304020105000420'),
   },
   sha384: {
     bytes: 48,
     mechanism: CKM.SHA384,
+    rsaPkcs: { mechanism: CKM.SHA384_RSA_PKCS },
     mgf: 3,
     prefix: prefix('3041300d060960864801650304020205000430'),
   },
   sha512: {
     bytes: 64,
     mechanism: CKM.SHA512,
+    rsaPkcs: { mechanism: CKM.SHA512_RSA_PKCS },
     mgf: 4,
     prefix: prefix('3051300d060960864801650304020305000440'),
   },
@@ -72,7 +79,8 @@ const EDDSA: Mechanism = { mechanism: CKM.EDDSA };
 const SIGNATURE_MAX_BYTES = 512;
 
 /**
- * Signs in the token. Data is hashed here, since the token has not all hashes for all keys.
+ * Signs in the token. Data is hashed here but for `rsa-pkcs`, since the token has not all hashes for
+ * all keys.
  * @param how `digested`: `data` is the digest; for `rsa-pkcs` the DigestInfo in DER, as CloudHSM
  * has it
  * @returns ECDSA: r and s, one behind the other, as PKCS #11 has it
@@ -85,16 +93,16 @@ export function sign(
   data: Uint8Array,
   how: { readonly digested: boolean },
 ): Buffer {
-  const input = inputOf(mechanism, data, how.digested);
+  const hashes = mechanism.name === 'rsa-pkcs' && !how.digested;
+  const by = hashes ? HASHES[mechanism.hash].rsaPkcs : mechanismOf(mechanism);
+  const input = hashes ? asBuffer(data) : inputOf(mechanism, data, how.digested);
   const { cryptoki, sessions } = token;
   const made = Buffer.allocUnsafe(SIGNATURE_MAX_BYTES);
-  const by = mechanismOf(mechanism);
-  const signature = sessions.operate(
+  return sessions.operate(
     'C_Sign',
     (session) => cryptoki.C_SignInit(session, by, key),
     (session) => cryptoki.C_Sign(session, input, made),
   );
-  return signature;
 }
 
 /** What the token signs. */
