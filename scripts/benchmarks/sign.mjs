@@ -7,9 +7,9 @@ import { promisify } from 'node:util';
 const BARE = new URL('./bare.mjs', import.meta.url).pathname;
 const BARE_PROCESSES = 2;
 const IN_FLIGHT = 32;
-const WARM_UP_MS = 1_500;
+const WARM_UP_MS = 6_000;
 const ROUND_MS = 3_000;
-const ROUNDS = 5;
+const ROUNDS = 7;
 
 const run = promisify(execFile);
 const median = (samples) => [...samples].sort((a, b) => a - b)[samples.length >> 1];

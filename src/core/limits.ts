@@ -168,7 +168,7 @@ export const LIMITS = {
   audit_files_max: 8,
   audit_line_max_bytes: 16_384,
   audit_buffer_max_chars: 4 << 20,
-  audit_flush_ms: 5,
+  audit_flush_ms: 25,
   audit_wordings_max: 1_024,
   audit_wordings_each_max: 8,
   hsm_audit_file_max_bytes: 4 << 20,

@@ -79,8 +79,8 @@ const EDDSA: Mechanism = { mechanism: CKM.EDDSA };
 const SIGNATURE_MAX_BYTES = 512;
 
 /**
- * Signs in the token. Data is hashed here but for `rsa-pkcs`, since the token has not all hashes for
- * all keys.
+ * Signs in the token. Data is hashed here but for `rsa-pkcs`: the token has not all hashes for all
+ * keys.
  * @param how `digested`: `data` is the digest; for `rsa-pkcs` the DigestInfo in DER, as CloudHSM
  * has it
  * @returns ECDSA: r and s, one behind the other, as PKCS #11 has it
