@@ -61,6 +61,8 @@ export const ERRORS = {
   HsmFactorRefused: 'the key cannot be registered, or it did not sign a token of this login',
   HsmKeyNotFound: 'the HSM holds no such key, or the session may not see it',
   HsmKeyUnproven: "the HSM's copy of the key failed its proof",
+  HsmMechanismInvalid: 'the HSM has no such mechanism for this key',
+  HsmMechanismParamInvalid: "the mechanism's parameter does not fit",
   HsmMfaRequired: 'the user logs in with a second factor, and the login came without it',
   HsmNotLoggedIn: 'the frame needs a session that logged in',
   HsmPhase: 'the HSM is not in the phase of its life that this needs',

@@ -112,6 +112,18 @@ export const LIMITS = {
   idempotency_ttl_ms: 600_000,
   admin_body_max_bytes: 1 << 20,
   subscriptions_max: 32,
+  // PKCS #11 bridge
+  /** what one frame of an HSM carries of data */
+  p11_chunk_max_bytes: 983_040,
+  p11_aad_max_bytes: 16_384,
+  /** of all attributes that are kept as they were given */
+  p11_extra_max_bytes: 2_048,
+  /** a certificate, a data object */
+  p11_object_max_bytes: 32_768,
+  p11_object_page_max: 500,
+  /** digests and MACs in pieces, of one login on one HSM, and of all */
+  p11_streams_max: 64,
+  p11_streams_total_max: 1_024,
   // AWS doors
   aws_connections_max: 512,
   aws_header_max_bytes: 16_384,

@@ -13,7 +13,9 @@ import type { ListedFault } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
 import { faultRule } from './fault.js';
 import { data, keyId, label, masked, stamp, username } from './hsm-frame-forms.js';
+import { cryptoFields, type CryptoResults } from './hsm-crypto-frames.js';
 import { keyFields, recordChange, type KeyResults } from './hsm-key-frames.js';
+import { objectFields, type ObjectResults } from './hsm-object-frames.js';
 import {
   bytes,
   flag,
@@ -272,8 +274,22 @@ export const HSM_OPERATIONS = {
   'key-drop': operation(keyFields.keyDrop, CU),
   'key-sign': operation(keyFields.keySign, CU),
   'key-verify': operation(keyFields.keyVerify, CU),
+  // PKCS #11's objects and cryptography
+  'object-find': operation(objectFields.objectFind, CARRIERS),
+  'object-create': operation(objectFields.objectCreate, CU),
+  'object-copy': operation(objectFields.objectCopy, CU),
+  'object-reveal': operation(objectFields.objectReveal, CARRIERS),
+  'p11-cipher': operation(cryptoFields.p11Cipher, CARRIERS),
+  'p11-sign': operation(cryptoFields.p11Sign, CU),
+  'p11-verify': operation(cryptoFields.p11Verify, CARRIERS),
+  'p11-derive': operation(cryptoFields.p11Derive, CU),
+  digest: operation(cryptoFields.digest, CARRIERS),
+  'stream-open': operation(cryptoFields.streamOpen, CARRIERS),
+  'stream-update': operation(cryptoFields.streamUpdate, CARRIERS),
+  'stream-final': operation(cryptoFields.streamFinal, CARRIERS),
+  'stream-close': operation(cryptoFields.streamClose, CARRIERS),
   // work with keys
-  random: operation(object({ length: randomLength }), CU),
+  random: operation(object({ length: randomLength }), CARRIERS),
   encrypt: operation(object({ keyId, aad, data }), CU),
   decrypt: operation(object({ keyId, iv, aad, data: sealed }), CU),
   reencrypt: operation(object({ keyId, iv, aad, data: sealed, toKeyId: keyId, toAad: aad }), CU),
@@ -361,7 +377,7 @@ export interface Version {
 }
 
 /** What each operation answers. */
-export interface HsmResults extends KeyResults, QuorumResults {
+export interface HsmResults extends KeyResults, QuorumResults, ObjectResults, CryptoResults {
   info: {
     readonly serial: string;
     readonly device: Device;

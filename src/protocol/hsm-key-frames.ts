@@ -28,17 +28,19 @@ import {
 } from './objects.js';
 
 /** The part of an HSM's frames that is about keys as their users see them. */
-const reference = text({ min: 18, max: 18, pattern: /^0x[0-9a-f]{16}$/ });
+export const keyReference = text({ min: 18, max: 18, pattern: /^0x[0-9a-f]{16}$/ });
 const flags = int({ min: 0, max: FLAGS_MAX });
 /** what another key must be, or becomes: the flags of `mask` are those of `flags` */
 const template = object({ mask: flags, flags });
 export type FlagTemplate = FormOf<typeof template>;
+/** attributes that are kept as they were given: PKCS #11's number in decimal, and its value */
+const extra = optional(mapOf(bytes({ max: LIMITS.p11_extra_max_bytes })));
 const approvals = int({ min: 0, max: LIMITS.quorum_approvals_max });
 /** A key as its users see it (protocol/objects). */
 export const keyObject = object({
   class: oneOf(...KEY_CLASSES),
   type: oneOf(...KEY_TYPES),
-  reference,
+  reference: keyReference,
   flags,
   /** CKA_ID */
   id: bytes({ max: 128 }),
@@ -54,6 +56,7 @@ export const keyObject = object({
   use: approvals,
   wrapTemplate: optional(template),
   unwrapTemplate: optional(template),
+  extra,
 });
 export type KeyObject = FormOf<typeof keyObject>;
 const changeMembers = object({
@@ -66,6 +69,8 @@ const changeMembers = object({
   id: optional(bytes({ max: 128 })),
   wrapTemplate: optional(template),
   unwrapTemplate: optional(template),
+  /** each replaces the one of its number */
+  extra,
 });
 export type RecordChange = FormOf<typeof changeMembers>;
 /** What its owner changes of a key's record: at least one thing. */
@@ -77,16 +82,19 @@ export const recordChange: Form<RecordChange> = (value) => {
 /** What is said of an object that is made: what is not given is as CloudHSM has it. */
 const making = {
   keyId,
-  reference,
+  reference: keyReference,
   label,
   /** flags that were given, by name */
   given: mapOf(flag),
+  /** by PKCS #11's rules instead of CloudHSM's: `given` names all flags that are true */
+  pkcs11: optional(flag),
+  extra,
   id: optional(bytes({ max: 128 })),
   wrapTemplate: optional(template),
   unwrapTemplate: optional(template),
 };
-const makingOf = object(making);
-export type KeyMaking = FormOf<typeof makingOf>;
+export const keyMaking = object(making);
+export type KeyMaking = FormOf<typeof keyMaking>;
 const common = {
   share: optional(userNames),
   quorum: optional(object({ manage: approvals, use: approvals })),
@@ -111,7 +119,7 @@ const wrapMechanism = object({
 });
 /** the attribute values that a key must have: flags by name, all else as its users see it */
 const keyFilter = object({
-  reference: optional(reference),
+  reference: optional(keyReference),
   attributes: mapOf(anything),
 });
 export type HsmKeyFilter = FormOf<typeof keyFilter>;
@@ -119,7 +127,7 @@ export type HsmKeyFilter = FormOf<typeof keyFilter>;
 /** The fields of each operation. */
 export const keyFields = {
   keyGenerate: object({
-    key: makingOf,
+    key: keyMaking,
     spec: object({
       type: oneOf('aes', 'generic-secret'),
       length: int({ min: 1, max: SECRET_LENGTH_MAX }),
@@ -127,8 +135,8 @@ export const keyFields = {
     ...common,
   }),
   keyPairGenerate: object({
-    privateKey: makingOf,
-    publicKey: makingOf,
+    privateKey: keyMaking,
+    publicKey: keyMaking,
     spec: object({
       type: oneOf('rsa', 'ec'),
       bits: optional(int({ min: RSA_BITS.min, max: RSA_BITS.max })),
@@ -138,13 +146,13 @@ export const keyFields = {
     ...common,
   }),
   keyImport: object({
-    key: makingOf,
+    key: keyMaking,
     type: oneOf('rsa', 'ec'),
     der: bytes({ max: 1_024 }),
     ...common,
   }),
   keyUnwrap: object({
-    key: makingOf,
+    key: keyMaking,
     wrappingId: keyId,
     mechanism: wrapMechanism,
     data,
@@ -162,7 +170,7 @@ export const keyFields = {
   }),
   keyFind: object({
     filter: keyFilter,
-    after: optional(reference),
+    after: optional(keyReference),
     limit: int({ min: 1, max: LIMITS.key_page_max }),
     verbose: flag,
   }),
