@@ -182,7 +182,7 @@ function mutant(dice: Dice, id: number, corpus: Corpus, sessions: Sessions): Fra
   dice.weighed<() => void>([
     [() => void (frame[5] = wrong()), 30],
     [() => void (frame[5] = mutatedMembers(dice, wrong())), 5],
-    [() => void (frame[5] = dice.chance(0.5) ? strangeValue(dice) : nested(dice.below(60))), 2],
+    [() => void (frame[5] = dice.chance(0.5) ? strangeValue(dice) : nested(dice.below(28))), 2],
     // the fields are right and their values are of no use: flipped ciphertexts, other keys
     [() => undefined, 50],
     [() => void (frame[4] = dice.pick([0, -1, 2 ** 52, ...Object.values(sessions)])), 6],

@@ -74,7 +74,7 @@ export function strangeValue(dice: Dice): unknown {
     [() => ({}), 1],
     [() => [dice.pick(TEXTS), dice.pick(NUMBERS)], 1],
     [() => ownMember(dice.pick(PROTOTYPE_NAMES), dice.pick(TEXTS)), 1],
-    [() => nested(1 + dice.below(60)), 1],
+    [() => nested(1 + dice.below(28)), 1],
     [() => 'x'.repeat(dice.below(9_000)), 1],
   ])();
 }
