@@ -1,6 +1,6 @@
 import { LIMITS } from '../core/limits.js';
 import { CKA } from '../core/pkcs11.js';
-import { P11WireError, type P11Reader, type P11Writer } from './p11-wire.js';
+import { P11WireError, type P11Reader, type P11Version, type P11Writer } from './p11-wire.js';
 
 /**
  * How the value of an attribute stands on the wire. Types that the protocol has no word for are
@@ -227,7 +227,7 @@ type Nesting = 'withRoom' | 'none' | 'all';
  * agreed on version 1 nest templates in three ways: the one by which the list ends with the body is
  * theirs. @throws P11WireError
  */
-export function readRooms(reader: P11Reader, version: number): P11AttributeRoom[] {
+export function readRooms(reader: P11Reader, version: P11Version): P11AttributeRoom[] {
   if (version === 0) return readRoomList(reader, 'none');
   if (version !== 1) return readRoomList(reader, 'withRoom');
   const start = reader.at;
@@ -275,12 +275,20 @@ function readRoomsWithin(
   return rooms;
 }
 
-/** Writes what an attribute list has room for (`fA`), as clients from 0.25.6 do. */
-export function writeRooms(writer: P11Writer, rooms: readonly P11AttributeRoom[]): void {
+/**
+ * Writes what an attribute list has room for (`fA`), as clients do that agreed on `version`:
+ * templates nest from 1 on (0.25.4).
+ */
+export function writeRooms(
+  writer: P11Writer,
+  rooms: readonly P11AttributeRoom[],
+  version: P11Version,
+): void {
   writer.u32(rooms.length);
   for (const { type, room, nested } of rooms) {
     writer.u32(type);
     writer.u32(room);
-    if (room !== 0 && nested !== undefined) writeRooms(writer, nested);
+    const nests = version > 0 && room !== 0 && attributeKind(type) === 'templates';
+    if (nests) writeRooms(writer, nested ?? [], version);
   }
 }

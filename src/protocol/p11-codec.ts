@@ -158,7 +158,7 @@ function writeArg(writer: P11Writer, field: P11Field, arg: P11Arg, version: P11V
     case 'aA':
       return writeAttributes(writer, arg as readonly P11Attribute[]);
     case 'fA':
-      return writeRooms(writer, arg as readonly P11AttributeRoom[]);
+      return writeRooms(writer, arg as readonly P11AttributeRoom[], version);
     case 'fu':
       return writer.u32(arg as number);
     case 'y':
