@@ -132,6 +132,15 @@ export const LIMITS = {
   public_file_max_bytes: 1 << 20,
   signature_skew_max_ms: 300_000,
   signing_keys_max: 32,
+  // PKCS #11 bridge
+  p11_options_max_bytes: 4_096,
+  /** 16 MiB of data and what stands around it */
+  p11_body_max_bytes: (16 << 20) + (64 << 10),
+  /** of one list, with those of the templates within it */
+  p11_attributes_max: 256,
+  p11_template_depth_max: 8,
+  /** of CKA_ALLOWED_MECHANISMS */
+  p11_mechanisms_max: 1_024,
   // client library
   client_request_timeout_ms: 15_000,
   /** RSA keys take up to seconds, and HSMs may have others to make */
