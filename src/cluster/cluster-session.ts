@@ -254,6 +254,24 @@ export class ClusterSession {
     throw failure ?? new KeyspanError('VaultUnavailable');
   }
 
+  /**
+   * Runs one operation on this HSM and on no other: what it works with is there alone.
+   * @throws KeyspanError VaultKeyMissing when it does not serve, or what it answered
+   */
+  async runOn<Op extends HsmOperation>(
+    hsm: HsmId,
+    operation: Op,
+    fields: HsmFields<Op>,
+    call: Call,
+  ): Promise<HsmResults[Op]> {
+    const seat = this.#seats.get(hsm);
+    if (!seat?.isActive) throw lostWith(hsm);
+    const { channel, session, member } = seat;
+    const { deadline, requestId } = call;
+    const { epoch } = member;
+    return await channel.request({ operation, fields, deadline, session, epoch, requestId });
+  }
+
   /** The one HSM that can do it: session keys are on no other. */
   #pinned(operation: HsmOperation, key?: HsmKeyId, second?: HsmKeyId): HsmId | undefined {
     if (this.#own.size === 0) return undefined;

@@ -124,6 +124,17 @@ export const LIMITS = {
   /** digests and MACs in pieces, of one login on one HSM, and of all */
   p11_streams_max: 64,
   p11_streams_total_max: 1_024,
+  /** what is known of a user's objects is kept so long for the next connection */
+  p11_catalog_idle_ms: 60_000,
+  p11_connections_max: 512,
+  p11_sessions_max: 1_024,
+  /** calls of one connection that wait for their answers */
+  p11_inflight_max: 1_024,
+  /** what a multi-part operation keeps of its input to begin again on another HSM */
+  p11_replay_max_bytes: 16 << 20,
+  /** of all operations of a connection */
+  p11_connection_input_max_bytes: 64 << 20,
+  p11_random_max_bytes: 1 << 20,
   // AWS doors
   aws_connections_max: 512,
   aws_header_max_bytes: 16_384,
