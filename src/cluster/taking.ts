@@ -119,18 +119,31 @@ async function askInTurn(
   const found = new Map<HsmKeyId, Uint8Array>();
   let failure: unknown;
   for (const giver of givers) {
-    const keyIds = ids.filter((id) => !found.has(id));
-    if (keyIds.length === 0) return found;
     try {
-      const { keys } = await giver.ask('backup-keys', { keyIds }, deadlineIn(STEP_MS));
-      for (const { id, masked } of keys) found.set(id, masked);
+      await askAll(giver, ids, found);
       failure = undefined;
     } catch (error) {
       failure = error;
     }
+    if (found.size === ids.length) return found;
   }
   if (failure !== undefined && found.size === 0) throw failure;
   return found;
+}
+
+/** An HSM answers as many keys as fit into a frame: it is asked for the rest until it has none. */
+async function askAll(
+  giver: Member,
+  ids: readonly HsmKeyId[],
+  found: Map<HsmKeyId, Uint8Array>,
+): Promise<void> {
+  for (;;) {
+    const keyIds = ids.filter((id) => !found.has(id));
+    if (keyIds.length === 0) return;
+    const { keys } = await giver.ask('backup-keys', { keyIds }, deadlineIn(STEP_MS));
+    for (const { id, masked } of keys) found.set(id, masked);
+    if (keys.length === 0) return;
+  }
 }
 
 /** The entry as it is now: a change of the key's record may have come in between. */

@@ -21,6 +21,8 @@ export const LIMITS = {
   hsm_hash_concurrent_max: 4,
   hsm_record_max_bytes: 4_096,
   hsm_data_max_bytes: 16_384,
+  /** a key on its way between HSMs: its record and what stands for it */
+  masked_max_bytes: 40_960,
   hsm_random_max_bytes: 1_024,
   hsm_token_sessions_max: 64,
   /** tokens of quorum authentication that an HSM keeps; those that are over go when it is full */
@@ -80,6 +82,8 @@ export const LIMITS = {
   check_keys_listed_max: 100,
   discard_keys_max: 1_000,
   backup_batch_keys_max: 32,
+  /** an HSM gives no further key of a batch beyond so many */
+  backup_batch_max_bytes: 524_288,
   backup_file_max_bytes: 512 << 20,
   /** of one cluster; the oldest that is not kept for good goes before a new one is taken */
   backups_per_cluster_max: 1_000,
@@ -121,6 +125,8 @@ export const LIMITS = {
   /** a certificate, a data object */
   p11_object_max_bytes: 32_768,
   p11_object_page_max: 500,
+  /** of what an HSM says of objects at once */
+  p11_page_max_bytes: 786_432,
   /** digests and MACs in pieces, of one login on one HSM, and of all */
   p11_streams_max: 64,
   p11_streams_total_max: 1_024,

@@ -11,6 +11,7 @@ import type { RecordChange } from '../protocol/hsm-key-frames.js';
 import {
   digestOfRecord,
   encodeKeyRecord,
+  versionOf,
   type KeyObject,
   type KeyRecord,
   type UserRecord,
@@ -118,7 +119,7 @@ export function changedRecord(
       decrypt: change.usage?.decrypt ?? record.usage.decrypt,
     },
     ...(stamp > 0 && { stamp }),
-    ...(now.object && { object: now.object }),
+    ...(now.object && { object: now.object, version: versionOf(now.object) }),
   };
   if (encodeKeyRecord(changed).length <= LIMITS.hsm_record_max_bytes) return { record: changed };
   return { refuse: 'HsmBusy', message: 'the key is shared with as many users as it can be' };

@@ -1,6 +1,7 @@
 import { wipe } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
+import { isKeyClass } from '../protocol/objects.js';
 import { importSecret, importSeed } from '../token/key-import.js';
 import type { Handle } from '../token/token.js';
 import type { Session } from './authority.js';
@@ -50,22 +51,25 @@ export function amendHeld(machine: Machine, held: HeldKey, record: KeyRecord): v
 }
 
 /**
- * The bytes of a key that is kept sealed; the caller wipes them.
+ * The bytes of a key or of content that is kept sealed; the caller wipes them.
  * @throws KeyspanError HsmUsageRefused for a key that has none
  */
 export function openShelved(machine: Machine, { record, shelved, own }: HeldKey): Buffer {
   const blob = shelved?.blob ?? own?.blob;
-  if (!blob || blob.length === 0) throw new KeyspanError('HsmUsageRefused');
-  return openSecret(machine.masking, blob, record.id);
+  if (blob && blob.length > 0) return openSecret(machine.masking, blob, record.id);
+  if (blob && record.object?.class === 'data') return Buffer.alloc(0);
+  throw new KeyspanError('HsmUsageRefused');
 }
 
 /**
  * The handle to work with.
- * @throws KeyspanError HsmKeyUnproven, HsmUsageRefused for a public key
+ * @throws KeyspanError HsmKeyUnproven, HsmUsageRefused for a public key and for what is no key
  */
 export function workingHandle(machine: Machine, held: HeldKey): Handle {
   if (held.entry) return machine.member.keyring.working(held.entry);
   if (held.own?.handle) return held.own.handle;
+  const { object } = held.record;
+  if (object && !isKeyClass(object.class)) throw new KeyspanError('HsmUsageRefused');
   return machine.hotSecrets.get(held.record.id) ?? warmSecret(machine, held);
 }
 

@@ -2,6 +2,7 @@ import { equalConstantTime, wipe } from '../core/bytes.js';
 import { deadlineIn, type Deadline } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { HsmKeyId } from '../core/ids.js';
+import { LIMITS } from '../core/limits.js';
 import { decodeCbor, encodeCbor } from '../protocol/frame-codec.js';
 import {
   RECORD_VERSION,
@@ -146,6 +147,7 @@ function insertSecret(machine: Machine, record: KeyRecord, blob: Uint8Array): Hs
 function proofOfShelved(machine: Machine, { record, blob }: ShelvedKey): Buffer {
   const { object, id } = record;
   if (object?.class === 'public-key') return proofOfSecret(object.public ?? NOTHING, id);
+  if (object?.class === 'data' && blob.length === 0) return proofOfSecret(blob, id);
   const secret = openSecret(machine.masking, blob, id);
   try {
     return proofOfSecret(secret, id);
@@ -187,9 +189,14 @@ export function backupKeys(
   session: Session,
   { keyIds }: HsmFields<'backup-keys'>,
 ): HsmResults['backup-keys'] {
+  let size = 0;
   const keys = keyIds.flatMap((id) => {
+    // what is left out is asked for again
+    if (size >= LIMITS.backup_batch_max_bytes) return [];
     try {
-      return [{ id, masked: maskedCopy(machine, session, id) }];
+      const masked = maskedCopy(machine, session, id);
+      size += masked.length;
+      return [{ id, masked }];
     } catch (error) {
       const isAbsent = isKeyspanError(error, 'HsmKeyNotFound');
       if (isAbsent || isKeyspanError(error, 'HsmKeyUnproven')) return [];

@@ -1,14 +1,14 @@
 import type { HsmFields, HsmResults } from '../protocol/hsm-frames.js';
 import type { BriefKeyFacts, HsmKeyFilter, KeyFacts } from '../protocol/hsm-key-frames.js';
 import { attributesOf } from '../protocol/key-description.js';
-import { isFlagName, withFlag } from '../protocol/objects.js';
+import { isFlagName, isKeyClass, withFlag } from '../protocol/objects.js';
 import type { Session } from './authority.js';
 import type { Machine } from './machine.js';
 import { maySeeObject, objectOf } from './object-authority.js';
 import type { KeyObject, KeyRecord } from './records.js';
 
 /** A key that fits, with what it is. */
-interface Found {
+export interface Found {
   readonly record: KeyRecord;
   readonly object: KeyObject;
 }
@@ -46,7 +46,11 @@ export function compileFilter({ reference, attributes }: HsmKeyFilter): Test {
 }
 
 /** Each record of this HSM that could be the session's to see. */
-function eachRecord(machine: Machine, session: Session, visit: (record: KeyRecord) => void): void {
+export function eachRecord(
+  machine: Machine,
+  session: Session,
+  visit: (record: KeyRecord) => void,
+): void {
   const { keyring, secrets } = machine.member;
   keyring.records(visit);
   for (const { record } of secrets.keys()) visit(record);
@@ -62,6 +66,7 @@ export function findKeys(
   const fits = compileFilter(filter);
   const matched: Found[] = [];
   eachRecord(machine, session, (record) => {
+    if (record.object && !isKeyClass(record.object.class)) return;
     // what KMS made is described when somebody may see it, and not before
     if (!record.object && !maySeeObject(session, record)) return;
     const object = objectOf(record);
@@ -87,7 +92,8 @@ const briefly = ({ record, object }: Found): BriefKeyFacts => ({
   label: record.label,
 });
 
-function wholly({ record, object }: Found): KeyFacts {
+/** What is said of a key to who may see it. */
+export function wholly({ record, object }: Found): KeyFacts {
   const { id, owner, sharedWith, label, revision } = record;
   return { id, owner, sharedWith, label, revision, object };
 }

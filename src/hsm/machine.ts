@@ -285,7 +285,7 @@ export class Machine {
 
   get keyCount(): number {
     if (!this.#member) return 0;
-    return this.#member.keyring.size + this.#member.secrets.size;
+    return this.#member.keyring.size + this.#member.secrets.keyCount;
   }
 }
 

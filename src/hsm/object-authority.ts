@@ -1,12 +1,17 @@
+import { LIMITS } from '../core/limits.js';
 import type { KeyMaking, RecordChange } from '../protocol/hsm-key-frames.js';
 import {
   giveFlags,
+  giveFlagsAsPkcs11,
   hasFlag,
+  isFlagName,
+  isKeyClass,
   maySetFlag,
   mayNotSet,
+  settableFlags,
   withFlag,
   type FlagName,
-  type KeyClass,
+  type ObjectClass,
 } from '../protocol/objects.js';
 import type { Refusal, Session } from './authority.js';
 import type { KeyObject, KeyRecord, UserRecord } from './records.js';
@@ -34,13 +39,47 @@ export function objectOf(record: KeyRecord): KeyObject | undefined {
   return record.kind === 'aes-256' ? kmsObject(record) : undefined;
 }
 
-const isPublic = ({ object }: KeyRecord): boolean => object?.class === 'public-key';
+const isPrivate = ({ object }: KeyRecord): boolean =>
+  object === undefined || hasFlag(object.flags, 'private');
 
-/** A crypto-user sees what is its own, what is shared with it, and all public keys; admins all. */
+/** Public keys are for every crypto-user to see, and what is no key where it is not private. */
+function isOpen(record: KeyRecord): boolean {
+  const { object } = record;
+  if (!object) return false;
+  return object.class === 'public-key' || (!isKeyClass(object.class) && !isPrivate(record));
+}
+
+/** A crypto-user sees what is its own, what is shared with it, and what is open; admins all. */
 export function maySeeObject(session: Session, record: KeyRecord): boolean {
-  if (session.role === 'admin' || isPublic(record)) return true;
+  if (session.role === 'admin' || isOpen(record)) return true;
   return record.owner === session.username || record.sharedWith.includes(session.username);
 }
+
+/**
+ * Who finds an object as PKCS #11 does: crypto-users what they may see, all others what is not
+ * private. What KMS made before there were objects is for its owner alone.
+ */
+export function mayFindObject(session: Session, record: KeyRecord): boolean {
+  if (session.role !== 'crypto-user') return !isPrivate(record);
+  return record.object ? maySeeObject(session, record) : record.owner === session.username;
+}
+
+/**
+ * Whether the bytes of an object may be told: of a secret or private key when it is neither
+ * sensitive nor kept from leaving, and to whom it belongs; all else to who finds it.
+ */
+export function mayReveal(session: Session, record: KeyRecord): Refusal | undefined {
+  const object = objectOf(record);
+  if (!object || !mayFindObject(session, record)) return { refuse: 'HsmKeyNotFound' };
+  if (!isSecretKey(object)) return undefined;
+  if (session.role !== 'crypto-user') return { refuse: 'HsmRoleRefused' };
+  const leaves = hasFlag(object.flags, 'extractable') && !hasFlag(object.flags, 'sensitive');
+  if (leaves) return undefined;
+  return { refuse: 'HsmUsageRefused', message: 'the key is sensitive, or not extractable' };
+}
+
+const isSecretKey = ({ class: of }: KeyObject): boolean =>
+  of === 'secret-key' || of === 'private-key';
 
 /** Whether a crypto-user may use a key so. A key of others reads as absent. */
 export function mayUseObject(
@@ -63,7 +102,7 @@ export function mayWrap(
   const refusal = mayOwn(session, payload, 'wrap') ?? mayUseObject(session, wrapping, 'wrap');
   if (refusal) return refusal;
   const [object, by] = [objectOf(payload), objectOf(wrapping)];
-  if (!object || !by || object.class === 'public-key') {
+  if (!object || !by || !isSecretKey(object)) {
     return { refuse: 'HsmUsageRefused', message: 'a public key cannot be wrapped' };
   }
   if (!hasFlag(object.flags, 'extractable')) {
@@ -103,9 +142,9 @@ export function mayInFips(isFips: boolean, what: string): Refusal | undefined {
 
 const NOT_IN_FIPS: ReadonlySet<string> = new Set(['rsa-pkcs', 'ed25519']);
 
-/** What is known of a key before it is made. */
+/** What is known of an object before it is made. */
 export interface Made {
-  readonly class: KeyClass;
+  readonly class: ObjectClass;
   /** false: it was imported or unwrapped */
   readonly local: boolean;
   readonly token: boolean;
@@ -113,19 +152,53 @@ export interface Made {
   readonly template?: KeyObject['unwrapTemplate'];
 }
 
-/** The flags that a new key has. */
+/** The flags that a new object has. */
 export function newFlags(making: KeyMaking, made: Made): Refusal | { flags: number } {
-  const { flags, refused } = giveFlags(made.class, making.given, made);
+  const { class: of, template } = made;
+  // CloudHSM has rules for keys alone
+  const { flags, refused } =
+    making.pkcs11 || !isKeyClass(of)
+      ? giveFlagsAsPkcs11(of, making.given, made)
+      : giveFlags(of, making.given, made);
   if (refused) return refuseSetting(refused.name, refused.value);
-  const { template } = made;
   if (!template) return { flags };
-  const merged = (flags & ~template.mask) | template.flags;
+  // what the HSM or an admin alone says of a key no template does
+  const mask = template.mask & settableFlags(of);
+  const merged = (flags & ~mask) | (template.flags & mask);
   const said = Object.entries(making.given).every(
     ([name, value]) => hasFlag(merged, name as FlagName) === value,
   );
   if (said) return { flags: merged };
   const message = "the attributes conflict with the unwrapping key's unwrap-template";
   return { refuse: 'HsmAttributeRefused', message };
+}
+
+/** What a copy may be told, whatever the object itself may become. */
+const FREE_IN_COPIES: ReadonlySet<string> = new Set(['destroyable', 'private']);
+
+/**
+ * The flags of a copy: as they were where nothing else is said, and what may be said is what the
+ * object could become (PKCS #11 2.40, C_CopyObject). Nobody vouched for a copy: it is not trusted.
+ */
+export function copiedFlags(
+  from: KeyObject,
+  making: KeyMaking,
+  token: boolean,
+): Refusal | { flags: number } {
+  const { given, wrapTemplate, unwrapTemplate, extra } = making;
+  let flags = withFlag(withFlag(from.flags, 'token', token), 'trusted', false);
+  for (const [name, value] of Object.entries(given)) {
+    if (!isFlagName(name) || hasFlag(flags, name) === value) continue;
+    const isFree = FREE_IN_COPIES.has(name) && !(name === 'private' && isSecretKey(from));
+    const may = isFree || (name !== 'token' && maySetFlag(from, name, value, 'owner'));
+    if (!may) return refuseSetting(name, value);
+    flags = withFlag(flags, name, value);
+  }
+  const isFixed = !hasFlag(from.flags, 'modifiable');
+  if (isFixed && (wrapTemplate ?? unwrapTemplate ?? extra)) {
+    return { refuse: 'HsmAttributeRefused', message: 'the object is not modifiable' };
+  }
+  return { flags };
 }
 
 export const refuseSetting = (name: string, value: unknown): Refusal => ({
@@ -162,16 +235,39 @@ export function mayChangeObject(
   return mayOwn(session, record, 'change');
 }
 
+type Extra = KeyObject['extra'];
+/** PKCS #11's number of an attribute, in decimal. */
+const ATTRIBUTE_NUMBER = /^(?:0|[1-9][0-9]{0,9})$/;
+
+/** Whether attributes can be kept as they were given. */
+export function mayKeepExtra(extra: Extra): Refusal | undefined {
+  let size = 0;
+  for (const [number, value] of Object.entries(extra ?? {})) {
+    if (!ATTRIBUTE_NUMBER.test(number)) return refuseSetting(number, '');
+    size += value.length;
+  }
+  if (size <= LIMITS.p11_extra_max_bytes) return undefined;
+  const message = `The attributes of an object have at most ${LIMITS.p11_extra_max_bytes} bytes`;
+  return { refuse: 'HsmAttributeRefused', message };
+}
+
+/** Further attributes, each in the place of the one of its number. */
+export function mergeExtra(known: Extra, more: Extra): { extra?: NonNullable<Extra> } {
+  const extra = { ...known, ...more };
+  return Object.keys(extra).length === 0 ? {} : { extra };
+}
+
 /** The object after a change of its attributes. Pure. */
 export function changedObject(
   session: Session,
   object: KeyObject,
   change: RecordChange,
 ): Refusal | { object: KeyObject } {
-  const { set, id, label, wrapTemplate, unwrapTemplate } = change;
+  const { set, id, label, wrapTemplate, unwrapTemplate, extra } = change;
   const by = session.role === 'admin' ? 'admin' : 'owner';
   const modifiable = hasFlag(object.flags, 'modifiable');
-  const named = { id, label, 'wrap-template': wrapTemplate, 'unwrap-template': unwrapTemplate };
+  const templates = { 'wrap-template': wrapTemplate, 'unwrap-template': unwrapTemplate };
+  const named = { id, label, ...templates, extra };
   for (const [name, value] of Object.entries(named)) {
     if (value !== undefined && !modifiable) return refuseSetting(name, name);
   }
@@ -185,8 +281,9 @@ export function changedObject(
     ...(id && { id }),
     ...(wrapTemplate && { wrapTemplate }),
     ...(unwrapTemplate && { unwrapTemplate }),
+    ...mergeExtra(object.extra, extra),
   };
-  return { object: changed };
+  return mayKeepExtra(changed.extra) ?? { object: changed };
 }
 
 /** With whom a key is from the beginning: each must be a crypto-user of this HSM. */

@@ -2,9 +2,10 @@ import { createHash, createPublicKey } from 'node:crypto';
 import { wipe } from '../core/bytes.js';
 import type { Deadline } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
+import { LIMITS } from '../core/limits.js';
 import type { HsmFields } from '../protocol/hsm-frames.js';
 import type { KeyMaking, MadeKey } from '../protocol/hsm-key-frames.js';
-import type { Curve, KeyClass, KeyType } from '../protocol/objects.js';
+import type { Curve, ObjectClass, ObjectType } from '../protocol/objects.js';
 import { AES_LENGTHS, RSA_BITS } from '../protocol/objects.js';
 import { ed25519FromSeed } from '../token/key-import.js';
 import { generateAes, generateEc } from '../token/key-making.js';
@@ -16,16 +17,22 @@ import { unwrapToSession, wrapKey } from '../token/wrapping.js';
 import type { Session } from './authority.js';
 import type { Machine } from './machine.js';
 import { mask, sealSecret } from './masking.js';
-import { mayAskApprovals, newFlags, sharesOf } from './object-authority.js';
+import {
+  mayAskApprovals,
+  mayKeepExtra,
+  mergeExtra,
+  newFlags,
+  sharesOf,
+} from './object-authority.js';
 import { proofOfSecret } from './proofs.js';
-import { OBJECT_RECORD_VERSION, type KeyObject, type KeyRecord } from './records.js';
+import { encodeKeyRecord, versionOf, type KeyObject, type KeyRecord } from './records.js';
 import { isShelved } from './key-shelf.js';
 import { refuse } from './user-operations.js';
 
-/** A key that was made, before it has a record. */
+/** A key, or what stands beside keys, that was made, before it has a record. */
 export interface NewKey {
-  readonly class: KeyClass;
-  readonly type: KeyType;
+  readonly class: ObjectClass;
+  readonly type: ObjectType;
   readonly curve?: Curve | undefined;
   /** in bytes, as a record says it */
   readonly length: number;
@@ -61,13 +68,14 @@ export function planKey(
   machine: Machine,
   session: Session,
   making: KeyMaking,
-  as: Origin & { readonly class: KeyClass; readonly common: Common },
+  as: Origin & { readonly class: ObjectClass; readonly common: Common },
 ): Plan {
   if (machine.hasKey(making.keyId)) throw new KeyspanError('HsmAlreadyExists');
-  const { class: keyClass, local, template, common } = as;
-  const made = { class: keyClass, local, token: common.isSession !== true, template };
+  const { class: of, local, template, common } = as;
+  const made = { class: of, local, token: common.isSession !== true, template };
   const flags = newFlags(making, made);
   if ('refuse' in flags) throw new KeyspanError(flags.refuse, flags.message);
+  refuse(mayKeepExtra(making.extra));
   const shares = sharesOf(session.username, common.share, machine.users);
   if ('refuse' in shares) throw new KeyspanError(shares.refuse, shares.message);
   const { sharedWith } = shares;
@@ -96,9 +104,10 @@ function recordOf(
     use: common.quorum?.use ?? 0,
     ...(making.wrapTemplate && { wrapTemplate: making.wrapTemplate }),
     ...(making.unwrapTemplate && { unwrapTemplate: making.unwrapTemplate }),
+    ...mergeExtra(undefined, making.extra),
   };
-  return {
-    version: OBJECT_RECORD_VERSION,
+  const record: KeyRecord = {
+    version: versionOf(object),
     id: making.keyId,
     revision: 1,
     kind: 'object',
@@ -110,6 +119,8 @@ function recordOf(
     proof: key.proof,
     object,
   };
+  if (encodeKeyRecord(record).length <= LIMITS.hsm_record_max_bytes) return record;
+  throw new KeyspanError('HsmAttributeRefused', 'The attributes of the key are too many bytes');
 }
 
 /** Masks the key, or keeps it for the session. */
@@ -190,7 +201,7 @@ export function sealedKey(
 /** The public half of a key, which its record holds as a whole. */
 export function publicKey(
   spki: Uint8Array,
-  of: { readonly type: KeyType; readonly curve?: Curve | undefined; readonly keyId: string },
+  of: { readonly type: ObjectType; readonly curve?: Curve | undefined; readonly keyId: string },
 ): NewKey {
   const { type, curve, keyId } = of;
   const key = createPublicKey({ key: Buffer.from(spki), format: 'der', type: 'spki' });

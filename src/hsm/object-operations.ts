@@ -1,14 +1,22 @@
-import { createPublicKey, type KeyObject as CryptoKey } from 'node:crypto';
-import { asBuffer, wipe } from '../core/bytes.js';
 import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import type { HsmFields, HsmResults } from '../protocol/hsm-frames.js';
-import { RSA_BITS, withFlag, type Curve } from '../protocol/objects.js';
+import { withFlag } from '../protocol/objects.js';
 import type { Session } from './authority.js';
-import { heldKey, openShelved } from './held-keys.js';
+import { heldKey } from './held-keys.js';
+import { needKeyApproval } from './key-approval.js';
 import type { Machine } from './machine.js';
-import { mask, sealSecret } from './masking.js';
-import { mayDelete, mayInFips, mayOwn } from './object-authority.js';
+import { mask } from './masking.js';
+import {
+  copiedFlags,
+  mayDelete,
+  mayInFips,
+  mayOwn,
+  mayReveal,
+  mayKeepExtra,
+  mergeExtra,
+} from './object-authority.js';
+import { contentOf, copyOf, objectOfContent, readPublic } from './object-content.js';
 import {
   finishKey,
   generatePrivate,
@@ -17,10 +25,8 @@ import {
   publicKey,
   type Common,
 } from './object-making.js';
-import { proofOfSecret, proveCopy } from './proofs.js';
 import type { KeyRecord } from './records.js';
 import { refuse } from './user-operations.js';
-import { wrapKey } from '../token/wrapping.js';
 
 /** Makes a secret key; it is on no token yet, unless it is the session's. */
 export function generateKey(
@@ -77,40 +83,6 @@ export function importPublic(
   return finishKey(machine, session, key, half, { plan, common });
 }
 
-const CURVE_OF: Readonly<Record<string, Curve>> = {
-  secp224r1: 'secp224r1',
-  prime256v1: 'secp256r1',
-  secp384r1: 'secp384r1',
-  secp256k1: 'secp256k1',
-  secp521r1: 'secp521r1',
-};
-
-/** @throws KeyspanError HsmDataInvalid for what is no public key that an HSM may hold */
-export function readPublic(der: Uint8Array): {
-  readonly type: 'rsa' | 'ec';
-  readonly curve?: Curve;
-  readonly spki: Buffer;
-} {
-  const key = parsePublic(der);
-  const spki = key.export({ format: 'der', type: 'spki' });
-  const { modulusLength = 0, namedCurve = '' } = key.asymmetricKeyDetails ?? {};
-  if (key.asymmetricKeyType === 'ed25519') return { type: 'ec', curve: 'ed25519', spki };
-  const curve = CURVE_OF[namedCurve];
-  if (key.asymmetricKeyType === 'ec' && curve) return { type: 'ec', curve, spki };
-  const { min, max, step } = RSA_BITS;
-  const fits = modulusLength >= min && modulusLength <= max && modulusLength % step === 0;
-  if (key.asymmetricKeyType === 'rsa' && fits) return { type: 'rsa', spki };
-  throw new KeyspanError('HsmDataInvalid', 'the public key is of no type that an HSM holds');
-}
-
-function parsePublic(der: Uint8Array): CryptoKey {
-  try {
-    return createPublicKey({ key: asBuffer(der), format: 'der', type: 'spki' });
-  } catch (cause) {
-    throw new KeyspanError('HsmDataInvalid', 'the public key cannot be read', { cause });
-  }
-}
-
 /** A session key becomes one of the cluster, under another id. */
 export function keepKey(
   machine: Machine,
@@ -131,24 +103,65 @@ export function keepKey(
     object: { ...object, flags: withFlag(object.flags, 'token', true) },
     ...(stamp !== undefined && { stamp }),
   };
-  const { token, masking } = machine.masking;
-  if (own.handle) {
-    const proof = proveCopy(token, own.handle, kept);
-    const blob = wrapKey(token, masking.wrap, own.handle);
-    return { masked: mask(machine.masking, { ...kept, proof }, blob), proof };
-  }
-  if (object.class === 'public-key') {
-    const proof = proofOfSecret(object.public ?? new Uint8Array(0), keyId);
-    return { masked: mask(machine.masking, { ...kept, proof }, new Uint8Array(0)), proof };
-  }
-  const secret = openShelved(machine, held);
-  try {
-    const proof = proofOfSecret(secret, keyId);
-    const blob = sealSecret(machine.masking, secret, keyId);
-    return { masked: mask(machine.masking, { ...kept, proof }, blob), proof };
-  } finally {
-    wipe(secret);
-  }
+  const { proof, blob } = copyOf(machine, held, kept);
+  return { masked: mask(machine.masking, { ...kept, proof }, blob), proof };
+}
+
+/** An object of what somebody brought. */
+export function createObject(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'object-create'>,
+): HsmResults['object-create'] {
+  const { key, content } = fields;
+  const common: Common = { isSession: fields.isSession, stamp: fields.stamp };
+  const plan = planKey(machine, session, key, { class: content.kind, local: false, common });
+  const made = objectOfContent(machine, content, key.keyId);
+  return finishKey(machine, session, key, made, { plan, common });
+}
+
+/** Another object with the same key or content: it is its maker's, and shared with nobody. */
+export function copyObject(
+  machine: Machine,
+  session: Session,
+  fields: HsmFields<'object-copy'>,
+): HsmResults['object-copy'] {
+  const { key, isSession = false, stamp } = fields;
+  if (machine.hasKey(key.keyId)) throw new KeyspanError('HsmAlreadyExists');
+  const held = heldKey(machine, session, fields.fromId);
+  const { record } = held;
+  refuse(mayOwn(session, record, 'copy'));
+  const { object } = record;
+  if (!object) throw new KeyspanError('HsmUsageRefused', 'a key of KMS is not copied');
+  const copied = copiedFlags(object, key, !isSession);
+  if ('refuse' in copied) throw new KeyspanError(copied.refuse, copied.message);
+  const extra = mergeExtra(object.extra, key.extra);
+  refuse(mayKeepExtra(extra.extra));
+  // a key whose use others approve does not get a twin that nobody approves
+  needKeyApproval(machine, session, record, { service: 'key-management', approval: undefined });
+  const { id, wrapTemplate, unwrapTemplate, public: spki } = object;
+  const templates = {
+    ...(wrapTemplate && { wrapTemplate }),
+    ...(unwrapTemplate && { unwrapTemplate }),
+  };
+  const making = { id, ...templates, ...key, ...extra };
+  const material = copyOf(machine, held, { ...record, id: key.keyId });
+  const plan = { flags: copied.flags, sharedWith: [] };
+  const common: Common = { isSession, stamp };
+  return finishKey(machine, session, making, { ...object, spki, ...material }, { plan, common });
+}
+
+/** The bytes of an object, where they may be told. */
+export function revealObject(
+  machine: Machine,
+  session: Session,
+  { keyId }: HsmFields<'object-reveal'>,
+): HsmResults['object-reveal'] {
+  const held = heldKey(machine, session, keyId);
+  const { record } = held;
+  refuse(mayReveal(session, record));
+  needKeyApproval(machine, session, record, { service: 'key-management', approval: undefined });
+  return { value: contentOf(machine, held) };
 }
 
 /** Whether the user may end a key's life; the ledger's commit ends it. */

@@ -18,6 +18,7 @@ import type { Machine } from './machine.js';
 import * as travel from './key-travel.js';
 import { findKeys } from './key-search.js';
 import * as objects from './object-operations.js';
+import { findObjects } from './object-search.js';
 import * as quorum from './quorum-operations.js';
 import * as records from './record-operations.js';
 import * as uses from './use-operations.js';
@@ -137,6 +138,10 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   'key-export': travel.exportKey,
   'key-acceptable': travel.acceptable,
   'key-drop': objects.dropKey,
+  'object-find': findObjects,
+  'object-create': objects.createObject,
+  'object-copy': objects.copyObject,
+  'object-reveal': objects.revealObject,
   'key-sign': uses.signData,
   'key-verify': uses.verifyData,
   random: data.random,

@@ -29,21 +29,24 @@ import {
 } from '../protocol/form.js';
 import { HSM_ROLES, RECORD_VERSION } from '../protocol/hsm-frames.js';
 import { keyObject, type KeyObject } from '../protocol/hsm-key-frames.js';
+import { isKeyClass } from '../protocol/objects.js';
 
 /**
  * What an HSM keeps on its token besides key bytes. Each item begins with a version (promise 12).
  * Version 1 is read by every HSM; of version 2 are a key's record with an object in it, and a user
- * with a key.
+ * with a key; of version 3 a record of an object that only PKCS #11 knows all of.
  */
 const version = oneOf(RECORD_VERSION);
 /** Of the records of keys that users see as objects with attributes. */
-export const OBJECT_RECORD_VERSION = 2;
+const OBJECT_RECORD_VERSION = 2;
+/** Of those that have attributes beyond CloudHSM's, and of what is no key. */
+const PKCS11_RECORD_VERSION = 3;
 const revision = int({ min: 1 });
 const name = text({ max: 64 });
 const blob = bytes({ max: LIMITS.frame_size_max_bytes });
 
 const keyRecord = object({
-  version: oneOf(RECORD_VERSION, OBJECT_RECORD_VERSION),
+  version: oneOf(RECORD_VERSION, OBJECT_RECORD_VERSION, PKCS11_RECORD_VERSION),
   id: id(isHsmKeyId),
   /** 1 at the making, one more with each change of the record */
   revision,
@@ -62,6 +65,12 @@ const keyRecord = object({
 });
 export type KeyRecord = FormOf<typeof keyRecord>;
 export type { KeyObject } from '../protocol/hsm-key-frames.js';
+
+/** The version of a record with this object: the first that knows all that is in it. */
+export const versionOf = (of: KeyObject | undefined): KeyRecord['version'] => {
+  if (!of) return RECORD_VERSION;
+  return of.extra || !isKeyClass(of.class) ? PKCS11_RECORD_VERSION : OBJECT_RECORD_VERSION;
+};
 
 /** Users with a key have this version: an HSM that knows of none must not drop it. */
 const USER_WITH_KEY_VERSION = 2;
@@ -125,10 +134,16 @@ const digestOf1 = (members: readonly unknown[]): Buffer =>
 
 /** In the order of their names: a record may have been written by another hand. */
 function digestOfObject(members: readonly unknown[], of: KeyObject): Buffer {
-  const named = Object.entries(of).filter(([, value]) => value !== undefined);
-  const sorted = named.sort(([a], [b]) => (a < b ? -1 : 1));
-  return digestOf1([...members, sorted]);
+  const { extra, ...rest } = of;
+  const sorted = sortedMembers(rest);
+  return digestOf1([...members, extra ? [...sorted, ['extra', sortedMembers(extra)]] : sorted]);
 }
+
+const sortedMembers = (of: object): [string, unknown][] =>
+  Object.entries(of)
+    .filter(([, value]) => value !== undefined)
+    .sort(([a], [b]) => (a < b ? -1 : 1));
+
 export const encodeUserRecord = (record: UserRecord): Buffer => encodeCbor(record);
 
 function decode<T>(form: Form<T>, data: Uint8Array, what: string): T {
@@ -140,9 +155,8 @@ function decode<T>(form: Form<T>, data: Uint8Array, what: string): T {
 /** @throws KeyspanError HsmBadRecord */
 export function decodeKeyRecord(data: Uint8Array): KeyRecord {
   const record = decode(keyRecord, data, 'key record');
-  const isObject = record.kind === 'object';
-  const isWhole = isObject === (record.object !== undefined);
-  if (isWhole && isObject === (record.version === OBJECT_RECORD_VERSION)) return record;
+  const isWhole = (record.kind === 'object') === (record.object !== undefined);
+  if (isWhole && record.version === versionOf(record.object)) return record;
   throw new KeyspanError('HsmBadRecord', 'the key record says of no object what it is');
 }
 

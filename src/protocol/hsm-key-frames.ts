@@ -21,8 +21,8 @@ import {
   CURVES,
   FLAGS_MAX,
   FLAG_NAMES,
-  KEY_CLASSES,
-  KEY_TYPES,
+  OBJECT_CLASSES,
+  OBJECT_TYPES,
   RSA_BITS,
   SECRET_LENGTH_MAX,
 } from './objects.js';
@@ -36,16 +36,19 @@ export type FlagTemplate = FormOf<typeof template>;
 /** attributes that are kept as they were given: PKCS #11's number in decimal, and its value */
 const extra = optional(mapOf(bytes({ max: LIMITS.p11_extra_max_bytes })));
 const approvals = int({ min: 0, max: LIMITS.quorum_approvals_max });
-/** A key as its users see it (protocol/objects). */
+/** A key as its users see it (protocol/objects), or a certificate or data beside keys. */
 export const keyObject = object({
-  class: oneOf(...KEY_CLASSES),
-  type: oneOf(...KEY_TYPES),
+  class: oneOf(...OBJECT_CLASSES),
+  type: oneOf(...OBJECT_TYPES),
   reference: keyReference,
   flags,
   /** CKA_ID */
   id: bytes({ max: 128 }),
-  /** in bytes: of a secret, of the DER of a private key (to a multiple of 8), of a modulus */
-  length: int({ min: 1, max: 8_192 }),
+  /**
+   * in bytes: of a secret, of the DER of a private key (to a multiple of 8), of a modulus, of the
+   * content of what is no key
+   */
+  length: int({ min: 0, max: LIMITS.p11_object_max_bytes }),
   curve: optional(oneOf(...CURVES)),
   /** the public half: SubjectPublicKeyInfo, DER */
   public: optional(bytes({ min: 16, max: 1_024 })),

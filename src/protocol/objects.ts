@@ -10,6 +10,16 @@ export type KeyClass = (typeof KEY_CLASSES)[number];
 export const KEY_TYPES = ['aes', 'generic-secret', 'rsa', 'ec'] as const;
 export type KeyType = (typeof KEY_TYPES)[number];
 
+/** What PKCS #11 keeps besides keys; lists of keys are without it. */
+export const OBJECT_CLASSES = [...KEY_CLASSES, 'certificate', 'data'] as const;
+export type ObjectClass = (typeof OBJECT_CLASSES)[number];
+/** `none`: it is no key. */
+export const OBJECT_TYPES = [...KEY_TYPES, 'none'] as const;
+export type ObjectType = (typeof OBJECT_TYPES)[number];
+
+export const isKeyClass = (of: ObjectClass): of is KeyClass =>
+  of !== 'certificate' && of !== 'data';
+
 /** Curves of EC keys; `ed25519` is that of Ed25519 keys. */
 export const CURVES = [
   'secp224r1',
@@ -25,7 +35,7 @@ export type Curve = (typeof CURVES)[number];
 export const CURVE_ALIASES: Readonly<Record<string, Curve>> = { prime256v1: 'secp256r1' };
 
 /** Who may set a flag after the making of a key, and to what. */
-type FlagRule = 'never' | 'any' | 'to-true' | 'to-false' | 'admin';
+type FlagRule = 'never' | 'any' | 'to-true' | 'from-false' | 'to-false' | 'admin';
 
 interface FlagAttribute {
   readonly cka: number;
@@ -34,10 +44,13 @@ interface FlagAttribute {
   readonly set: FlagRule;
   /** classes whose keys may have it true, where it is not for all */
   readonly only?: readonly KeyClass[];
+  /** classes of what is no key that may have it true */
+  readonly beside?: readonly ObjectClass[];
 }
 
 const SECRET_OR_PUBLIC = ['secret-key', 'public-key'] as const;
 const SECRET_OR_PRIVATE = ['secret-key', 'private-key'] as const;
+const BESIDE = ['certificate', 'data'] as const;
 
 /**
  * Attributes that are true or false. Their order is that of their bits in a key's record: new
@@ -51,16 +64,23 @@ export const FLAGS = {
   wrap: { cka: CKA.WRAP, given: true, set: 'any', only: SECRET_OR_PUBLIC },
   unwrap: { cka: CKA.UNWRAP, given: true, set: 'any', only: SECRET_OR_PRIVATE },
   derive: { cka: CKA.DERIVE, given: true, set: 'any' },
-  token: { cka: CKA.TOKEN, given: false, set: 'to-true' },
-  private: { cka: CKA.PRIVATE, given: true, set: 'never' },
-  sensitive: { cka: CKA.SENSITIVE, given: false, set: 'never' },
+  token: { cka: CKA.TOKEN, given: false, set: 'to-true', beside: BESIDE },
+  private: { cka: CKA.PRIVATE, given: true, set: 'never', beside: BESIDE },
+  // what CloudHSM's rules make is sensitive from the beginning
+  sensitive: { cka: CKA.SENSITIVE, given: false, set: 'from-false', only: SECRET_OR_PRIVATE },
   'always-sensitive': { cka: CKA.ALWAYS_SENSITIVE, given: false, set: 'never' },
   extractable: { cka: CKA.EXTRACTABLE, given: true, set: 'to-false' },
   'never-extractable': { cka: CKA.NEVER_EXTRACTABLE, given: false, set: 'never' },
-  modifiable: { cka: CKA.MODIFIABLE, given: true, set: 'to-false' },
-  destroyable: { cka: CKA.DESTROYABLE, given: true, set: 'any' },
+  modifiable: { cka: CKA.MODIFIABLE, given: true, set: 'to-false', beside: BESIDE },
+  destroyable: { cka: CKA.DESTROYABLE, given: true, set: 'any', beside: BESIDE },
   local: { cka: CKA.LOCAL, given: false, set: 'never' },
-  trusted: { cka: CKA.TRUSTED, given: false, set: 'admin', only: SECRET_OR_PUBLIC },
+  trusted: {
+    cka: CKA.TRUSTED,
+    given: false,
+    set: 'admin',
+    only: SECRET_OR_PUBLIC,
+    beside: ['certificate'],
+  },
   'wrap-with-trusted': {
     cka: CKA.WRAP_WITH_TRUSTED,
     given: true,
@@ -155,9 +175,72 @@ export function giveFlags(
   return { flags: withFlag(flags, 'never-extractable', never) };
 }
 
-function isFor(name: FlagName, keyClass: KeyClass): boolean {
-  const { only }: FlagAttribute = FLAGS[name];
-  return only === undefined || only.includes(keyClass);
+/** The HSM says what they are, whoever makes an object. */
+const COMPUTED: ReadonlySet<FlagName> = new Set<FlagName>([
+  'token',
+  'local',
+  'always-sensitive',
+  'never-extractable',
+]);
+
+/** What holds a secret is private. */
+const isSecret = (of: ObjectClass): boolean => of === 'secret-key' || of === 'private-key';
+
+/**
+ * What the maker of an object may say of its flags by PKCS #11's rules: those that are not named
+ * are false, but that a secret or private key is private in any case. Pure.
+ */
+export function giveFlagsAsPkcs11(
+  of: ObjectClass,
+  given: Readonly<Record<string, boolean>>,
+  made: { readonly local: boolean; readonly token: boolean },
+): GivenFlags {
+  let flags = isSecret(of) ? flagsOf('private') : 0;
+  const named = Object.entries(given).filter((one): one is [FlagName, boolean] =>
+    isFlagName(one[0]),
+  );
+  for (const [name, value] of named) {
+    if (COMPUTED.has(name)) continue;
+    const mayBe = value
+      ? isFor(name, of) && name !== 'trusted'
+      : !(name === 'private' && isSecret(of));
+    if (!mayBe) return { flags, refused: { name, value } };
+    flags = withFlag(flags, name, value);
+  }
+  flags = computeFlags(of, flags, made);
+  // those that the HSM computes may be named as they are
+  const wrong = named.find(([name, value]) => hasFlag(flags, name) !== value);
+  return wrong ? { flags, refused: { name: wrong[0], value: wrong[1] } } : { flags };
+}
+
+function computeFlags(
+  of: ObjectClass,
+  flags: number,
+  { local, token }: { readonly local: boolean; readonly token: boolean },
+): number {
+  const from = local && isSecret(of);
+  const said = {
+    local,
+    token,
+    'always-sensitive': from && hasFlag(flags, 'sensitive'),
+    'never-extractable': from && !hasFlag(flags, 'extractable'),
+  } as const;
+  return Object.entries(said).reduce(
+    (all, [name, is]) => withFlag(all, name as FlagName, is),
+    flags,
+  );
+}
+
+/** The flags that the maker of an object of this class may set, himself or by a template. */
+export const settableFlags = (of: ObjectClass): number =>
+  flagsOf(
+    ...FLAG_NAMES.filter((name) => !COMPUTED.has(name) && name !== 'trusted' && isFor(name, of)),
+  );
+
+function isFor(name: FlagName, of: ObjectClass): boolean {
+  const { only, beside = [] }: FlagAttribute = FLAGS[name];
+  if (!isKeyClass(of)) return beside.includes(of);
+  return only === undefined || only.includes(of);
 }
 
 /**
@@ -165,7 +248,7 @@ function isFor(name: FlagName, keyClass: KeyClass): boolean {
  * @param by who asks
  */
 export function maySetFlag(
-  key: { readonly class: KeyClass; readonly flags: number },
+  key: { readonly class: ObjectClass; readonly flags: number },
   name: FlagName,
   value: boolean,
   by: 'owner' | 'admin',
@@ -176,6 +259,7 @@ export function maySetFlag(
   if (by === 'admin' || set === 'never') return false;
   if (!hasFlag(key.flags, 'modifiable')) return false;
   if (set === 'to-true') return value;
+  if (set === 'from-false') return value && !hasFlag(key.flags, name);
   if (set === 'to-false') return !value;
   return true;
 }

@@ -7,7 +7,7 @@ import { needKeyApproval } from '../../src/hsm/key-approval.js';
 import { isShelved, KeyShelf } from '../../src/hsm/key-shelf.js';
 import { compileFilter } from '../../src/hsm/key-search.js';
 import { checkOf } from '../../src/hsm/object-making.js';
-import { readPublic } from '../../src/hsm/object-operations.js';
+import { readPublic } from '../../src/hsm/object-content.js';
 import { kindOf, proofOfSecret } from '../../src/hsm/proofs.js';
 import { SessionKeys } from '../../src/hsm/session-keys.js';
 import type { HsmOperation, HsmResults } from '../../src/protocol/hsm-frames.js';

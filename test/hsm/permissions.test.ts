@@ -79,7 +79,14 @@ const ROWS: readonly Row[] = [
       'key-wrap',
       'key-destroyable',
       'key-drop',
+      'object-create',
+      'object-copy',
     ],
+  },
+  {
+    what: 'finding and reading what PKCS #11 keeps that is not private',
+    may: USERS,
+    operations: ['object-find', 'object-reveal'],
   },
   {
     what: 'listing and replicating keys, and (an admin) whether one is trusted',
