@@ -1,4 +1,4 @@
-import type { HsmLine } from '../../cluster/public-line.js';
+import type { ObjectPage, PageAsked } from '../../cluster/user-objects.js';
 import type { Call } from '../../core/call.js';
 import type { HsmKeyId } from '../../core/ids.js';
 import { LIMITS } from '../../core/limits.js';
@@ -9,8 +9,8 @@ import type { P11Value } from '../../protocol/p11-attributes.js';
 import { attributeOf } from './attribute-values.js';
 import { HeldObject } from './held-object.js';
 
-/** So many keys that changed are asked for one by one, from an HSM that has the newest of each. */
-const SINGLE_MAX = 16;
+/** Asks HSMs for objects in somebody's name. */
+export type ObjectSource = (page: PageAsked, call: Call) => Promise<ObjectPage>;
 
 /** Attributes that applications find objects by. */
 const INDEXED = [CKA.LABEL, CKA.ID] as const;
@@ -44,9 +44,9 @@ export class Catalog {
   }
 
   /** Brings it up to date. @returns undefined where it is */
-  refresh(line: HsmLine, call: Call): Promise<void> | undefined {
+  refresh(source: ObjectSource, call: Call): Promise<void> | undefined {
     if (this.#isLoaded && this.#changed.size === 0) return undefined;
-    this.#refreshing ??= this.#refresh(line, call).finally(() => {
+    this.#refreshing ??= this.#refresh(source, call).finally(() => {
       this.#refreshing = undefined;
     });
     return this.#refreshing;
@@ -69,13 +69,13 @@ export class Catalog {
     return this.#objects.values();
   }
 
-  async #refresh(line: HsmLine, call: Call): Promise<void> {
-    if (!this.#isLoaded) await this.#load(line, call);
+  async #refresh(source: ObjectSource, call: Call): Promise<void> {
+    if (!this.#isLoaded) await this.#load(source, call);
     while (this.#changed.size > 0) {
       const ids = [...this.#changed];
       this.#changed = new Set();
       try {
-        await this.#ask(line, ids, call);
+        await this.#ask(source, ids, call);
       } catch (error) {
         for (const id of ids) this.#changed.add(id);
         throw error;
@@ -83,12 +83,12 @@ export class Catalog {
     }
   }
 
-  async #load(line: HsmLine, call: Call): Promise<void> {
+  async #load(source: ObjectSource, call: Call): Promise<void> {
     const seen = new Set<HsmKeyId>();
     let after: string | undefined;
     for (;;) {
       const page = { limit: LIMITS.p11_object_page_max, ...(after !== undefined && { after }) };
-      const { objects, more } = await line.run('object-find', page, call);
+      const { objects, more } = await source(page, call);
       for (const facts of objects) {
         this.#put(facts);
         seen.add(facts.id);
@@ -100,27 +100,15 @@ export class Catalog {
     this.#isLoaded = true;
   }
 
-  async #ask(line: HsmLine, ids: readonly HsmKeyId[], call: Call): Promise<void> {
-    if (ids.length <= SINGLE_MAX) {
-      await Promise.all(ids.map((id) => this.#askFor(line, [id], call, id)));
-      return;
+  async #ask(source: ObjectSource, ids: readonly HsmKeyId[], call: Call): Promise<void> {
+    const limit = LIMITS.p11_object_page_max;
+    for (let at = 0; at < ids.length; at += limit) {
+      const part = ids.slice(at, at + limit);
+      const { objects } = await source({ ids: part, limit }, call);
+      const found = new Set(objects.map(({ id }) => id));
+      for (const facts of objects) this.#put(facts);
+      for (const id of part) if (!found.has(id)) this.#drop(id);
     }
-    for (let at = 0; at < ids.length; at += LIMITS.p11_object_page_max) {
-      await this.#askFor(line, ids.slice(at, at + LIMITS.p11_object_page_max), call);
-    }
-  }
-
-  /** @param key the one that is asked for: HSMs that lack it are passed over */
-  async #askFor(
-    line: HsmLine,
-    ids: readonly HsmKeyId[],
-    call: Call,
-    key?: HsmKeyId,
-  ): Promise<void> {
-    const { objects } = await line.run('object-find', { ids, limit: ids.length }, call, key);
-    const found = new Set(objects.map(({ id }) => id));
-    for (const facts of objects) this.#put(facts);
-    for (const id of ids) if (!found.has(id)) this.#drop(id);
   }
 
   /** Session objects are their connection's own. */
@@ -165,10 +153,10 @@ interface Shared {
 export class Catalogs {
   readonly #shared = new Map<string, Shared>();
 
-  /** Keys of a cluster changed. */
-  changed(cluster: string, ids: Iterable<HsmKeyId>): void {
+  /** A key of a cluster changed. */
+  changed(cluster: string, id: HsmKeyId): void {
     for (const [name, { catalog }] of this.#shared) {
-      if (name.startsWith(`${cluster}/`)) catalog.changed(ids);
+      if (name.startsWith(`${cluster}/`)) catalog.changed([id]);
     }
   }
 

@@ -14,6 +14,8 @@ export class HeldObject {
   readonly session: number;
   /** attributes that were read before */
   readonly values = new Map<number, P11Value | Unreadable>();
+  /** attributes that stand in the content of a certificate or data object, once it was read */
+  content: ReadonlyMap<number, Uint8Array> | undefined;
 
   constructor(facts: KeyFacts, session = 0) {
     this.facts = facts;

@@ -1,5 +1,5 @@
 import { CKA, CKK, CKO } from '../../core/pkcs11.js';
-import { attributeKind, type P11Attribute, type P11Value } from '../../protocol/p11-attributes.js';
+import type { P11Attribute, P11Value } from '../../protocol/p11-attributes.js';
 import type { FlagTemplate, KeyObject } from '../../protocol/hsm-key-frames.js';
 import {
   FLAGS,
@@ -240,7 +240,7 @@ function refuseTrue(value: boolean | undefined): void {
   if (value === true) throw fail('ATTRIBUTE_VALUE_INVALID');
 }
 
-const isExtra = (type: number): boolean => EXTRAS.has(type) || type >= VENDOR;
+export const isExtra = (type: number): boolean => EXTRAS.has(type) || type >= VENDOR;
 
 /** CKA_LABEL is UTF-8 text; what is none, or is longer than an HSM's labels, is kept beside it. */
 function labelOf(template: Template): { readonly label: string; readonly raw?: Uint8Array } {
@@ -287,8 +287,6 @@ export function isPrivate(template: Template, kind: ObjectClass): boolean {
 export function flagNamed(type: number): FlagName | undefined {
   return FLAG_OF.get(type);
 }
-
-export { isExtra, attributeKind };
 
 /** The type of secret keys. @throws P11Failure TEMPLATE_INCOMPLETE, ATTRIBUTE_VALUE_INVALID */
 export function secretTypeOf(template: Template): 'aes' | 'generic-secret' {

@@ -1,5 +1,6 @@
 import type { ClusterSession } from '../../cluster/cluster-session.js';
 import { PublicLine, type HsmLine } from '../../cluster/public-line.js';
+import type { ObjectPage, PageAsked } from '../../cluster/user-objects.js';
 import type { RunningCluster } from '../../cluster/running-cluster.js';
 import type { Call } from '../../core/call.js';
 import type { HsmKeyId } from '../../core/ids.js';
@@ -85,7 +86,14 @@ export class TokenView {
 
   /** What is known is brought up to date. @returns undefined where it is */
   refresh(call: Call): Promise<void> | undefined {
-    return this.#catalog.refresh(this.line, call);
+    return this.#catalog.refresh((page, own) => this.objects(page, own), call);
+  }
+
+  /** Asks the HSMs for objects. */
+  objects(page: PageAsked, call: Call): Promise<ObjectPage> {
+    const login = this.#login;
+    if (!login) return this.#public.run('object-find', page, call);
+    return this.cluster.objects.objects(login.session, page, call);
   }
 
   /** Keys that this connection changed itself: the ledger is not waited for. */

@@ -1,0 +1,82 @@
+import { chmodSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
+import type { RunningCluster } from '../../cluster/running-cluster.js';
+import { LIMITS } from '../../core/limits.js';
+import type { P11Options, Slot } from './application.js';
+import { Catalogs } from './catalog.js';
+import { P11Connection } from './connection.js';
+
+export type P11ServerOptions = Omit<P11Options, 'slots' | 'catalogs'> & {
+  /** clusters in state ACTIVE, in the order of their slots */
+  readonly clusters: () => readonly RunningCluster[];
+};
+
+/**
+ * The PKCS #11 door: what p11-kit-client.so speaks, on a unix socket that the daemon's own user
+ * can open, or over any stream that somebody else authenticated.
+ */
+export class P11Server implements AsyncDisposable {
+  readonly #options: P11Options;
+  readonly #server: Server;
+  readonly #connections = new Set<P11Connection>();
+  readonly #slots = new Map<string, Slot>();
+  readonly #catalogs = new Catalogs();
+  readonly #clusters: () => readonly RunningCluster[];
+  readonly #unwatch: (() => void)[] = [];
+
+  constructor(options: P11ServerOptions) {
+    this.#clusters = options.clusters;
+    const { clusters: _, ...rest } = options;
+    this.#options = { ...rest, slots: () => this.#present(), catalogs: this.#catalogs };
+    this.#server = createServer((socket: Socket) => this.accept(socket.setNoDelay()));
+    this.#server.maxConnections = LIMITS.p11_connections_max;
+  }
+
+  /** connections that are open */
+  get size(): number {
+    return this.#connections.size;
+  }
+
+  /** @param path a unix socket in a directory of mode 0700 */
+  async listen(path: string): Promise<void> {
+    rmSync(path, { force: true });
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject);
+      this.#server.listen(path, resolve);
+    });
+    chmodSync(path, 0o600);
+  }
+
+  /** Serves one application over a stream. */
+  accept(stream: Duplex): void {
+    if (this.#connections.size >= LIMITS.p11_connections_max) {
+      stream.destroy();
+      return;
+    }
+    const connection = new P11Connection(stream, this.#options);
+    this.#connections.add(connection);
+    stream.once('close', () => this.#connections.delete(connection));
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const unwatch of this.#unwatch) unwatch();
+    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
+    for (const connection of this.#connections) connection.end();
+    await closed;
+  }
+
+  /** A cluster keeps its number. */
+  #present(): readonly Slot[] {
+    return this.#clusters().map((cluster) => {
+      const known = this.#slots.get(cluster.id);
+      if (known?.cluster === cluster) return known;
+      const slot = { id: known?.id ?? this.#slots.size + 1, cluster };
+      this.#slots.set(cluster.id, slot);
+      this.#unwatch.push(
+        cluster.objects.onChange((id) => this.#catalogs.changed(cluster.id, id)),
+      );
+      return slot;
+    });
+  }
+}
