@@ -1,7 +1,7 @@
 import type { HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { ClusterCheck, HsmCheck } from '../protocol/admin.js';
-import type { LedgerEntry } from './key-ledger.js';
+import { OBJECT_PURPOSE, type LedgerEntry } from './key-ledger.js';
 import type { Difference, Differences } from './reconcile.js';
 
 /** What one HSM showed; undefined: it did not answer. */
@@ -52,10 +52,10 @@ export function lasting(before: Look, now: Look): Look {
 /** Says what is where. Pure. */
 export function summarize({ ledger, examined }: Look, needed: number): ClusterCheck {
   const counts = { live: 0, intents: 0, buried: 0, scarce: 0, lost: 0 };
-  for (const [key, { state }] of ledger) {
+  for (const [key, { state, purpose }] of ledger) {
     if (state === 'intent') counts.intents += 1;
     else if (state !== 'live') counts.buried += 1;
-    else counts.live += 1;
+    else if (purpose !== OBJECT_PURPOSE) counts.live += 1;
     if (state !== 'live') continue;
     const holders = examined.filter(({ held }) => held?.has(key)).length;
     if (holders === 0) counts.lost += 1;

@@ -127,6 +127,16 @@ export class ClusterSession {
     this.#own.set(id, on);
   }
 
+  /** The HSM that a session key of this login is on. */
+  homeOf(id: HsmKeyId): HsmId | undefined {
+    return this.#own.get(id);
+  }
+
+  /** Session keys of this login that are on other HSMs than this one. */
+  ownBeside(hsm: HsmId | undefined): HsmKeyId[] {
+    return [...this.#own].filter(([, home]) => home !== hsm).map(([id]) => id);
+  }
+
   /** Whether a key is a session key of this login. */
   isOwn(id: HsmKeyId): boolean {
     return this.#own.has(id);

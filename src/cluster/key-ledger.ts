@@ -74,30 +74,48 @@ export interface Intent {
   readonly purpose: string;
 }
 
+/** Hears of keys whose entries changed, once the ledger shows it. It must not throw. */
+type Listener = (ids: readonly HsmKeyId[]) => void;
+
+/** The purpose of certificates and data: what is no key is not counted among them. */
+export const OBJECT_PURPOSE = 'object';
+
 export class KeyLedger implements AsyncDisposable {
   readonly #store: Store;
   readonly #cluster: ClusterId;
   readonly #entries: Snapshot<LedgerEntry>;
+  readonly #listeners: Set<Listener>;
   /** all of them at one revision: a start compares each HSM with thousands */
   #all: { revision: number; entries: ReadonlyMap<HsmKeyId, LedgerEntry> } | undefined;
 
-  private constructor(store: Store, cluster: ClusterId, entries: Snapshot<LedgerEntry>) {
+  private constructor(
+    store: Store,
+    cluster: ClusterId,
+    entries: Snapshot<LedgerEntry>,
+    listeners: Set<Listener>,
+  ) {
     this.#store = store;
     this.#cluster = cluster;
     this.#entries = entries;
+    this.#listeners = listeners;
   }
 
-  /** @param changed hears of keys whose entries changed, once the ledger shows it */
-  static async open(
-    store: Store,
-    cluster: ClusterId,
-    changed?: (ids: readonly HsmKeyId[]) => void,
-  ): Promise<KeyLedger> {
+  /** @param changed the first to hear of changes */
+  static async open(store: Store, cluster: ClusterId, changed?: Listener): Promise<KeyLedger> {
     const prefix = KEYSPACE.ledger(cluster);
-    const onChange = (keys: readonly string[]): void =>
-      changed?.(keys.map((key) => key.slice(prefix.length)).filter(isHsmKeyId));
+    const listeners = new Set(changed ? [changed] : []);
+    const onChange = (keys: readonly string[]): void => {
+      const ids = keys.map((key) => key.slice(prefix.length)).filter(isHsmKeyId);
+      for (const listener of listeners) listener(ids);
+    };
     const entries = await Snapshot.open(store, prefix, decode, { onChange });
-    return new KeyLedger(store, cluster, entries);
+    return new KeyLedger(store, cluster, entries, listeners);
+  }
+
+  /** @returns what ends it */
+  onChange(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   get(id: HsmKeyId): LedgerEntry | undefined {
@@ -155,6 +173,11 @@ export class KeyLedger implements AsyncDisposable {
   /** Waits until this ledger shows what the store has. */
   async current(): Promise<void> {
     const { revision } = await this.#store.range(KEYSPACE.ledger(this.#cluster), { limit: 1 });
+    await this.#entries.reached(revision);
+  }
+
+  /** Waits until this ledger shows what was committed then. */
+  async reached(revision: number): Promise<void> {
     await this.#entries.reached(revision);
   }
 

@@ -41,9 +41,20 @@ export class RecordChanges {
   readonly #options: RecordChangesOptions;
   /** changes of one key by this daemon, one after the other */
   readonly #turns = new Map<HsmKeyId, TaskQueue>();
+  readonly #listeners = new Set<(id: HsmKeyId) => void>();
 
   constructor(options: RecordChangesOptions) {
     this.#options = options;
+  }
+
+  /**
+   * @param listener hears of each change by this daemon when it is over, whatever came of it; it
+   * must not throw
+   * @returns what ends it
+   */
+  onSettled(listener: (id: HsmKeyId) => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
   }
 
   /** Whether this daemon is changing the key: it then sees to the HSMs itself. */
@@ -74,6 +85,7 @@ export class RecordChanges {
       await turns.run(() => this.#decide(session, id, { change, approval }, call));
     } finally {
       if (turns.depth === 0) this.#turns.delete(id);
+      for (const listener of this.#listeners) listener(id);
     }
   }
 

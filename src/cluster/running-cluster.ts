@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import type { Call } from '../core/call.js';
 import { deadlineIn, hasPassed, pause, within } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { hsmAuditPath, type Home } from '../core/home.js';
@@ -21,6 +20,7 @@ import type { ClusterCheck, HsmState, HsmStatus } from '../protocol/admin.js';
 import type { Store } from '../store/store.js';
 import { FaultDesk, type StepName } from './fault-desk.js';
 import { familyOf, type ClusterRecord, type HsmRecord } from './cluster.js';
+import { makeClusterKey, readClusterKey } from './cluster-key.js';
 import { ClusterFacts } from './facts.js';
 import { ClusterSession, type UserLogin } from './cluster-session.js';
 import { ClusterVault } from './cluster-vault.js';
@@ -40,6 +40,7 @@ import { StoreAge } from './store-age.js';
 import { UnknownCopies } from './unknown-copies.js';
 import { Upkeep } from './upkeep.js';
 import { UserKeys } from './user-keys.js';
+import { UserObjects } from './user-objects.js';
 
 /** One HSM alone gets so many times longer before the others are not waited for. */
 const SCARCE_FACTOR = 3;
@@ -87,6 +88,7 @@ export class RunningCluster implements AsyncDisposable {
   readonly records: RecordChanges;
   readonly unknown: UnknownCopies;
   readonly keys: UserKeys;
+  readonly objects: UserObjects;
   /** undefined unless the daemon was started with faults */
   readonly faults: FaultDesk | undefined;
   readonly #sessions: ClusterSession[] = [];
@@ -132,6 +134,7 @@ export class RunningCluster implements AsyncDisposable {
     const references = new KeyReferences(options.store, id, record);
     const stampAt = (revision: number): number => age.stampAt(revision);
     this.keys = new UserKeys({ ...worked, references, records, store: options.store, stampAt });
+    this.objects = new UserObjects({ ...worked, records, keys: this.keys });
     this.unknown = new UnknownCopies(worked);
     const lease = new Lease(options.store, id);
     this.replicator = replicator;
@@ -404,46 +407,14 @@ export class RunningCluster implements AsyncDisposable {
     this.#upkeep.sweep();
   }
 
-  /**
-   * Makes the key behind the cluster's certificate, as every key is made: on enough HSMs before
-   * it counts.
-   */
+  /** Makes the key behind the cluster's certificate. */
   async makeClusterKey(): Promise<HsmKeyId> {
-    const call: Call = {
-      requestId: 'cluster-key',
-      deadline: deadlineIn(LIMITS.hsm_start_timeout_ms),
-    };
-    const maker = this.#members.find((member) => member.channel);
-    if (!maker) throw new KeyspanError('VaultUnavailable');
-    const prepared = await this.replicator.create(
-      'cluster-key',
-      (keyId) =>
-        maker.ask('generate', { keyId, kind: 'cluster-key', label: 'cluster' }, call.deadline),
-      call,
-    );
-    try {
-      await this.#options.store.commit(prepared.part);
-    } catch (error) {
-      prepared.abandon();
-      throw error;
-    }
-    prepared.committed();
-    return prepared.id;
+    return await makeClusterKey(this.#members, this.replicator, this.#options.store);
   }
 
   /** The cluster's private key (PKCS #8), from any member that holds it; the caller wipes it. */
   async clusterKey(id: HsmKeyId): Promise<Uint8Array> {
-    let failure: unknown = new KeyspanError('VaultUnavailable');
-    for (const member of this.#members) {
-      if (!member.channel) continue;
-      try {
-        const deadline = deadlineIn(LIMITS.request_timeout_ms);
-        return (await member.ask('cluster-key', { keyId: id }, deadline)).privateKey;
-      } catch (error) {
-        failure = error;
-      }
-    }
-    throw failure;
+    return await readClusterKey(this.#members, id);
   }
 
   async changeRecord(change: (record: ClusterRecord) => ClusterRecord): Promise<ClusterRecord> {

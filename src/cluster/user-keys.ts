@@ -1,4 +1,5 @@
-import type { Call } from '../core/call.js';
+import { answeredBy, type Call } from '../core/call.js';
+import { joinParts } from '../core/commit.js';
 import { deadlineIn, within } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { newHsmKeyId, type HsmKeyId } from '../core/ids.js';
@@ -32,12 +33,52 @@ type Making = HsmFields<'key-generate'>['key'];
 export type Named = Omit<Making, 'keyId' | 'reference'>;
 type Filter = HsmFields<'key-find'>['filter'];
 
+/** Operations that make one object. */
+export type MakingOne =
+  'key-generate' | 'key-import' | 'key-unwrap' | 'object-create' | 'object-copy' | 'p11-derive';
+
 /** What a making says besides of the key. */
-export type Asked<Op extends 'key-generate' | 'key-pair-generate' | 'key-import' | 'key-unwrap'> =
-  Omit<HsmFields<Op>, 'key' | 'publicKey' | 'privateKey' | 'stamp'> & {
-    /** one HSM is enough */
-    readonly isUnchecked?: boolean | undefined;
-  };
+export type Asked<Op extends MakingOne | 'key-pair-generate'> = Omit<
+  HsmFields<Op>,
+  'key' | 'publicKey' | 'privateKey' | 'stamp'
+> & {
+  /** it stays on one HSM and ends with the login */
+  readonly isSession?: boolean | undefined;
+  /** one HSM is enough */
+  readonly isUnchecked?: boolean | undefined;
+};
+
+/** One object that is to be made. */
+export interface WhatToMake<Op extends MakingOne> {
+  readonly key: Named;
+  readonly asked: Asked<Op>;
+  /** a key that it is made with */
+  readonly from?: HsmKeyId | undefined;
+  /** of the ledger's, where it is no key */
+  readonly purpose?: string | undefined;
+}
+
+/** What an object is called that was made. */
+export interface Name {
+  readonly keyId: HsmKeyId;
+  readonly reference: string;
+}
+
+/** How objects are made. */
+interface How {
+  readonly isSession: boolean;
+  readonly count: number;
+  readonly isUnchecked?: boolean | undefined;
+  readonly purpose?: string | undefined;
+}
+
+type Make = (names: readonly Name[], stamp: number, call: Call) => Promise<MadeKey[]>;
+
+/** What is asked for of a key that is. */
+export interface AskedChange {
+  readonly change: RecordChange;
+  readonly approval?: Approval | undefined;
+}
 
 /** Keys that a page shows. */
 export interface FoundKeys {
@@ -104,7 +145,8 @@ export class UserKeys {
     asked: Asked<'key-generate'>,
     call: Call,
   ): Promise<SeenKey> {
-    return await this.#one(session, key, asked, call, 'key-generate');
+    const { reference } = await this.makeOne(session, 'key-generate', { key, asked }, call);
+    return await this.describe(session, reference);
   }
 
   async importPublic(
@@ -113,7 +155,8 @@ export class UserKeys {
     asked: Asked<'key-import'>,
     call: Call,
   ): Promise<SeenKey> {
-    return await this.#one(session, key, asked, call, 'key-import');
+    const { reference } = await this.makeOne(session, 'key-import', { key, asked }, call);
+    return await this.describe(session, reference);
   }
 
   async unwrap(
@@ -122,26 +165,8 @@ export class UserKeys {
     asked: Asked<'key-unwrap'>,
     call: Call,
   ): Promise<SeenKey> {
-    return await this.#one(session, key, asked, call, 'key-unwrap', asked.wrappingId);
-  }
-
-  async #one<Op extends 'key-generate' | 'key-import' | 'key-unwrap'>(
-    session: ClusterSession,
-    key: Named,
-    asked: Asked<Op>,
-    call: Call,
-    operation: Op,
-    wrappingId?: HsmKeyId,
-  ): Promise<SeenKey> {
-    const [reference = ''] = await this.#options.references.take(1);
-    const { isUnchecked = false, ...said } = asked;
-    const make = async ([keyId]: readonly HsmKeyId[]): Promise<MadeKey[]> => {
-      const making = { ...key, keyId: keyId as HsmKeyId, reference };
-      const fields = { ...said, key: making, stamp: this.#stamp() } as unknown as HsmFields<Op>;
-      return [await session.run(operation, fields, call, wrappingId)];
-    };
-    const how = { isSession: asked.isSession === true, count: 1, isUnchecked };
-    await this.#make(session, how, make, call);
+    const what = { key, asked, from: asked.wrappingId };
+    const { reference } = await this.makeOne(session, 'key-unwrap', what, call);
     return await this.describe(session, reference);
   }
 
@@ -152,29 +177,72 @@ export class UserKeys {
     asked: Asked<'key-pair-generate'>,
     call: Call,
   ): Promise<{ readonly publicKey: SeenKey; readonly privateKey: SeenKey }> {
-    const { privateKey, publicKey } = halves;
+    const made = await this.makePair(session, halves, asked, call);
+    const [publicKey, privateKey] = await Promise.all([
+      this.describe(session, made.publicKey.reference),
+      this.describe(session, made.privateKey.reference),
+    ]);
+    return { publicKey, privateKey };
+  }
+
+  /** Makes one object. @returns what it is called */
+  async makeOne<Op extends MakingOne>(
+    session: ClusterSession,
+    operation: Op,
+    what: WhatToMake<Op>,
+    call: Call,
+  ): Promise<Name> {
+    const { key, from, purpose } = what;
+    const { isUnchecked = false, isSession = false, ...said } = what.asked;
+    const how = { isSession, count: 1, isUnchecked, purpose };
+    const make: Make = async ([name], stamp, own) => {
+      const fields = { ...said, isSession, key: { ...key, ...name }, stamp };
+      return [await session.run(operation, fields as unknown as HsmFields<Op>, own, from)];
+    };
+    const [made] = await this.#makeNamed(session, how, make, call);
+    return made as Name;
+  }
+
+  /** Makes both halves of a pair. @returns what they are called */
+  async makePair(
+    session: ClusterSession,
+    halves: { readonly privateKey: Named; readonly publicKey: Named },
+    asked: Asked<'key-pair-generate'>,
+    call: Call,
+  ): Promise<{ readonly publicKey: Name; readonly privateKey: Name }> {
     const { isUnchecked = false, ...said } = asked;
-    const [first = '', second = ''] = await this.#options.references.take(2);
-    const make = async ([a, b]: readonly HsmKeyId[]): Promise<MadeKey[]> => {
-      const made = await session.run(
-        'key-pair-generate',
-        {
-          ...said,
-          publicKey: { ...publicKey, keyId: a as HsmKeyId, reference: first },
-          privateKey: { ...privateKey, keyId: b as HsmKeyId, reference: second },
-          stamp: this.#stamp(),
-        },
-        call,
-      );
+    const make: Make = async ([a, b], stamp, own) => {
+      const publicKey = { ...halves.publicKey, ...(a as Name) };
+      const privateKey = { ...halves.privateKey, ...(b as Name) };
+      const fields = { ...said, publicKey, privateKey, stamp };
+      const made = await session.run('key-pair-generate', fields, own);
       return [made.publicKey, made.privateKey];
     };
     const how = { isSession: asked.isSession === true, count: 2, isUnchecked };
-    await this.#make(session, how, make, call);
-    const [open, secret] = await Promise.all([
-      this.describe(session, first),
-      this.describe(session, second),
-    ]);
-    return { publicKey: open, privateKey: secret };
+    const [publicKey, privateKey] = await this.#makeNamed(session, how, make, call);
+    return { publicKey: publicKey as Name, privateKey: privateKey as Name };
+  }
+
+  /** Under references that are new, and ids that are new with each attempt. */
+  async #makeNamed(
+    session: ClusterSession,
+    how: How,
+    make: Make,
+    call: Call,
+  ): Promise<readonly Name[]> {
+    const references = await this.#options.references.take(how.count);
+    const namesOf = (ids: readonly HsmKeyId[]): Name[] =>
+      ids.map((keyId, at) => ({ keyId, reference: references[at] ?? '' }));
+    // session keys of a login are together where they can be
+    const entry = how.isSession ? session.home : undefined;
+    const own: Call = entry ? { ...call, entry } : call;
+    const work = (ids: readonly HsmKeyId[]): Promise<MadeKey[]> =>
+      make(namesOf(ids), this.#stamp(), own);
+    try {
+      return namesOf(await this.#make(session, how, work, own));
+    } finally {
+      if (own !== call) answeredBy(call, own);
+    }
   }
 
   /** The intent, which stands before any copy does, takes a later revision than the present one. */
@@ -185,46 +253,42 @@ export class UserKeys {
 
   async #make(
     session: ClusterSession,
-    how: {
-      readonly isSession: boolean;
-      readonly count: number;
-      readonly isUnchecked?: boolean;
-    },
+    how: How,
     make: (ids: readonly HsmKeyId[]) => Promise<MadeKey[]>,
     call: Call,
-  ): Promise<void> {
-    const { count, isUnchecked = false } = how;
+  ): Promise<readonly HsmKeyId[]> {
+    const { count, isUnchecked = false, purpose = PURPOSE } = how;
     if (how.isSession) {
       const ids = Array.from({ length: count }, newHsmKeyId);
       await make(ids);
       const { servedBy } = call;
       if (servedBy !== undefined) for (const id of ids) session.keeps(id, servedBy);
-      return;
+      return ids;
     }
     const masked = async (ids: readonly HsmKeyId[]): Promise<HsmResults['generate'][]> =>
       (await make(ids)).map(asMasked);
     const prepared = await this.#options.replicator.createAll(
-      { purpose: PURPOSE, count, isUnchecked },
+      { purpose, count, isUnchecked },
       masked,
       call,
     );
     await this.#commit(prepared);
+    return prepared.keys.map(({ id }) => id);
   }
 
   /** The keys are live from the commit on; it is told when the slower HSMs have them, too. */
   async #commit({ keys, settled }: PreparedKeys): Promise<void> {
-    const parts = keys.map(({ part }) => part);
+    const { store, ledger } = this.#options;
+    let revision = 0;
     try {
-      await this.#options.store.commit({
-        compares: parts.flatMap(({ compares }) => compares),
-        writes: parts.flatMap(({ writes }) => writes),
-      });
+      revision = await store.commit(joinParts(...keys.map(({ part }) => part)));
     } catch (error) {
       for (const key of keys) key.abandon();
       throw error;
     }
     for (const key of keys) key.committed();
-    await within(settled, deadlineIn(LIMITS.key_settle_ms), 'copies').catch(() => undefined);
+    const shown = Promise.all([settled, ledger.reached(revision)]);
+    await within(shown, deadlineIn(LIMITS.key_settle_ms), 'copies').catch(() => undefined);
   }
 
   /**
@@ -258,28 +322,40 @@ export class UserKeys {
 
   /** Ends a key's life on every HSM. */
   async delete(session: ClusterSession, reference: string, call: Call): Promise<void> {
-    const { ledger, replicator, store } = this.#options;
     const id = await this.resolve(session, reference, call);
     session.forgetName(reference);
+    await this.deleteById(session, id, call);
+  }
+
+  async deleteById(session: ClusterSession, id: HsmKeyId, call: Call): Promise<void> {
+    const { ledger, replicator, store } = this.#options;
     if (session.isOwn(id)) {
       await session.run('key-drop', { keyId: id }, call, id);
       return session.drops(id);
     }
     await session.run('key-destroyable', { keyId: id }, call, id);
     await ledger.current();
-    await store.commit(ledger.tombstone(id));
-    await within(replicator.bury(id), call.deadline, 'a burial').catch(() => undefined);
+    const revision = await store.commit(ledger.tombstone(id));
+    const gone = Promise.all([replicator.bury(id), ledger.reached(revision)]);
+    await within(gone, call.deadline, 'a burial').catch(() => undefined);
   }
 
   /** Changes what is known of a key. */
   async change(
     session: ClusterSession,
     reference: string,
-    asked: { readonly change: RecordChange; readonly approval?: Approval | undefined },
+    asked: AskedChange,
     call: Call,
   ): Promise<void> {
-    const { change, approval } = asked;
-    const id = await this.resolve(session, reference, call);
+    await this.changeById(session, await this.resolve(session, reference, call), asked, call);
+  }
+
+  async changeById(
+    session: ClusterSession,
+    id: HsmKeyId,
+    { change, approval }: AskedChange,
+    call: Call,
+  ): Promise<void> {
     if (!session.isOwn(id)) {
       return await this.#options.records.change(session, id, change, call, approval);
     }

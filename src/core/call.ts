@@ -18,3 +18,10 @@ export interface Call {
   /** milliseconds that HSMs took to answer, set by the vault */
   hsmMs?: number;
 }
+
+/** Tells a call what became of another that was made in its place. */
+export function answeredBy(call: Call, { servedBy, vaultAskedAt, hsmMs }: Call): void {
+  if (servedBy !== undefined) call.servedBy = servedBy;
+  if (vaultAskedAt !== undefined) call.vaultAskedAt = vaultAskedAt;
+  if (hsmMs !== undefined) call.hsmMs = hsmMs;
+}

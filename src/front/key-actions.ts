@@ -4,7 +4,7 @@ import type { SeenKey } from '../cluster/key-views.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import type { Named } from '../cluster/user-keys.js';
 import { asBuffer, parseHex } from '../core/bytes.js';
-import type { Call } from '../core/call.js';
+import { answeredBy, type Call } from '../core/call.js';
 import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
@@ -41,8 +41,7 @@ async function longer<T>(call: Call, work: (call: Call) => Promise<T>): Promise<
   try {
     return await work(own);
   } finally {
-    const { servedBy, hsmMs } = own;
-    Object.assign(call, { ...(servedBy && { servedBy }), ...(hsmMs !== undefined && { hsmMs }) });
+    answeredBy(call, own);
   }
 }
 
