@@ -35,6 +35,8 @@ export interface Home {
    */
   readonly runtime: string;
   readonly adminSocket: string;
+  /** where PKCS #11 applications come in */
+  readonly pkcs11Socket: string;
 }
 
 /** The home that is meant: the option, else KEYSPAN_HOME, else `~/.keyspan`. */
@@ -67,6 +69,7 @@ export function findHome(option?: string): Home {
     ephemeralMark: join(root, 'ephemeral'),
     runtime,
     adminSocket: join(runtime, 'admin.sock'),
+    pkcs11Socket: join(runtime, 'pkcs11.sock'),
   };
 }
 

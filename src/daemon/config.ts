@@ -53,6 +53,10 @@ export interface DaemonConfig {
   readonly accessKey?: AccessKeyPair | undefined;
   /** of http://127.0.0.1/metrics, 0 for any; undefined: the admin socket alone serves metrics */
   readonly metricsPort?: number | undefined;
+  /** what PKCS #11 applications get: the standard, or what AWS's client SDK 5 has of it */
+  readonly pkcs11Profile: 'pkcs11' | 'cloudhsm';
+  /** the crypto-user of a PIN that names none (KEYSPAN_P11_USER wins over the setting) */
+  readonly pkcs11User?: string | undefined;
 }
 
 /** A whole number, also as it is written on a command line. */
@@ -91,6 +95,8 @@ const SETTINGS = {
   secretAccessKey: optional(checked(isSecretAccessKey, 'is not 1 to 128 visible characters')),
   metricsPort: optional(count({ min: 0, max: 65_535 })),
   startTimeoutSeconds: orElse(count({ min: 1, max: 3_600 }), 60),
+  pkcs11Profile: orElse(oneOf('pkcs11', 'cloudhsm'), 'pkcs11'),
+  pkcs11User: optional(text({ max: LIMITS.hsm_user_name_max_chars })),
 };
 const settingsForm = object(SETTINGS);
 
@@ -131,6 +137,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
       port: values.port,
       metricsPort: values.metrics,
       startTimeoutSeconds: values['start-timeout'],
+      pkcs11User: process.env['KEYSPAN_P11_USER'],
     }).filter(([, value]) => value !== undefined),
   );
   const read = readSettings({ ...(await readFile(home.config)), ...given });

@@ -42,6 +42,7 @@ import type { DaemonConfig } from './config.js';
 import { Doors } from './doors.js';
 import { readVersion } from './installation.js';
 import { openHome, type OpenedHome } from './opening.js';
+import { openPkcs11 } from './pkcs11.js';
 import { clusterReadings } from './readings.js';
 import { statusOf } from './status.js';
 import { tlsOf } from './tls.js';
@@ -123,6 +124,7 @@ export class Daemon implements AsyncDisposable {
     await Promise.all(this.#clusters.all.map((cluster) => cluster.start()));
     await this.#openAws({ store, sealer, clock });
     await this.#openAdmin();
+    await this.#openPkcs11();
     const kms = await Kms.open({
       store,
       vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },
@@ -304,6 +306,19 @@ export class Daemon implements AsyncDisposable {
     this.#cleanup.push(() => aws[Symbol.asyncDispose]());
   }
 
+  async #openPkcs11(): Promise<void> {
+    const door = await openPkcs11({
+      config: this.#config,
+      clusters: () => this.#clusters.all,
+      secrets: this.#secrets,
+      events: this.#events,
+      log: this.#log,
+      version: this.#version,
+      civil: () => this.#clock.civil(),
+    });
+    this.#cleanup.push(() => door[Symbol.asyncDispose]());
+  }
+
   async #openAdmin(): Promise<void> {
     const { metrics } = this.#events;
     metrics.watch(() => clusterReadings(this.#clusters.all));
@@ -424,6 +439,7 @@ export class Daemon implements AsyncDisposable {
       endpoints: {
         websocket: this.#doors?.urls() ?? [],
         aws: this.#aws.url,
+        pkcs11: this.#config.home.pkcs11Socket,
         ...(this.#metricsUrl !== undefined && { metrics: this.#metricsUrl }),
       },
     });

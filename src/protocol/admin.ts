@@ -70,6 +70,8 @@ export interface StatusDocument {
     readonly websocket: readonly string[];
     /** of all AWS services */
     readonly aws: string;
+    /** the path of the unix socket for p11-kit-client.so */
+    readonly pkcs11: string;
     /** where Prometheus can scrape, if that was asked for */
     readonly metrics?: string;
   };

@@ -1,5 +1,3 @@
-import { chmodSync, rmSync } from 'node:fs';
-import { createServer, type Server, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { RunningCluster } from '../../cluster/running-cluster.js';
 import { LIMITS } from '../../core/limits.js';
@@ -12,13 +10,9 @@ export type P11ServerOptions = Omit<P11Options, 'slots' | 'catalogs'> & {
   readonly clusters: () => readonly RunningCluster[];
 };
 
-/**
- * The PKCS #11 door: what p11-kit-client.so speaks, on a unix socket that the daemon's own user
- * can open, or over any stream that somebody else authenticated.
- */
-export class P11Server implements AsyncDisposable {
+/** What p11-kit-client.so speaks, over streams of applications that somebody let in. */
+export class P11Server implements Disposable {
   readonly #options: P11Options;
-  readonly #server: Server;
   readonly #connections = new Set<P11Connection>();
   readonly #slots = new Map<string, Slot>();
   readonly #catalogs = new Catalogs();
@@ -29,23 +23,11 @@ export class P11Server implements AsyncDisposable {
     this.#clusters = options.clusters;
     const { clusters: _, ...rest } = options;
     this.#options = { ...rest, slots: () => this.#present(), catalogs: this.#catalogs };
-    this.#server = createServer((socket: Socket) => this.accept(socket.setNoDelay()));
-    this.#server.maxConnections = LIMITS.p11_connections_max;
   }
 
   /** connections that are open */
   get size(): number {
     return this.#connections.size;
-  }
-
-  /** @param path a unix socket in a directory of mode 0700 */
-  async listen(path: string): Promise<void> {
-    rmSync(path, { force: true });
-    await new Promise<void>((resolve, reject) => {
-      this.#server.once('error', reject);
-      this.#server.listen(path, resolve);
-    });
-    chmodSync(path, 0o600);
   }
 
   /** Serves one application over a stream. */
@@ -59,11 +41,9 @@ export class P11Server implements AsyncDisposable {
     stream.once('close', () => this.#connections.delete(connection));
   }
 
-  async [Symbol.asyncDispose](): Promise<void> {
+  [Symbol.dispose](): void {
     for (const unwatch of this.#unwatch) unwatch();
-    const closed = new Promise<void>((resolve) => this.#server.close(() => resolve()));
     for (const connection of this.#connections) connection.end();
-    await closed;
   }
 
   /** A cluster keeps its number. */
