@@ -198,22 +198,29 @@ export function writeAttributes(writer: P11Writer, attributes: readonly P11Attri
 }
 
 function writeValue(writer: P11Writer, type: number, value: Exclude<P11Value, undefined>): void {
-  const kind = attributeKind(type);
-  if (kind === 'byte' && (typeof value === 'boolean' || value === null)) {
-    writer.u8(value ? 1 : 0);
-  } else if (kind === 'ulong' && (typeof value === 'number' || value === null)) {
-    writer.u64(value ?? 0);
-  } else if (kind === 'mechanisms' && (Array.isArray(value) || value === null)) {
-    const types = (value ?? []) as readonly number[];
-    writer.u32(types.length);
-    for (const one of types) writer.u64(one);
-  } else if (kind === 'templates' && (Array.isArray(value) || value === null)) {
-    writeAttributes(writer, (value ?? []) as readonly P11Attribute[]);
-  } else if (value === null || value instanceof Uint8Array) {
-    writer.array(value);
-  } else {
-    throw new TypeError(`attribute 0x${type.toString(16)} has no value of the kind ${kind}`);
+  switch (attributeKind(type)) {
+    case 'byte':
+      if (typeof value === 'boolean' || value === null) return writer.u8(value ? 1 : 0);
+      break;
+    case 'ulong':
+      if (typeof value === 'number' || value === null) return writer.u64(value ?? 0);
+      break;
+    case 'mechanisms':
+      if (Array.isArray(value) || value === null) return writeMechanisms(writer, value ?? []);
+      break;
+    case 'templates':
+      if (Array.isArray(value) || value === null) return writeAttributes(writer, value ?? []);
+      break;
+    case 'bytes':
+    case 'date':
+      if (value instanceof Uint8Array || value === null) return writer.array(value);
   }
+  throw new TypeError(`attribute 0x${type.toString(16)} has a value of another kind`);
+}
+
+function writeMechanisms(writer: P11Writer, types: readonly number[]): void {
+  writer.u32(types.length);
+  for (const one of types) writer.u64(one);
 }
 
 /**
