@@ -83,7 +83,11 @@ export class ForeignInstallation {
         keyAvailabilityCheck: true,
         hsms: [{ id: 'hsm-aaaaaaaaaaa', state: 'ACTIVE', ...hsm }],
       },
-      endpoints: { aws: 'http://127.0.0.1:1', websocket: [this.eni.endpoint] },
+      endpoints: {
+        aws: 'http://127.0.0.1:1',
+        websocket: [this.eni.endpoint],
+        pkcs11: '/nowhere/pkcs11.sock',
+      },
     };
   }
 

@@ -78,15 +78,17 @@ function decodeExtra(type: number, bytes: Uint8Array): P11Value {
   return kind === 'ulong' ? (numbers[0] ?? UNAVAILABLE) : numbers;
 }
 
-const templateOf = (name: 'wrapTemplate' | 'unwrapTemplate'): Read => ({ facts }) => {
-  const template = facts.object[name];
-  if (!template) return 'absent';
-  const set = Object.entries(FLAGS).filter(([one]) => hasFlag(template.mask, one as FlagName));
-  return set.map(([one, { cka }]): P11Attribute => ({
-    type: cka,
-    value: hasFlag(template.flags, one as FlagName),
-  }));
-};
+const templateOf =
+  (name: 'wrapTemplate' | 'unwrapTemplate'): Read =>
+  ({ facts }) => {
+    const template = facts.object[name];
+    if (!template) return 'absent';
+    const set = Object.entries(FLAGS).filter(([one]) => hasFlag(template.mask, one as FlagName));
+    return set.map(([one, { cka }]): P11Attribute => ({
+      type: cka,
+      value: hasFlag(template.flags, one as FlagName),
+    }));
+  };
 
 const spkiOf = ({ facts }: HeldObject): Uint8Array | undefined => facts.object.public;
 const fromSpki =
@@ -196,11 +198,7 @@ const DATA: readonly [number, Read][] = [
 
 /** Attributes of each kind of object, by `kindOf`. */
 const TABLES: Readonly<Record<string, Table>> = {
-  'public-key rsa': new Map([
-    ...PUBLIC,
-    ...RSA_PUBLIC,
-    [CKA.MODULUS_BITS, fromSpki(modulusBits)],
-  ]),
+  'public-key rsa': new Map([...PUBLIC, ...RSA_PUBLIC, [CKA.MODULUS_BITS, fromSpki(modulusBits)]]),
   'public-key ec': new Map([
     ...PUBLIC,
     EC_PARAMS,

@@ -329,4 +329,3 @@ export const CRYPT_CALLS: Handlers = {
   ...DIGEST_CALLS,
   ...OTHER_CALLS,
 };
-

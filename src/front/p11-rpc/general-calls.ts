@@ -13,8 +13,7 @@ const CKF_TOKEN_PRESENT = 1;
 const UNAVAILABLE = -1;
 /** CK_EFFECTIVELY_INFINITE */
 const INFINITE = 0;
-const TOKEN_FLAGS =
-  CKF.RNG | CKF.LOGIN_REQUIRED | CKF.USER_PIN_INITIALIZED | CKF.TOKEN_INITIALIZED;
+const TOKEN_FLAGS = CKF.RNG | CKF.LOGIN_REQUIRED | CKF.USER_PIN_INITIALIZED | CKF.TOKEN_INITIALIZED;
 /** a password alone, or a name of 31 characters, a colon and a password */
 const PIN_BYTES = {
   min: LIMITS.hsm_password_min_chars,

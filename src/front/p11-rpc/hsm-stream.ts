@@ -69,7 +69,8 @@ export class HsmStream {
     this.#keep(data);
     this.#unsent.push(data);
     this.#unsentBytes += data.length;
-    if (this.#unsentBytes > LIMITS.p11_chunk_max_bytes) await this.#retrying(() => this.#send(call), call);
+    if (this.#unsentBytes > LIMITS.p11_chunk_max_bytes)
+      await this.#retrying(() => this.#send(call), call);
   }
 
   /** The end of what an HSM took in pieces. */

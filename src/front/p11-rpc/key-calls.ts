@@ -129,7 +129,8 @@ export const KEY_CALLS: Handlers = {
   },
 };
 
-const isAesLength = (length: number): boolean => (AES_LENGTHS as readonly number[]).includes(length);
+const isAesLength = (length: number): boolean =>
+  (AES_LENGTHS as readonly number[]).includes(length);
 
 interface Halves {
   readonly publicKey: Template;
@@ -226,7 +227,12 @@ function wrapMechanism(mechanism: P11Mechanism, facts: MechanismFacts): WrapMech
       return { name: 'rsa-oaep', hash: names.hash, mgf: names.mgf };
     }
     case CKM.AES_GCM:
-      return { name: 'aes-gcm', ...(iv && { iv }), ...(aad && { aad }), ...(tagBits && { tagBits }) };
+      return {
+        name: 'aes-gcm',
+        ...(iv && { iv }),
+        ...(aad && { aad }),
+        ...(tagBits && { tagBits }),
+      };
     default:
       throw fail('MECHANISM_INVALID');
   }

@@ -5,7 +5,13 @@ import type { HsmFields } from '../../protocol/hsm-frames.js';
 import type { Curve, KeyType } from '../../protocol/objects.js';
 import { CURVE_PARAMETERS } from './attribute-values.js';
 import { fail } from './failure.js';
-import { curveOf, secretTypeOf, type Consumed, type ObjectClass, type Template } from './template.js';
+import {
+  curveOf,
+  secretTypeOf,
+  type Consumed,
+  type ObjectClass,
+  type Template,
+} from './template.js';
 
 /** What an application brings of a key, in the forms that an HSM takes. */
 
@@ -83,9 +89,7 @@ function publicKey(template: Template): Material {
 function rsaPublic(template: Template): Buffer {
   const n = base64(template.need(CKA.MODULUS));
   const e = base64(template.need(CKA.PUBLIC_EXPONENT));
-  return exported(() =>
-    createPublicKey({ format: 'jwk', key: { kty: 'RSA', n, e } }).export(SPKI),
-  );
+  return exported(() => createPublicKey({ format: 'jwk', key: { kty: 'RSA', n, e } }).export(SPKI));
 }
 
 const SPKI = { format: 'der', type: 'spki' } as const;
@@ -127,11 +131,7 @@ const ecAlgorithm = (curve: Curve): Buffer =>
 function der(tag: number, value: Buffer): Buffer {
   const { length } = value;
   const size =
-    length < 0x80
-      ? [length]
-      : length < 0x100
-        ? [0x81, length]
-        : [0x82, length >> 8, length & 0xff];
+    length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
   return Buffer.concat([Buffer.from([tag, ...size]), value]);
 }
 
@@ -165,8 +165,25 @@ function rsaPrivate(template: Template): Buffer {
   const n = base64(template.need(CKA.MODULUS));
   const e = base64(template.need(CKA.PUBLIC_EXPONENT));
   const parts = RSA_PRIVATE.map(([name, type]) => [name, base64(template.need(type))] as const);
+  if (!isConsistent(template)) throw fail('ATTRIBUTE_VALUE_INVALID');
   const key = { kty: 'RSA', n, e, ...Object.fromEntries(parts) };
   return exported(() => createPrivateKey({ format: 'jwk', key }).export(PKCS8));
+}
+
+/** Whether the numbers of an RSA key belong together (RFC 8017, 3.2): OpenSSL looks at none. */
+function isConsistent(template: Template): boolean {
+  const number = (type: number): bigint =>
+    BigInt(`0x${asBuffer(template.need(type)).toString('hex')}`);
+  const [p, q, d] = [number(CKA.PRIME_1), number(CKA.PRIME_2), number(CKA.PRIVATE_EXPONENT)];
+  if (p < 3n || q < 3n || p * q !== number(CKA.MODULUS)) return false;
+  const e = number(CKA.PUBLIC_EXPONENT);
+  return (
+    (d * e) % (p - 1n) === 1n &&
+    (d * e) % (q - 1n) === 1n &&
+    number(CKA.EXPONENT_1) === d % (p - 1n) &&
+    number(CKA.EXPONENT_2) === d % (q - 1n) &&
+    (number(CKA.COEFFICIENT) * q) % p === 1n
+  );
 }
 
 const VERSION_0 = Buffer.from('020100', 'hex');
@@ -178,9 +195,7 @@ function ecPrivate(template: Template): Buffer {
   const value = template.need(CKA.VALUE);
   const isEdwards = curve === 'ed25519';
   const algorithm = isEdwards ? ED25519_ALGORITHM : ecAlgorithm(curve);
-  const inner = isEdwards
-    ? octets(value)
-    : sequence(Buffer.concat([VERSION_1, octets(value)]));
+  const inner = isEdwards ? octets(value) : sequence(Buffer.concat([VERSION_1, octets(value)]));
   const pkcs8 = sequence(Buffer.concat([VERSION_0, algorithm, octets(inner)]));
   try {
     return exported(() => createPrivateKey({ key: pkcs8, ...PKCS8 }).export(PKCS8));

@@ -9,6 +9,7 @@ import {
   type P11Value,
 } from '../../protocol/p11-attributes.js';
 import { FLAGS, FLAG_NAMES, maySetFlag, type KeyType } from '../../protocol/objects.js';
+import type { P11Version } from '../../protocol/p11-wire.js';
 import { attributeOf, encodeExtra, isAttributeOf, sameValue } from './attribute-values.js';
 import { fail, inTermsOf } from './failure.js';
 import { needUser, writable, type Handlers } from './handlers.js';
@@ -125,8 +126,10 @@ export const OBJECT_CALLS: Handlers = {
       // a plain answer to no question ends the application (p11-kit's client asserts)
       if (rooms.length === 0) throw fail('ARGUMENTS_BAD');
       const needsContent = rooms.some(({ type }) => attributeOf(object, type) === 'content');
-      if (!needsContent) return answer(object, rooms, undefined);
-      return contentOf(view, object, call).then((content) => answer(object, rooms, content));
+      if (!needsContent) return answer(object, rooms, { version: application.version });
+      return contentOf(view, object, call).then((content) =>
+        answer(object, rooms, { version: application.version, content }),
+      );
     };
     const refreshing = view.refresh(call);
     return refreshing ? refreshing.then(look) : look();
@@ -153,7 +156,9 @@ export const OBJECT_CALLS: Handlers = {
     const { view, operations } = session;
     if (operations.find) throw fail('OPERATION_ACTIVE');
     const template = new Template(attributes);
-    const values = new Map<number, P11Value>([...template.types].map((one) => [one, template.value(one)]));
+    const values = new Map<number, P11Value>(
+      [...template.types].map((one) => [one, template.value(one)]),
+    );
     const call = application.call();
     const look = (): [] | Promise<[]> => {
       const { found, undecided } = view.find(values);
@@ -205,11 +210,17 @@ async function contentOf(
 function answer(
   object: HeldObject,
   rooms: readonly P11AttributeRoom[],
-  content: ReadonlyMap<number, Uint8Array> | undefined,
+  how: {
+    readonly version: P11Version;
+    readonly content?: ReadonlyMap<number, Uint8Array> | undefined;
+  },
 ): [P11Attribute[], number] {
+  const { version, content } = how;
   let rv: number = CKR.OK;
   const attributes = rooms.map(({ type, room }): P11Attribute => {
-    const read = attributeOf(object, type);
+    // clients of the first version end when they get a template
+    const isCarried = version > 0 || attributeKind(type) !== 'templates';
+    const read = isCarried ? attributeOf(object, type) : 'absent';
     const value = read === 'content' ? (content?.get(type) ?? 'absent') : read;
     if (value === 'sensitive' || value === 'absent' || value === undefined) {
       rv = value === 'sensitive' ? CKR.ATTRIBUTE_SENSITIVE : CKR.ATTRIBUTE_TYPE_INVALID;
@@ -259,12 +270,12 @@ function copyNamed(object: HeldObject, template: Template): ReturnType<typeof na
   }
   const asked = namedBy(template, { class: kind, type, consumed: new Set() });
   const label = template.has(CKA.LABEL) ? asked.label : object.facts.label;
-  const given = Object.fromEntries(
-    FLAGS_OF_A_COPY.filter((flag) => {
-      const said = template.flag(FLAGS[flag].cka);
-      return said ?? object.has(flag);
-    }).map((flag) => [flag, true]),
-  );
+  // the others stay as they are
+  const given: Record<string, boolean> = {};
+  for (const flag of FLAGS_OF_A_COPY) {
+    const said = template.flag(FLAGS[flag].cka);
+    if (said !== undefined) given[flag] = said;
+  }
   const kept = { ...extra, ...asked.extra };
   if (template.has(CKA.LABEL) && asked.extra?.[LABEL] === undefined) delete kept[LABEL];
   return { ...asked, label, given, id: asked.id ?? id, extra: kept };

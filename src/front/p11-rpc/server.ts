@@ -53,9 +53,7 @@ export class P11Server implements Disposable {
       if (known?.cluster === cluster) return known;
       const slot = { id: known?.id ?? this.#slots.size + 1, cluster };
       this.#slots.set(cluster.id, slot);
-      this.#unwatch.push(
-        cluster.objects.onChange((id) => this.#catalogs.changed(cluster.id, id)),
-      );
+      this.#unwatch.push(cluster.objects.onChange((id) => this.#catalogs.changed(cluster.id, id)));
       return slot;
     });
   }

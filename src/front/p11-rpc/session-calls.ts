@@ -91,9 +91,7 @@ export const SESSION_CALLS: Handlers = {
     return [session.slot, session.state, session.flags, 0];
   },
   C_Login: async (application, [handle, userType, pin]) => {
-    await logIn(application, handle, userType, () =>
-      readPin(pin, application.options.defaultUser),
-    );
+    await logIn(application, handle, userType, () => readPin(pin, application.options.defaultUser));
     return [];
   },
   C_LoginUser: async (application, [handle, userType, pin, name]) => {
