@@ -130,6 +130,8 @@ export const LIMITS = {
   /** digests and MACs in pieces, of one login on one HSM, and of all */
   p11_streams_max: 64,
   p11_streams_total_max: 1_024,
+  /** MACs: each keeps a session of the token */
+  p11_mac_streams_max: 32,
   /** what is known of a user's objects is kept so long for the next connection */
   p11_catalog_idle_ms: 60_000,
   p11_connections_max: 512,

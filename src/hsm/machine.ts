@@ -22,6 +22,7 @@ import { Passwords } from './passwords.js';
 import { QuorumTokens } from './quorum-tokens.js';
 import { decodeUserRecord, encodeUserRecord, type UserRecord } from './records.js';
 import { SessionKeys } from './session-keys.js';
+import { Streams } from './streams.js';
 
 /**
  * Who an HSM is, and the PINs of its token; the daemon hands it over when it starts the
@@ -99,6 +100,7 @@ export class Machine {
   joinKey: JoinKey | undefined;
   readonly sessionKeys: SessionKeys;
   readonly hotSecrets: HotSecrets;
+  readonly streams = new Streams();
   readonly #sessions = new Map<number, Session>();
   #member: Member | undefined;
   #masking: MaskingKeys | undefined;
@@ -269,6 +271,7 @@ export class Machine {
   closeSession(id: number): void {
     this.#sessions.delete(id);
     this.sessionKeys.end(id);
+    this.streams.end(id);
     this.tokens.forget(id);
   }
 

@@ -19,6 +19,7 @@ import * as travel from './key-travel.js';
 import { findKeys } from './key-search.js';
 import * as objects from './object-operations.js';
 import { findObjects } from './object-search.js';
+import * as p11 from './p11-operations.js';
 import * as quorum from './quorum-operations.js';
 import * as records from './record-operations.js';
 import * as uses from './use-operations.js';
@@ -144,6 +145,15 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   'object-reveal': objects.revealObject,
   'key-sign': uses.signData,
   'key-verify': uses.verifyData,
+  'p11-cipher': p11.cipherData,
+  'p11-sign': p11.signWhole,
+  'p11-verify': p11.verifyWhole,
+  'p11-derive': p11.deriveKey,
+  digest: p11.digestData,
+  'stream-open': p11.openStream,
+  'stream-update': p11.updateStream,
+  'stream-final': p11.finalStream,
+  'stream-close': p11.closeStream,
   random: data.random,
   encrypt: data.encrypt,
   decrypt: data.decrypt,

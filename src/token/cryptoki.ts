@@ -17,6 +17,7 @@ export const PARAMS = {
   GCM: pkcs11js.CK_PARAMS_AES_GCM_v240,
   RSA_OAEP: pkcs11js.CK_PARAMS_RSA_OAEP,
   RSA_PSS: pkcs11js.CK_PARAMS_RSA_PSS,
+  ECDH: pkcs11js.CK_PARAMS_EC_DH,
 } as const;
 
 /**

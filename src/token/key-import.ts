@@ -1,5 +1,5 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto';
-import { asBuffer } from '../core/bytes.js';
+import { asBuffer, wipe } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import { CKA, CKK, CKO } from '../core/pkcs11.js';
 import { attempt } from './ckr.js';
@@ -77,8 +77,24 @@ export function importSeed(token: Token, seed: Uint8Array): Handle {
   );
 }
 
-/** A generic secret in memory: it makes HMACs. */
+/** The least that HMACs pad their keys to, with zeros (FIPS 198-1). */
+const HMAC_BLOCK_BYTES = 64;
+
+/**
+ * A generic secret in memory: it makes HMACs. SoftHSM takes no key that is shorter than the hash:
+ * such a one is given as HMACs pad it.
+ */
 export function importSecret(token: Token, secret: Uint8Array): Handle {
+  const value = Buffer.alloc(Math.max(HMAC_BLOCK_BYTES, secret.length));
+  value.set(secret);
+  try {
+    return createSecret(token, value);
+  } finally {
+    wipe(value);
+  }
+}
+
+function createSecret(token: Token, value: Buffer): Handle {
   return attempt('C_CreateObject', () =>
     token.cryptoki.C_CreateObject(token.anchor, [
       { type: CKA.CLASS, value: CKO.SECRET_KEY },
@@ -89,7 +105,7 @@ export function importSecret(token: Token, secret: Uint8Array): Handle {
       { type: CKA.EXTRACTABLE, value: false },
       { type: CKA.SIGN, value: true },
       { type: CKA.VERIFY, value: true },
-      { type: CKA.VALUE, value: asBuffer(secret) },
+      { type: CKA.VALUE, value },
     ]),
   );
 }

@@ -10,7 +10,10 @@ import { HASHES, type HashName } from './signing.js';
 export interface Oaep {
   readonly hash: HashName;
   readonly mgf: HashName;
+  readonly label?: Uint8Array | undefined;
 }
+
+const NO_LABEL = new Uint8Array(0);
 
 /** MGF1 (RFC 8017, B.2.1). */
 function mask(seed: Uint8Array, length: number, by: HashName): Buffer {
@@ -32,12 +35,13 @@ function xor(into: Buffer, other: Uint8Array): void {
 const tooLong = (): KeyspanError =>
   new KeyspanError('HsmDataInvalid', 'the key is too long for the RSA key that is to wrap it');
 
-/** EME-OAEP with an empty label. @throws KeyspanError HsmDataInvalid for too long a message */
-export function padOaep(message: Uint8Array, size: number, { hash, mgf }: Oaep): Buffer {
+/** EME-OAEP. @throws KeyspanError HsmDataInvalid for too long a message */
+export function padOaep(message: Uint8Array, size: number, oaep: Oaep): Buffer {
+  const { hash, mgf, label: name = NO_LABEL } = oaep;
   const length = HASHES[hash].bytes;
   const free = size - message.length - 2 * length - 2;
   if (free < 0) throw tooLong();
-  const label = createHash(hash).digest();
+  const label = createHash(hash).update(name).digest();
   const block = Buffer.concat([label, Buffer.alloc(free), Buffer.of(1), message]);
   const seed = randomBytes(length);
   xor(block, mask(seed, block.length, mgf));
@@ -46,7 +50,8 @@ export function padOaep(message: Uint8Array, size: number, { hash, mgf }: Oaep):
 }
 
 /** @throws KeyspanError HsmDataInvalid */
-export function unpadOaep(padded: Uint8Array, { hash, mgf }: Oaep): Buffer {
+export function unpadOaep(padded: Uint8Array, oaep: Oaep): Buffer {
+  const { hash, mgf, label = NO_LABEL } = oaep;
   const length = HASHES[hash].bytes;
   const whole = Buffer.from(padded);
   try {
@@ -56,7 +61,9 @@ export function unpadOaep(padded: Uint8Array, { hash, mgf }: Oaep): Buffer {
     xor(seed, mask(block, length, mgf));
     xor(block, mask(seed, block.length, mgf));
     let bad = whole[0] ?? 1;
-    bad |= equalConstantTime(block.subarray(0, length), createHash(hash).digest()) ? 0 : 1;
+    bad |= equalConstantTime(block.subarray(0, length), createHash(hash).update(label).digest())
+      ? 0
+      : 1;
     const start = afterFirst(block, length, 0x01, 0x00);
     bad |= start === 0 ? 1 : 0;
     if (bad !== 0) throw new KeyspanError('HsmDataInvalid');

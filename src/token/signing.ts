@@ -180,7 +180,7 @@ export function verifySignature(
 }
 
 /** A public key in memory: it verifies. */
-function importPublic(token: Token, spki: Uint8Array): Handle {
+export function importPublic(token: Token, spki: Uint8Array): Handle {
   return attempt('C_CreateObject', () =>
     token.cryptoki.C_CreateObject(token.anchor, [
       { type: CKA.CLASS, value: CKO.PUBLIC_KEY },
