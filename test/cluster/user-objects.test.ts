@@ -325,6 +325,23 @@ describe('an HSM', () => {
   });
 });
 
+test('all are there after a start, as they were', async () => {
+  const before = await find(alice);
+  await fixture.close();
+  await fixture.open();
+  const { own } = fixture;
+  await fixture.serving(own, 4);
+  [alice, bob] = await Promise.all([own.login('alice', PASSWORD), own.login('bob', PASSWORD)]);
+  expect(await find(alice)).toEqual(before);
+  await allHave(own, alice);
+  const heard: HsmKeyId[] = [];
+  own.objects.onChange((id) => heard.push(id));
+  const [id] = [...contents.keys()] as [HsmKeyId];
+  await own.objects.change(alice, id, { change: { share: ['bob'] } }, newCall());
+  expect(heard).toEqual([id]);
+  expect(await idsOf(bob)).toContain(id);
+});
+
 describe('a backup', () => {
   test('carries more than fits into a frame, to HSMs of a relative', async () => {
     const { control, backups, jobs } = fixture.parts;

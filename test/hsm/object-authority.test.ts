@@ -265,12 +265,12 @@ describe('an object of PKCS #11', () => {
     const flags = withFlag(trusted.flags, 'trusted', false);
     expect(copy(key('secret-key', { trusted: true }), {})).toEqual({ flags });
     const no = { refuse: 'HsmAttributeRefused' };
-    for (const given of [
-      { trusted: true },
-      { token: false },
-      { private: false },
-      { local: true },
-    ]) {
+    for (const [name, value] of [
+      ['trusted', true],
+      ['token', false],
+      ['private', false],
+      ['local', false],
+    ] as const) {
       expect(copy(key('secret-key', { local: true }), { [name]: value })).toMatchObject(no);
     }
     expect(copy(key('data'), { private: false, destroyable: true })).toHaveProperty('flags');
