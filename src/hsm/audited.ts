@@ -16,7 +16,9 @@ import {
 import type { RecordChange } from '../protocol/hsm-key-frames.js';
 import type { AuditEvent } from './audit-log.js';
 import type { Session } from './authority.js';
+import { findHeld } from './held-keys.js';
 import type { Machine } from './machine.js';
+import { isSecretKey } from './object-authority.js';
 import { decodeKeyRecord, decodeMaskedRecordBody, splitMasked } from './records.js';
 
 /**
@@ -39,9 +41,12 @@ interface Command<Op extends HsmOperation> {
   readonly result: HsmResults[Op] | undefined;
 }
 
-/** The entries of a command that succeeded, in their order; of one that failed the first counts. */
+/**
+ * The entries of a command that succeeded, in their order; of one that failed the first counts.
+ * None: it was no management command.
+ */
 type Rules = {
-  readonly [Op in HsmOperation]?: (command: Command<Op>) => readonly [Told, ...Told[]];
+  readonly [Op in HsmOperation]?: (command: Command<Op>) => readonly Told[];
 };
 
 const RULES: Rules = {
@@ -122,6 +127,14 @@ const RULES: Rules = {
   'key-wrap': ({ fields }) => [{ opcode: 'CN_WRAP_KEY', key: fields.payloadId }],
   'key-export': ({ fields }) => [{ opcode: 'CN_EXTRACT_MASKED_OBJECT_USER', key: fields.keyId }],
   'key-drop': ({ fields }) => [{ opcode: 'CN_DESTROY_OBJECT', key: fields.keyId }],
+  'object-create': ({ fields }) => [{ opcode: 'CN_CREATE_OBJECT', key: fields.key.keyId }],
+  'object-copy': ({ fields }) => [{ opcode: 'CN_CREATE_OBJECT', key: fields.key.keyId }],
+  // a secret leaves the HSM as it does wrapped; all else is only looked at
+  'object-reveal': ({ machine, session, fields: { keyId: key } }) => {
+    const held = machine.phase === 'member' ? findHeld(machine, session, key) : undefined;
+    const object = held?.record.object;
+    return object && !isSecretKey(object) ? [] : [{ opcode: 'CN_WRAP_KEY', key }];
+  },
   // the cluster's TLS key, which the daemon listens with
   'cluster-key': ({ fields }) => [{ opcode: 'CN_WRAP_KEY', key: fields.keyId }],
 };
@@ -161,7 +174,7 @@ type AnyRule = (command: {
   session: Session | undefined;
   fields: unknown;
   result: unknown;
-}) => readonly [Told, ...Told[]];
+}) => readonly Told[];
 
 /**
  * The same work, which leaves its entries before it answers; where the operation is no management
@@ -176,12 +189,12 @@ export function audited(operation: HsmOperation, work: Work): Work {
     const succeeded = (result: unknown): unknown => {
       const handle = session?.id ?? handleIn(result);
       const told = rule({ machine, session, fields, result });
-      audit.write(told.map((one) => eventOf(one, handle, auditResponse())));
+      if (told.length > 0) audit.write(told.map((one) => eventOf(one, handle, auditResponse())));
       return result;
     };
     const failed = (error: unknown): never => {
       const [told] = rule({ machine, session, fields, result: undefined });
-      audit.write([eventOf(told, session?.id ?? 0, responseTo(told, error))]);
+      if (told) audit.write([eventOf(told, session?.id ?? 0, responseTo(told, error))]);
       throw error;
     };
     let result: unknown;
@@ -227,7 +240,7 @@ export function tellRefused(
   const fields = accept<unknown>(HSM_OPERATIONS[operation].fields, command.fields);
   if (fields === undefined) return;
   const [told] = rule({ machine, session, fields, result: undefined });
-  machine.audit.write([eventOf(told, session?.id ?? 0, auditResponse(code))]);
+  if (told) machine.audit.write([eventOf(told, session?.id ?? 0, auditResponse(code))]);
 }
 
 /** Users approved what follows in this session. */

@@ -292,7 +292,13 @@ export function inventory(
   for (const [id, note] of noted) if (note.digest.length > 0) items.push({ id, ...note });
   const first = noted.filter(hasFirstRecord);
   if (fields.after === '') {
-    for (const { record } of secrets.keys()) items.push({ id: record.id, ...noteOf(record) });
+    const shelved = [...secrets.keys()].map(({ record }): Noted => [record.id, noteOf(record)]);
+    // all of them come at once: in one list they would be more than a frame holds
+    const isMany = shelved.length > LIMITS.hsm_inventory_page_max;
+    for (const one of shelved) {
+      if (isMany && hasFirstRecord(one)) first.push(one);
+      else items.push({ id: one[0], ...one[1] });
+    }
   }
   return {
     items,

@@ -78,7 +78,8 @@ export function mayReveal(session: Session, record: KeyRecord): Refusal | undefi
   return { refuse: 'HsmUsageRefused', message: 'the key is sensitive, or not extractable' };
 }
 
-const isSecretKey = ({ class: of }: KeyObject): boolean =>
+/** What holds a secret; public keys, certificates and data do not. */
+export const isSecretKey = ({ class: of }: KeyObject): boolean =>
   of === 'secret-key' || of === 'private-key';
 
 /** Whether a crypto-user may use a key so. A key of others reads as absent. */

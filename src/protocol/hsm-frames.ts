@@ -416,7 +416,7 @@ export interface HsmResults extends KeyResults, QuorumResults, ObjectResults, Cr
   discard: Record<string, never>;
   inventory: {
     readonly items: readonly InventoryItem[];
-    /** further items in two lists, where there are thousands: only when `recorded` was asked */
+    /** further items in two lists, where there are thousands */
     readonly packed?: PackedItems | undefined;
     /** the id that the next page begins behind; empty when nothing but secrets is here */
     readonly last: string;

@@ -89,7 +89,10 @@ const making = {
   label,
   /** flags that were given, by name */
   given: mapOf(flag),
-  /** by PKCS #11's rules instead of CloudHSM's: `given` names all flags that are true */
+  /**
+   * By PKCS #11's rules instead of CloudHSM's: `given` names all flags that are true, but for
+   * `private` of a secret or private key, which is so in any case, and what the HSM computes
+   */
   pkcs11: optional(flag),
   extra,
   id: optional(bytes({ max: 128 })),

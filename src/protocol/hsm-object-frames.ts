@@ -22,12 +22,16 @@ const content = object({
 export const objectFields = {
   /** what the login may see, of all classes, in the order of references; or those of `ids` */
   objectFind: object({
+    /** an object that is not there, or not to be seen, is left out */
     ids: optional(list(keyId, { max: LIMITS.p11_object_page_max })),
     after: optional(keyReference),
     limit: int({ min: 1, max: LIMITS.p11_object_page_max }),
   }),
   objectCreate: object({ key: keyMaking, content, isSession: optional(flag), stamp }),
-  /** another object with the same key or content */
+  /**
+   * Another object with the same key or content. `given`, `extra`, `id` and the templates of `key`
+   * name what is not as it was.
+   */
   objectCopy: object({ fromId: keyId, key: keyMaking, isSession: optional(flag), stamp }),
   /**
    * The bytes of an object, as `content.value`: of a key only when it is extractable and not
@@ -38,6 +42,7 @@ export const objectFields = {
 
 /** What each operation answers. */
 export interface ObjectResults {
+  /** a page ends where it was asked to, or where the answer would be too long */
   'object-find': { readonly objects: readonly KeyFacts[]; readonly more: boolean };
   'object-create': MadeKey;
   'object-copy': MadeKey;

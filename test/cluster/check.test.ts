@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { lasting, summarize, type Examined, type Look } from '../../src/cluster/check.js';
-import type { LedgerEntry } from '../../src/cluster/key-ledger.js';
+import { OBJECT_PURPOSE, type LedgerEntry } from '../../src/cluster/key-ledger.js';
 import type { Differences } from '../../src/cluster/reconcile.js';
 import { newHsmKeyId, type HsmKeyId } from '../../src/core/ids.js';
 
@@ -135,4 +135,12 @@ describe('of two looks counts', () => {
     const now = { ledger, examined: [hsm('a', [], { missing: [k1] })] };
     expect(both(before, now)).toMatchObject({ clean: false, lost: 1 });
   });
+});
+
+test('certificates and data are looked after, and not counted as keys', () => {
+  const ledger = new Map(ledgerOf({ [k1]: 'live', [k2]: 'live' }));
+  const entry = ledger.get(k2);
+  if (entry) ledger.set(k2, { ...entry, purpose: OBJECT_PURPOSE });
+  const look = { ledger, examined: [hsm('a', [k1])] };
+  expect(summarize(look, 1)).toMatchObject({ live: 1, lost: 1, clean: false });
 });

@@ -34,6 +34,20 @@ async function live(): Promise<Intent> {
   return intent;
 }
 
+test('who listens hears of each change, once the ledger shows it', async () => {
+  const heard: [string, string | undefined][] = [];
+  const end = ledger.onChange((ids) => {
+    for (const id of ids) heard.push([id, ledger.get(id)?.state]);
+  });
+  const { id } = await live();
+  await ledger.reached(await store.commit(ledger.tombstone(id)));
+  const states = ['intent', 'live', 'tombstone'];
+  expect(heard).toEqual(states.map((state) => [id, state]));
+  end();
+  await live();
+  expect(heard).toHaveLength(states.length);
+});
+
 describe('the life of a key', () => {
   test('an intent becomes live with its proof, together with what its asker adds', async () => {
     const intent = await intend();

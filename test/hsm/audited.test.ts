@@ -196,6 +196,37 @@ test('keys: made, put in, taken out, shared, changed and destroyed', async () =>
   expect(found).toMatchObject(found.map(() => about));
 });
 
+test("PKCS #11's objects: made, copied, and a secret that is told", async () => {
+  const as = { session: sessions.alice };
+  const ids: string[] = [];
+  const making = (given: object): object => {
+    const keyId = newHsmKeyId();
+    ids.push(keyId);
+    const reference = `0x${String(ids.length).padStart(16, '0')}`;
+    return { keyId, reference, label: '', given, pkcs11: true };
+  };
+  const create = async (content: object, given: object): Promise<void> => {
+    const fields = { key: making(given), content, isSession: true };
+    await client.ask('object-create', fields, as);
+  };
+  const found = await left(async () => {
+    const value = Buffer.alloc(16, 7);
+    await create({ kind: 'secret-key', type: 'aes', value }, { extractable: true });
+    await create({ kind: 'certificate', value }, {});
+    await client.ask('object-copy', { fromId: ids[1], key: making({}), isSession: true }, as);
+    for (const keyId of ids) await client.ask('object-reveal', { keyId }, as);
+    await client.ask('object-find', { limit: 10 }, as);
+  });
+  const created = { opcode: 'CN_CREATE_OBJECT' };
+  const told = { opcode: 'CN_WRAP_KEY', key: ids[0] };
+  expect(found).toMatchObject([...ids.map((key) => ({ ...created, key })), told]);
+  const absent = { keyId: newHsmKeyId() };
+  const failed = await left(async () => {
+    await expect(client.ask('object-reveal', absent, as)).rejects.toThrow();
+  });
+  expect(failed).toMatchObject([{ opcode: 'CN_WRAP_KEY', key: absent.keyId }]);
+});
+
 test('work with keys leaves nothing, and no entry holds a secret', async () => {
   const keyId = await newKey();
   const as = { session: sessions.alice };
@@ -332,6 +363,7 @@ test('the operations that leave entries are these, and the work of others is unt
     'key-sign',
     'key-verify',
     'mfa-challenge',
+    'object-find',
     'quorum-values',
     'random',
     'record-extract',

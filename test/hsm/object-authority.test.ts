@@ -2,9 +2,12 @@ import { describe, expect, test } from 'vitest';
 import type { Session } from '../../src/hsm/authority.js';
 import {
   changedObject,
+  copiedFlags,
   mayAskApprovals,
   mayChangeObject,
   mayDelete,
+  mayFindObject,
+  mayReveal,
   maySeeObject,
   mayUseObject,
   mayWrap,
@@ -16,9 +19,10 @@ import type { KeyObject, KeyRecord, UserRecord } from '../../src/hsm/records.js'
 import {
   defaultFlags,
   hasFlag,
+  isKeyClass,
   withFlag,
   type FlagName,
-  type KeyClass,
+  type ObjectClass,
 } from '../../src/protocol/objects.js';
 import { newKeyRecord } from '../support/hsm-machine.js';
 
@@ -35,11 +39,11 @@ const [owner, friend, stranger, admin] = [
 ];
 
 function key(
-  keyClass: KeyClass,
+  keyClass: ObjectClass,
   flags: Partial<Record<FlagName, boolean>> = {},
   more: Partial<KeyObject> = {},
 ): KeyRecord {
-  let all = defaultFlags(keyClass);
+  let all = isKeyClass(keyClass) ? defaultFlags(keyClass) : withFlag(0, 'private', true);
   for (const [name, value] of Object.entries(flags)) all = withFlag(all, name as FlagName, value);
   const object: KeyObject = {
     class: keyClass,
@@ -172,6 +176,109 @@ describe('attributes', () => {
     const { flags } = flagsOf({}) as { flags: number };
     expect(hasFlag(flags, 'sign')).toBe(false);
     expect(flagsOf({ sign: true })).toMatchObject({ refuse: 'HsmAttributeRefused' });
+  });
+
+  test('that nobody but the HSM or an admin gives come by no template', () => {
+    const making = { keyId: 'a'.repeat(32), reference: '0x0000000000000001', label: '', given: {} };
+    const names: FlagName[] = [
+      'trusted',
+      'local',
+      'always-sensitive',
+      'never-extractable',
+      'token',
+    ];
+    const all = names.reduce((flags, name) => withFlag(flags, name, true), 0);
+    const template = { mask: all, flags: all };
+    for (const pkcs11 of [true, false]) {
+      const made = { class: 'secret-key', local: false, token: false, template } as const;
+      const answer = newFlags({ ...making, pkcs11 } as Parameters<typeof newFlags>[0], made);
+      const { flags } = answer as { flags: number };
+      expect(names.filter((name) => hasFlag(flags, name))).toEqual([]);
+    }
+  });
+});
+
+describe('an object of PKCS #11', () => {
+  const appliance = as('app_user', 'appliance-user');
+  const users = [owner, friend, stranger, admin, appliance];
+
+  test.each<[ObjectClass, boolean, boolean[]]>([
+    ['secret-key', true, [true, true, false, false, false]],
+    ['private-key', false, [true, true, false, true, true]],
+    ['public-key', true, [true, true, true, false, false]],
+    ['public-key', false, [true, true, true, true, true]],
+    ['certificate', true, [true, true, false, false, false]],
+    ['certificate', false, [true, true, true, true, true]],
+    ['data', false, [true, true, true, true, true]],
+  ])('%s (private: %s) is found by whom it is for', (of, isPrivate, found) => {
+    const record = key(of, { private: isPrivate });
+    expect(users.map((who) => mayFindObject(who, record))).toEqual(found);
+  });
+
+  test('that KMS made is found by its owner alone', () => {
+    const record = newKeyRecord({ sharedWith: ['bob'] });
+    expect(users.map((who) => mayFindObject(who, record))).toEqual([
+      true,
+      false,
+      false,
+      false,
+      false,
+    ]);
+  });
+
+  test('tells its bytes where it may', () => {
+    const may = (who: Session, record: KeyRecord): string | undefined =>
+      refused(mayReveal(who, record));
+    const free = key('secret-key', { sensitive: false });
+    expect([owner, friend, stranger].map((who) => may(who, free))).toEqual([
+      undefined,
+      undefined,
+      'HsmKeyNotFound',
+    ]);
+    expect(may(admin, free)).toBe('HsmKeyNotFound');
+    expect(may(admin, key('secret-key', { sensitive: false, private: false }))).toBe(
+      'HsmRoleRefused',
+    );
+    expect(may(owner, key('secret-key'))).toBe('HsmUsageRefused');
+    expect(may(owner, key('secret-key', { sensitive: false, extractable: false }))).toBe(
+      'HsmUsageRefused',
+    );
+    expect(may(appliance, key('certificate', { private: false }))).toBeUndefined();
+    expect(may(owner, newKeyRecord())).toBe('HsmUsageRefused');
+    expect(may(owner, newKeyRecord({ kind: 'cluster-key' }))).toBe('HsmKeyNotFound');
+  });
+
+  test('is not wrapped where it is no key', () => {
+    const wrapping = key('secret-key', { wrap: true });
+    expect(refused(mayWrap(owner, key('data', { extractable: true }), wrapping))).toBe(
+      'HsmUsageRefused',
+    );
+  });
+
+  test('has copies that are as it could become, and that nobody vouched for', () => {
+    const making = { keyId: 'a'.repeat(32), reference: '0x0000000000000001', label: '' };
+    const copy = (record: KeyRecord, given: Record<string, boolean>, more = {}): unknown => {
+      const asked = { ...making, given, ...more } as Parameters<typeof copiedFlags>[1];
+      return copiedFlags(record.object as KeyObject, asked, true);
+    };
+    const trusted = key('secret-key', { trusted: true }).object as KeyObject;
+    const flags = withFlag(trusted.flags, 'trusted', false);
+    expect(copy(key('secret-key', { trusted: true }), {})).toEqual({ flags });
+    const no = { refuse: 'HsmAttributeRefused' };
+    for (const [name, value] of [
+      ['trusted', true],
+      ['token', false],
+      ['private', false],
+      ['local', false],
+    ] as const) {
+      expect(copy(key('secret-key', { local: true }), { [name]: value })).toMatchObject(no);
+    }
+    expect(copy(key('data'), { private: false, destroyable: true })).toHaveProperty('flags');
+    const fixed = key('secret-key', { modifiable: false });
+    expect(copy(fixed, { destroyable: false })).toHaveProperty('flags');
+    expect(copy(fixed, { modifiable: true })).toMatchObject(no);
+    expect(copy(fixed, { wrap: true })).toMatchObject(no);
+    expect(copy(fixed, {}, { extra: { '1': Buffer.of(1) } })).toMatchObject(no);
   });
 });
 

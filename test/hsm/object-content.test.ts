@@ -124,7 +124,7 @@ describe('what somebody brings', () => {
     expect(verify(hash, DATA, key, signature)).toBe(true);
   });
 
-  test('a public key comes back as its SubjectPublicKeyInfo, and may be without privacy', async () => {
+  test('a public key comes back as its SubjectPublicKeyInfo, private or not', async () => {
     const { publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-384' });
     const id = await create({ kind: 'public-key', value: spki(publicKey) }, { verify: true });
     expect(await reveal(id)).toEqual(spki(publicKey));
@@ -324,7 +324,7 @@ describe('a copy', () => {
     expect(twin.export({ format: 'jwk' })).toEqual(privateKey.export({ format: 'jwk' }));
   });
 
-  test('is more guarded than the object or as much, and remembers how that came to be', async () => {
+  test('is as guarded as the object or more, and remembers how that came', async () => {
     const key = making({ extractable: true, modifiable: true });
     const spec = { type: 'aes', length: 32 };
     await as('alice', 'key-generate', { key, spec, isSession: true });

@@ -1,6 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest';
 import { newHsmKeyId, type HsmKeyId } from '../../src/core/ids.js';
+import { LIMITS } from '../../src/core/limits.js';
 import { heldKey } from '../../src/hsm/held-keys.js';
 import { HotSecrets } from '../../src/hsm/hot-secrets.js';
 import { needKeyApproval } from '../../src/hsm/key-approval.js';
@@ -10,6 +11,7 @@ import { checkOf } from '../../src/hsm/object-making.js';
 import { readPublic } from '../../src/hsm/object-content.js';
 import { kindOf, proofOfSecret } from '../../src/hsm/proofs.js';
 import { SessionKeys } from '../../src/hsm/session-keys.js';
+import { encodeFrame } from '../../src/protocol/frame-codec.js';
 import type { HsmOperation, HsmResults } from '../../src/protocol/hsm-frames.js';
 import type { MadeKey } from '../../src/protocol/hsm-key-frames.js';
 import { HSM_ROLES } from '../../src/protocol/hsm-frames.js';
@@ -315,6 +317,19 @@ describe('parts', () => {
     expect(shelf.get(newHsmKeyId())).toBeUndefined();
     expect(checkOf(Buffer.from('x'))).toHaveLength(3);
     expect(proofOfSecret(Buffer.from('x'), 'id')).toHaveLength(16);
+  });
+
+  test('thousands of what is kept as data are told in one frame', async () => {
+    const shelved = Array.from({ length: 20_000 }, () => ({
+      record: newKeyRecord({ id: newHsmKeyId() }),
+      blob: Buffer.alloc(0),
+    }));
+    const { secrets } = fixture.machine.member;
+    const keys = vi.spyOn(secrets, 'keys').mockReturnValue(shelved as never);
+    const page = await as('app_user', 'inventory', { after: '', limit: 1 });
+    keys.mockRestore();
+    expect(page.packed?.ids).toHaveLength(16 * shelved.length);
+    expect(encodeFrame(page).length).toBeLessThan(LIMITS.frame_size_max_bytes);
   });
 
   test('the objects of secrets are so many, and the oldest goes', () => {

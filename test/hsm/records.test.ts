@@ -6,6 +6,7 @@ import {
   decodeMaskedBody,
   decodeUserRecord,
   decodeUsers,
+  digestOfRecord,
   encodeKeyRecord,
   encodeMaskedBody,
   encodeUserRecord,
@@ -14,7 +15,10 @@ import {
   packDataObject,
   splitMasked,
   unpackDataObject,
+  versionOf,
   withKey,
+  type KeyObject,
+  type KeyRecord,
   type UserRecord,
 } from '../../src/hsm/records.js';
 import { encodeCbor } from '../../src/protocol/frame-codec.js';
@@ -61,6 +65,57 @@ describe('records', () => {
       expect(() => decodeUserRecord(encodeCbor(value))).toThrow(refused);
     }
     expect(() => decodeUsers(encodeCbor([1]))).toThrow(refused);
+  });
+
+  test('say by their version who reads them whole', () => {
+    const object: KeyObject = {
+      class: 'secret-key',
+      type: 'aes',
+      reference: '0x0000000000000001',
+      flags: 3,
+      id: Buffer.of(1),
+      length: 32,
+      manage: 0,
+      use: 0,
+    };
+    const of = (more: object, version: number): KeyRecord => {
+      const whole = { ...object, ...more };
+      return newKeyRecord({
+        version: version as KeyRecord['version'],
+        kind: 'object',
+        object: whole,
+      });
+    };
+    const extra = { '16': Buffer.of(1), '3': Buffer.alloc(0) };
+    const cases: [object, number][] = [
+      [{}, 2],
+      [{ class: 'public-key', type: 'rsa' }, 2],
+      [{ extra }, 3],
+      [{ class: 'certificate', type: 'none', length: 0 }, 3],
+      [{ class: 'data', type: 'none', length: 32_768 }, 3],
+    ];
+    for (const [more, version] of cases) {
+      const record = of(more, version);
+      expect(versionOf(record.object)).toBe(version);
+      expect(decodeKeyRecord(encodeKeyRecord(record))).toEqual(record);
+      for (const other of [1, 2, 3].filter((one) => one !== version)) {
+        const wrong = encodeCbor({ ...record, version: other });
+        expect(() => decodeKeyRecord(wrong)).toThrow(refused);
+      }
+    }
+    expect(versionOf(undefined)).toBe(1);
+  });
+
+  test('have digests that say what is in them, in whatever order it was written', () => {
+    const record = newKeyRecord();
+    const at = (extra: Record<string, Uint8Array>): string => {
+      const object = { class: 'data', type: 'none', extra } as unknown as KeyObject;
+      return digestOfRecord({ ...record, object }).toString('hex');
+    };
+    const [a, b] = [Buffer.of(1), Buffer.of(2)];
+    expect(at({ '4294967295': a, x: b })).toBe(at({ x: b, '4294967295': a }));
+    expect(at({ '1': a })).not.toBe(at({ '1': b }));
+    expect(at({ '1': a })).not.toBe(at({ '2': a }));
   });
 
   test('of users with a key are of version 2, and say what it is for', () => {

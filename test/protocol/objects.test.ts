@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import {
+  FLAG_NAMES,
   defaultFlags,
   giveFlags,
+  giveFlagsAsPkcs11,
   hasFlag,
   isKeyReference,
   maySetFlag,
@@ -58,6 +60,48 @@ describe('who makes a key', () => {
   });
 });
 
+describe("by PKCS #11's rules who makes an object", () => {
+  const namesOf = (...asked: Parameters<typeof giveFlagsAsPkcs11>): string[] => {
+    const { flags, refused } = giveFlagsAsPkcs11(...asked);
+    expect(refused).toBeUndefined();
+    return FLAG_NAMES.filter((name) => hasFlag(flags, name));
+  };
+
+  test('names all that is true', () => {
+    expect(namesOf('data', {}, { local: false, token: false })).toEqual([]);
+    expect(namesOf('public-key', { verify: true }, made)).toEqual(['verify', 'token', 'local']);
+    expect(namesOf('secret-key', { extractable: true }, { local: false, token: true })).toEqual([
+      'token',
+      'private',
+      'extractable',
+    ]);
+    expect(namesOf('private-key', { sensitive: true, sign: true, token: true }, made)).toEqual([
+      'sign',
+      'token',
+      'private',
+      'sensitive',
+      'always-sensitive',
+      'never-extractable',
+      'local',
+    ]);
+  });
+
+  test.each([
+    ['secret-key', 'trusted', true],
+    ['secret-key', 'private', false],
+    ['secret-key', 'always-sensitive', true],
+    ['public-key', 'sensitive', true],
+    ['public-key', 'never-extractable', true],
+    ['private-key', 'encrypt', true],
+    ['certificate', 'trusted', true],
+    ['certificate', 'sign', true],
+    ['data', 'sensitive', true],
+  ] as const)('of a %s may not say that %s is %s', (of, name, value) => {
+    const { refused } = giveFlagsAsPkcs11(of, { [name]: value }, { local: false, token: true });
+    expect(refused).toEqual({ name, value });
+  });
+});
+
 describe('a flag may be set', () => {
   const key = { class: 'secret-key', flags: defaultFlags('secret-key') } as const;
 
@@ -71,6 +115,8 @@ describe('a flag may be set', () => {
     ['private', false, 'owner', false],
     ['wrap-with-trusted', true, 'owner', true],
     ['wrap-with-trusted', false, 'owner', false],
+    ['sensitive', true, 'owner', false],
+    ['sensitive', false, 'owner', false],
   ] as const)('%s to %s by its %s: %s', (name, value, by, may) => {
     expect(maySetFlag(key, name, value, by)).toBe(may);
   });
@@ -80,6 +126,18 @@ describe('a flag may be set', () => {
     expect(maySetFlag(fixed, 'wrap', true, 'owner')).toBe(false);
     expect(maySetFlag(fixed, 'trusted', true, 'admin')).toBe(true);
   });
+});
+
+test('an object that is not sensitive becomes so, and a certificate has no uses', () => {
+  const open = { class: 'private-key', flags: withFlag(0, 'modifiable', true) } as const;
+  expect(maySetFlag(open, 'sensitive', true, 'owner')).toBe(true);
+  const beside = { class: 'certificate', flags: open.flags } as const;
+  const may = (name: FlagName): boolean => maySetFlag(beside, name, true, 'owner');
+  expect((['sign', 'sensitive', 'derive', 'destroyable'] as const).filter(may)).toEqual([
+    'destroyable',
+  ]);
+  expect(maySetFlag(beside, 'trusted', true, 'admin')).toBe(true);
+  expect(maySetFlag({ ...beside, class: 'data' }, 'trusted', true, 'admin')).toBe(false);
 });
 
 test('a reference has 16 hex digits, and may be written with fewer', () => {
