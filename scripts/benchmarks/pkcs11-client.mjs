@@ -84,7 +84,11 @@ const MODES = {
         session,
         { mechanism },
         [...half, ...parameters, { type: pkcs11.CKA_VERIFY, value: true }],
-        [...half, { type: pkcs11.CKA_PRIVATE, value: true }, { type: pkcs11.CKA_SIGN, value: true }],
+        [
+          ...half,
+          { type: pkcs11.CKA_PRIVATE, value: true },
+          { type: pkcs11.CKA_SIGN, value: true },
+        ],
       );
     }
     return {};
@@ -95,6 +99,11 @@ const MODES = {
   },
   rsa: () => signing('bench-rsa', { mechanism: pkcs11.CKM_SHA256_RSA_PKCS }, 32),
   ec: () => signing('bench-ec', { mechanism: pkcs11.CKM_ECDSA }, 32),
+  random() {
+    const session = open();
+    const buffer = Buffer.alloc(32);
+    return rate(() => module.C_GenerateRandom(session, buffer));
+  },
   /** A connection from its beginning to its end. */
   connect: () =>
     rate(() => {

@@ -4,6 +4,7 @@ import { KeyspanError, isErrorCode } from '../core/errors.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
 import { InFlight } from '../core/in-flight.js';
 import { LIMITS } from '../core/limits.js';
+import { Vigil } from '../core/vigil.js';
 import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
 import {
@@ -49,6 +50,7 @@ export class Channel {
   readonly #pending = new InFlight<Pending>();
   readonly #closed = new AbortController();
   readonly #traced: boolean;
+  readonly #vigil = new Vigil();
   #requested = 0;
   #sweep: NodeJS.Timeout | undefined;
   #greeting: { resolve: (peer: Hello) => void; reject: (error: Error) => void } | undefined;
@@ -132,6 +134,9 @@ export class Channel {
       if (this.#traced && request.requestId !== undefined) frame.push(request.requestId);
       this.#writer.push(frame);
       this.#pending.add({ resolve, reject, deadline });
+      const waiting = this.#pending.size;
+      if (waiting === 1) this.#vigil.expect();
+      else if (waiting === 2) this.#vigil.forget();
       this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS);
     });
   }
@@ -169,6 +174,7 @@ export class Channel {
   }
 
   #receive(chunk: Buffer): void {
+    this.#vigil.came();
     try {
       for (const frame of this.#reader.push(chunk)) {
         if (this.#peer) this.#settle(frame);

@@ -4,6 +4,7 @@ import { monotonic } from '../core/clock.js';
 import { KeyspanError, isErrorCode, type ErrorCode } from '../core/errors.js';
 import type { FaultRules } from '../core/fault-rules.js';
 import { LIMITS } from '../core/limits.js';
+import { Vigil } from '../core/vigil.js';
 import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
 import { FRAME_VERSION, RECORD_VERSION, hello, type HsmResults } from '../protocol/hsm-frames.js';
@@ -64,6 +65,7 @@ class Connection {
   readonly #writer: FrameWriter;
   readonly #sessions = new Set<number>();
   readonly #running = new Set<Promise<void>>();
+  readonly #vigil = new Vigil();
   #greeted = false;
 
   constructor(machine: Machine, socket: Socket, log: HsmLog) {
@@ -108,8 +110,11 @@ class Connection {
   }
 
   #receive(chunk: Buffer): void {
+    this.#vigil.came();
+    let frames = 0;
     try {
       for (const frame of this.#reader.push(chunk)) {
+        frames += 1;
         if (this.#greeted) this.#answer(frame);
         else this.#greet(frame);
       }
@@ -118,6 +123,8 @@ class Connection {
       this.#socket.destroy();
     }
     this.#writer.flush();
+    // who sends several at once does not wait for each
+    if (frames === 1) this.#vigil.expect();
   }
 
   #greet(frame: unknown): void {
