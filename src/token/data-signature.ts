@@ -3,6 +3,7 @@ import { asBuffer } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import { CKM } from '../core/pkcs11.js';
 import { rsaPartsOf } from '../core/spki.js';
+import { attempt } from './ckr.js';
 import { PARAMS, type Mechanism } from './cryptoki.js';
 import { rawBlock } from './data-cipher.js';
 import type { HashName } from './signing.js';
@@ -118,8 +119,7 @@ export function signAs(
   mechanism: SignatureMechanism,
   data: Uint8Array,
 ): Buffer {
-  const input = inputOf(mechanism, data, key);
-  const by = tokenMechanism(mechanism);
+  const { by, input } = tokenWork(mechanism, data, key);
   const { cryptoki, sessions } = token;
   const made = Buffer.allocUnsafe(SIGNATURE_MAX_BYTES);
   const signature = sessions.operate(
@@ -135,9 +135,33 @@ export function signAs(
   return macLength === undefined ? signature : signature.subarray(0, macLength);
 }
 
+/** What the token does with what. @throws as `signAs` */
+export function tokenWork(
+  mechanism: SignatureMechanism,
+  data: Uint8Array,
+  key: Pick<SigningKey, 'spki' | 'curveBytes'>,
+): { readonly by: Mechanism; readonly input: Buffer } {
+  const by = tokenMechanism(mechanism);
+  const isNothing = data.length === 0;
+  if (isNothing && mechanism.type === CKM.RSA_PKCS) return paddedNothing(key.spki);
+  if (isNothing && mechanism.type === CKM.EDDSA) {
+    throw new KeyspanError('HsmDataInvalid', 'there is nothing to sign');
+  }
+  return { by, input: inputOf(mechanism, data, key) };
+}
+
+/** SoftHSM pads no message that is empty (EMSA-PKCS1-v1_5, RFC 8017, 9.2). */
+function paddedNothing(spki: Uint8Array | undefined): { by: Mechanism; input: Buffer } {
+  const { n } = rsaPartsOf(spki ?? NONE);
+  const input = Buffer.alloc(n.length, 0xff);
+  input.set([0, 1], 0);
+  input[n.length - 1] = 0;
+  return { by: { mechanism: CKM.RSA_X_509 }, input };
+}
+
 /** The data as the token takes it: hashed, or as long as it must be. */
-export function inputOf(
-  { type, hash: digestType }: SignatureMechanism,
+function inputOf(
+  { type, hash: digestType, saltLength = 0 }: SignatureMechanism,
   data: Uint8Array,
   key: Pick<SigningKey, 'spki' | 'curveBytes'>,
 ): Buffer {
@@ -151,6 +175,10 @@ export function inputOf(
     case 'pss': {
       const name = hashNamed(digestType);
       if (!name) throw new KeyspanError('HsmMechanismParamInvalid');
+      const { n } = rsaPartsOf(key.spki ?? NONE);
+      if (saltLength > n.length - HASHES[name].bytes - 2) {
+        throw new KeyspanError('HsmMechanismParamInvalid', 'the salt is too long');
+      }
       if (given.length === HASHES[name].bytes) return given;
       throw new KeyspanError('HsmDataInvalid', 'the data is no digest of this hash');
     }
@@ -181,7 +209,7 @@ export const hashNamed = (type: number | undefined): HashName | undefined =>
   type === undefined ? undefined : HASH_NUMBERS.get(type);
 
 /** The mechanism of the token. */
-export function tokenMechanism(mechanism: SignatureMechanism): Mechanism {
+function tokenMechanism(mechanism: SignatureMechanism): Mechanism {
   const { type, hash: digest, mgf, saltLength = 0 } = mechanism;
   const { kind, by, hash: own } = factsOf(type);
   if (kind === 'ecdsa') return { mechanism: CKM.ECDSA };
@@ -233,18 +261,25 @@ export function macInPieces(
   const session = sessions.take();
   const end = (isSound: boolean): void =>
     isSound ? sessions.give(session) : sessions.retire(session);
-  try {
-    cryptoki.C_SignInit(session, tokenMechanism(mechanism), handle);
-  } catch (error) {
-    end(false);
-    throw error;
-  }
+  /** A failure ends it: in its session nothing begins any more. */
+  const trying = <T>(call: string, work: () => T): T => {
+    try {
+      return attempt(call, work);
+    } catch (error) {
+      end(false);
+      throw error;
+    }
+  };
+  trying('C_SignInit', () => cryptoki.C_SignInit(session, tokenMechanism(mechanism), handle));
   return {
     update: (data) => {
-      if (data.length > 0) cryptoki.C_SignUpdate(session, asBuffer(data));
+      if (data.length === 0) return;
+      trying('C_SignUpdate', () => cryptoki.C_SignUpdate(session, asBuffer(data)));
     },
     final: () => {
-      const made = cryptoki.C_SignFinal(session, Buffer.alloc(SIGNATURE_MAX_BYTES));
+      const made = trying('C_SignFinal', () =>
+        cryptoki.C_SignFinal(session, Buffer.alloc(SIGNATURE_MAX_BYTES)),
+      );
       end(true);
       return made.subarray(0, mechanism.macLength ?? made.length);
     },

@@ -1,7 +1,7 @@
 import { asBuffer } from '../core/bytes.js';
 import { CKR } from '../core/pkcs11.js';
 import { ckrOf } from './ckr.js';
-import { inputOf, tokenMechanism, type SignatureMechanism } from './data-signature.js';
+import { tokenWork, type SignatureMechanism } from './data-signature.js';
 import { importPublic } from './signing.js';
 import type { Token } from './token.js';
 
@@ -19,8 +19,7 @@ export function verifyAs(
   mechanism: SignatureMechanism,
   given: { readonly data: Uint8Array; readonly signature: Uint8Array },
 ): boolean {
-  const input = inputOf(mechanism, given.data, key);
-  const by = tokenMechanism(mechanism);
+  const { by, input } = tokenWork(mechanism, given.data, key);
   const handle = importPublic(token, key.spki);
   const { cryptoki, sessions } = token;
   let begun = false;

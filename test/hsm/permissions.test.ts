@@ -81,6 +81,7 @@ const ROWS: readonly Row[] = [
       'key-drop',
       'object-create',
       'object-copy',
+      'p11-derive',
     ],
   },
   {
@@ -96,7 +97,29 @@ const ROWS: readonly Row[] = [
   {
     what: 'work with keys',
     may: ['crypto-user'],
-    operations: ['random', 'encrypt', 'decrypt', 'reencrypt', 'data-key', 'key-sign', 'key-verify'],
+    operations: [
+      'encrypt',
+      'decrypt',
+      'reencrypt',
+      'data-key',
+      'key-sign',
+      'key-verify',
+      'p11-sign',
+    ],
+  },
+  {
+    what: 'digests and random numbers, and work with public keys that are not private',
+    may: USERS,
+    operations: [
+      'random',
+      'digest',
+      'p11-cipher',
+      'p11-verify',
+      'stream-open',
+      'stream-update',
+      'stream-final',
+      'stream-close',
+    ],
   },
   // what no user of CloudHSM sees: the cluster's own key, for the daemon's listener
   { what: "the cluster's own key", may: ['appliance-user'], operations: ['cluster-key'] },
