@@ -46,7 +46,8 @@ export class P11Server implements Disposable {
 
   #optionsFor(cluster: string | undefined): P11Options {
     if (cluster === undefined) return this.#options;
-    const slots = (): readonly Slot[] => this.#present().filter((one) => one.cluster.id === cluster);
+    const slots = (): readonly Slot[] =>
+      this.#present().filter((one) => one.cluster.id === cluster);
     return { ...this.#options, slots };
   }
 

@@ -29,6 +29,11 @@ function readPin(pin: Uint8Array | null, defaultUser?: string): Pin {
   return { username: defaultUser.toLowerCase(), password: text };
 }
 
+/** Whose a PIN is that names nobody. */
+function defaultUser(application: Application, handle: number): string | undefined {
+  return application.options.defaultUser(application.session(handle).view.cluster);
+}
+
 const ROLES = { user: 'crypto-user', so: 'admin' } as const;
 
 async function login(
@@ -86,13 +91,15 @@ export const SESSION_CALLS: Handlers = {
     return [session.slot, session.state, session.flags, 0];
   },
   C_Login: async (application, [handle, userType, pin]) => {
-    await logIn(application, handle, userType, () => readPin(pin, application.options.defaultUser));
+    await logIn(application, handle, userType, () =>
+      readPin(pin, defaultUser(application, handle)),
+    );
     return [];
   },
   C_LoginUser: async (application, [handle, userType, pin, name]) => {
     await logIn(application, handle, userType, () => {
       const username = Buffer.from(name ?? []).toString('utf8');
-      if (username === '') return readPin(pin, application.options.defaultUser);
+      if (username === '') return readPin(pin, defaultUser(application, handle));
       return readPin(Buffer.concat([Buffer.from(`${username}:`), pin ?? EMPTY]));
     });
     return [];
