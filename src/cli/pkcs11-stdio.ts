@@ -2,12 +2,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createConnection } from 'node:net';
 import type { Duplex, Readable, Writable } from 'node:stream';
-import type { PeerCertificate } from 'node:tls';
-import { createWebSocketStream, WebSocket } from 'ws';
-import { checkHsmIdentity } from '../client/server-identity.js';
+import { openPkcs11Stream } from '../client/pkcs11-stream.js';
 import { KeyspanError } from '../core/errors.js';
-import { LIMITS } from '../core/limits.js';
-import { P11_SUBPROTOCOL } from '../protocol/client-frames.js';
 
 /** Carries the bytes of one PKCS #11 application between standard input and output and a daemon. */
 
@@ -44,25 +40,13 @@ export async function pipeRemote(
   ends: Ends = STANDARD,
 ): Promise<void> {
   const { env } = process;
-  const url = new URL(options.endpoint);
-  const region = /^\/v1\/([a-z0-9-]+)/.exec(url.pathname)?.[1] ?? 'us-east-1';
-  url.pathname = `/p11/${region}`;
-  const socket = new WebSocket(url, P11_SUBPROTOCOL, {
+  const stream = await openPkcs11Stream({
+    endpoint: options.endpoint,
     ca: pem(options.ca ?? env['KEYSPAN_CA'], '--ca'),
-    cert: pem(options.certificate ?? env['KEYSPAN_CERTIFICATE'], '--certificate'),
-    key: pem(options.privateKey ?? env['KEYSPAN_PRIVATE_KEY'], '--private-key'),
-    checkServerIdentity: (_host: string, certificate: PeerCertificate) =>
-      checkHsmIdentity(certificate),
-    handshakeTimeout: LIMITS.client_handshake_timeout_ms,
-    perMessageDeflate: false,
-  } as ConstructorParameters<typeof WebSocket>[2]);
-  try {
-    await once(socket, 'open');
-  } catch (cause) {
-    const sentence = `${options.endpoint} cannot be reached: ${(cause as Error).message}`;
-    throw new KeyspanError('KeyspanConnection', sentence, { cause });
-  }
-  await pump(createWebSocketStream(socket), ends);
+    certificate: pem(options.certificate ?? env['KEYSPAN_CERTIFICATE'], '--certificate'),
+    privateKey: pem(options.privateKey ?? env['KEYSPAN_PRIVATE_KEY'], '--private-key'),
+  });
+  await pump(stream, ends);
 }
 
 function pem(path: string | undefined, option: string): string {

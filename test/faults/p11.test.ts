@@ -65,14 +65,14 @@ describe('an HSM that dies', () => {
 
   test('fails no signature of several applications', async () => {
     const lanes = await Promise.all(Array.from({ length: 4 }, () => fixture.open()));
-    let isOver = false;
+    const over = new AbortController();
     let done = 0;
     const work = lanes.map(async ({ client, session }) => {
       const [key = 0] = await client.find(
         session,
         template({ [CKA.LABEL]: 'fault', [CKA.CLASS]: 3 }),
       );
-      while (!isOver) {
+      while (!over.signal.aborted) {
         await client.sign(session, SHA256_RSA, key, Buffer.from('under load'));
         done += 1;
       }
@@ -85,7 +85,7 @@ describe('an HSM that dies', () => {
         await back(id);
       }
     })();
-    await kills.finally(() => (isOver = true));
+    await kills.finally(() => over.abort());
     await Promise.all(work);
     expect(done).toBeGreaterThan(60);
   });

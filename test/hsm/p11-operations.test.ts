@@ -353,7 +353,7 @@ describe('an agreement', () => {
 describe('who may', () => {
   const ecb = { direction: 'encrypt', mechanism: { type: CKM.AES_ECB }, data: Buffer.alloc(16) };
 
-  test('is decided by the key: of another it reads as absent, and what is not for it is refused', async () => {
+  test('is decided by the key: one of others reads as absent', async () => {
     expect(await refusal(as('bob', 'p11-cipher', { keyId: ids['aes'], ...ecb }))).toBe(
       'HsmKeyNotFound',
     );
@@ -400,7 +400,7 @@ describe('a stream', () => {
     expect(await refusal(as('alice', 'stream-final', { stream }))).toBe('HsmKeyNotFound');
   });
 
-  test('makes a MAC while other work goes on, and tells one who checks no more than that', async () => {
+  test('makes a MAC while other work goes on, and tells who checks no more', async () => {
     const mechanism = { type: CKM.AES_CMAC };
     const data = randomBytes(100_000);
     const streams = [

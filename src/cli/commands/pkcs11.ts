@@ -55,9 +55,8 @@ export async function pkcs11Doctor(options: SharedOptions): Promise<number> {
   if (options.json) printJson({ findings });
   else {
     for (const { what, isFine, advice } of findings) {
-      print(
-        `${isFine ? 'ok     ' : 'WRONG  '} ${what}${advice === undefined ? '' : `\n        ${advice}`}`,
-      );
+      print(`${isFine ? 'ok     ' : 'WRONG  '} ${what}`);
+      if (advice !== undefined) print(`        ${advice}`);
     }
   }
   return findings.every(({ isFine }) => isFine) ? EXIT.ok : 1;

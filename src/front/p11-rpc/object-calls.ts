@@ -226,7 +226,7 @@ function answer(
       rv = value === 'sensitive' ? CKR.ATTRIBUTE_SENSITIVE : CKR.ATTRIBUTE_TYPE_INVALID;
       return { type, value: undefined };
     }
-    const filled = asWire(type, value as P11Value);
+    const filled = asWire(type, value);
     const length = attributeLength(filled);
     if (room === 0) return { type, value: null, length };
     if (room >= length) return { type, value: filled };

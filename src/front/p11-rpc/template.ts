@@ -253,12 +253,13 @@ export function splitLabel(bytes: Uint8Array): { label: string; raw?: Uint8Array
   const label = Buffer.from(bytes).toString('utf8');
   const isText = Buffer.compare(Buffer.from(label, 'utf8'), bytes) === 0;
   if (isText && label.length <= LABEL_MAX_CHARS && isPrintable(label)) return { label };
-  const shown = [...label].filter((one) => isPrintable(one)).join('');
+  const shown = label.replaceAll(UNPRINTABLE, '');
   return { label: shown.slice(0, LABEL_MAX_CHARS), raw: bytes };
 }
 
 // eslint-disable-next-line no-control-regex -- they are what is looked for
-const isPrintable = (text: string): boolean => !/[\u0000-\u001f\u007f\ufffd]/.test(text);
+const UNPRINTABLE = /[\u0000-\u001f\u007f\ufffd]/g;
+const isPrintable = (text: string): boolean => text.search(UNPRINTABLE) < 0;
 
 /** Templates within templates say flags alone. @throws P11Failure ATTRIBUTE_VALUE_INVALID */
 export function flagTemplate(value: P11Value): FlagTemplate {
