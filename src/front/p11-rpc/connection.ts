@@ -11,6 +11,7 @@ import { P11Failure, fail, returnValue } from './failure.js';
 import { GENERAL_CALLS } from './general-calls.js';
 import type { Handlers } from './handlers.js';
 import { KEY_CALLS } from './key-calls.js';
+import { CALLS_NOT_IN_CLOUDHSM } from './mechanism-table.js';
 import { OBJECT_CALLS } from './object-calls.js';
 import { SESSION_CALLS } from './session-calls.js';
 import type { P11Session } from './session.js';
@@ -176,7 +177,9 @@ export class P11Connection {
       throw fail('CRYPTOKI_NOT_INITIALIZED');
     }
     const isOld = call === undefined || P11_CALLS[call].since > application.version;
-    const handler = isOld ? undefined : HANDLERS[call];
+    const { profile } = this.#options;
+    const isNarrowed = profile === 'cloudhsm' && CALLS_NOT_IN_CLOUDHSM.has(call ?? '');
+    const handler = isOld || isNarrowed ? undefined : HANDLERS[call];
     if (!handler) throw fail('FUNCTION_NOT_SUPPORTED');
     if (refusal !== undefined) throw new P11Failure(refusal);
     return handler(application, args);
