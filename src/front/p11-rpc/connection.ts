@@ -3,7 +3,9 @@ import { P11_CALLS, type P11CallName, type P11Values } from '../../protocol/p11-
 import { readRequest, writeError, writeReply, type P11Request } from '../../protocol/p11-codec.js';
 import { P11FrameReader, type P11Frame } from '../../protocol/p11-frames.js';
 import { P11WireError, type P11Version } from '../../protocol/p11-wire.js';
-import { CKR } from '../../core/pkcs11.js';
+import { monotonic } from '../../core/clock.js';
+import { newRequestId } from '../../core/ids.js';
+import { CKR, ckrName } from '../../core/pkcs11.js';
 import { LIMITS } from '../../core/limits.js';
 import { Application, type P11Options } from './application.js';
 import { CRYPT_CALLS } from './crypt-calls.js';
@@ -43,6 +45,21 @@ const UNORDERED: ReadonlySet<P11CallName> = new Set([
   'C_OpenSession',
   'C_CloseAllSessions',
   'C_WaitForSlotEvent',
+]);
+
+/** Calls that an auditor wants to know of; work with keys leaves none, as in an HSM. */
+const MANAGEMENT: ReadonlySet<P11CallName> = new Set([
+  'C_SetPIN',
+  'C_CreateObject',
+  'C_CopyObject',
+  'C_DestroyObject',
+  'C_SetAttributeValue',
+  'C_GenerateKey',
+  'C_GenerateKeyPair',
+  'C_WrapKey',
+  'C_UnwrapKey',
+  'C_DeriveKey',
+  'C_DeriveKey2',
 ]);
 
 /**
@@ -158,6 +175,7 @@ export class P11Connection {
       }
       this.#inflight += 1;
       this.#pace();
+      if (MANAGEMENT.has(call as P11CallName)) this.#audit(request, values);
       return values
         .then((all: unknown) => this.#answer(code, call as P11CallName, all))
         .catch((error: unknown) => this.#refuse(code, call, error))
@@ -169,6 +187,27 @@ export class P11Connection {
       this.#refuse(code, call, error);
       return undefined;
     }
+  }
+
+  /** Management of keys leaves a line in the audit log, whether it is allowed or not. */
+  #audit(request: P11Request, values: Promise<unknown>): void {
+    const begin = monotonic();
+    const view = this.#sessionOf(request)?.view;
+    const principal = view?.user === undefined ? 'nobody' : view.session.username;
+    const tell = (code?: string): void =>
+      this.#options.events.requestEvent({
+        requestId: newRequestId(),
+        door: 'pkcs11',
+        principal,
+        action: request.call ?? 'Unknown',
+        resource: view?.cluster.id,
+        code,
+        latencyMs: monotonic() - begin,
+      });
+    values.then(
+      () => tell(),
+      (error: unknown) => tell(ckrName(returnValue(error) ?? CKR.GENERAL_ERROR)),
+    );
   }
 
   #perform({ call, args, refusal }: P11Request): unknown {
