@@ -5,7 +5,7 @@ import { CKM, CKR } from '../core/pkcs11.js';
 import { rsaPartsOf } from '../core/spki.js';
 import { ckrOf } from './ckr.js';
 import { PARAMS, type Mechanism } from './cryptoki.js';
-import { RSA_RAW } from './mechanism.js';
+import { RSA_RAW, addressed } from './mechanism.js';
 import { padOaep, padPkcs1, unpadOaep, unpadPkcs1, type Oaep } from './rsa-padding.js';
 import type { Handle, Token } from './token.js';
 
@@ -67,31 +67,36 @@ function mechanismOf(cipher: AesCipher): Mechanism {
   }
 }
 
+/** @throws KeyspanError HsmDataInvalid for more blocks than a counter tells apart */
+function countable({ type, counterBits = 128 }: AesCipher, data: Uint8Array): void {
+  const blocks = Math.ceil(data.length / BLOCK);
+  if (type !== CKM.AES_CTR || counterBits >= 32 || blocks <= 2 ** counterBits) return;
+  throw new KeyspanError('HsmDataInvalid', 'the counter would come round');
+}
+
 const isWhole = (data: Uint8Array): boolean => data.length % BLOCK === 0;
 
 /**
- * @throws KeyspanError HsmDataInvalid for a length that the mode does not take (of AES-GCM nothing
- * at all: SoftHSM refuses it, and its session would be stuck); HsmMechanismParamInvalid,
- * HsmMechanismInvalid
+ * @throws KeyspanError HsmDataInvalid for a length that the mode does not take,
+ * HsmMechanismParamInvalid, HsmMechanismInvalid
  */
 export function aesEncrypt(token: Token, key: Handle, cipher: AesCipher, data: Uint8Array): Buffer {
   const mechanism = mechanismOf(cipher);
   const isBlocks = cipher.type === CKM.AES_ECB || cipher.type === CKM.AES_CBC;
   if (isBlocks && !isWhole(data)) throw new KeyspanError('HsmDataInvalid');
-  if (cipher.type === CKM.AES_GCM) {
-    if (data.length === 0) throw new KeyspanError('HsmDataInvalid', 'there is nothing to encrypt');
-    if (cipher.iv?.every((byte) => byte === 0)) throw wrongParameter();
-  }
+  const isGcm = cipher.type === CKM.AES_GCM;
+  if (isGcm && cipher.iv?.every((byte) => byte === 0)) throw wrongParameter();
+  countable(cipher, data);
   if (data.length === 0 && cipher.type === CKM.AES_CBC_PAD) {
     return aesEncrypt(token, key, { ...cipher, type: CKM.AES_CBC }, Buffer.alloc(BLOCK, BLOCK));
   }
-  if (data.length === 0) return EMPTY;
+  if (data.length === 0 && !isGcm) return EMPTY;
   const { cryptoki, sessions } = token;
   const made = Buffer.allocUnsafe(data.length + MORE_BYTES);
   return sessions.operate(
     'C_Encrypt',
     (session) => cryptoki.C_EncryptInit(session, mechanism, key),
-    (session) => cryptoki.C_Encrypt(session, asBuffer(data), made),
+    (session) => cryptoki.C_Encrypt(session, addressed(data), made),
   );
 }
 
@@ -112,13 +117,14 @@ export function aesDecrypt(token: Token, key: Handle, cipher: AesCipher, data: U
   const isCtr = cipher.type === CKM.AES_CTR;
   const isGcm = cipher.type === CKM.AES_GCM;
   if (!isCtr && !isGcm && !isWhole(data)) throw new KeyspanError('HsmDataInvalid');
-  if (isGcm && data.length <= tagBits / 8) throw new KeyspanError('HsmDataInvalid');
+  countable(cipher, data);
+  if (isGcm && data.length < tagBits / 8) throw new KeyspanError('HsmDataInvalid');
   if (data.length === 0) {
     if (cipher.type === CKM.AES_CBC_PAD) throw new KeyspanError('HsmDataInvalid');
     return EMPTY;
   }
   const { cryptoki, sessions } = token;
-  const made = Buffer.allocUnsafe(data.length);
+  const made = Buffer.alloc(data.length);
   let begun = false;
   try {
     return sessions.operate(
