@@ -131,8 +131,15 @@ export function signAs(
         ? cryptoki.C_SignFinal(session, made)
         : cryptoki.C_Sign(session, input, made),
   );
-  const { macLength } = mechanism;
-  return macLength === undefined ? signature : signature.subarray(0, macLength);
+  return signature.subarray(0, lengthOf(mechanism, signature.length));
+}
+
+/** Bytes of what was made that are given: of a general MAC as many as were asked for. */
+function lengthOf({ type, macLength }: SignatureMechanism, made: number): number {
+  const isGeneral = factsOf(type).by !== undefined;
+  if (!isGeneral) return made;
+  if (macLength !== undefined && macLength >= 1 && macLength <= made) return macLength;
+  throw new KeyspanError('HsmMechanismParamInvalid', 'the MAC has no such length');
 }
 
 /** What the token does with what. @throws as `signAs` */
@@ -281,7 +288,7 @@ export function macInPieces(
         cryptoki.C_SignFinal(session, Buffer.alloc(SIGNATURE_MAX_BYTES)),
       );
       end(true);
-      return made.subarray(0, mechanism.macLength ?? made.length);
+      return made.subarray(0, lengthOf(mechanism, made.length));
     },
     close: () => end(false),
   };

@@ -20,6 +20,7 @@ export function verifyAs(
   given: { readonly data: Uint8Array; readonly signature: Uint8Array },
 ): boolean {
   const { by, input } = tokenWork(mechanism, given.data, key);
+  if (given.signature.length === 0) return false;
   const handle = importPublic(token, key.spki);
   const { cryptoki, sessions } = token;
   let begun = false;
