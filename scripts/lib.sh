@@ -69,7 +69,7 @@ package_of() {
 
 # The module counts, not the tool beside it, as distributions part them.
 have_softhsm() {
-  [[ -n ${KEYSPAN_PKCS11_MODULE:-} ]] && return 0
+  [[ -n ${KEYSPAN_HSM_MODULE:-} ]] && return 0
   have softhsm2-util
 }
 
