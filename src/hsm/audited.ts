@@ -123,6 +123,7 @@ const RULES: Rules = {
   ],
   'key-import': ({ fields }) => [{ opcode: 'CN_CREATE_OBJECT', key: fields.key.keyId }],
   'key-unwrap': ({ fields }) => [{ opcode: 'CN_UNWRAP_KEY', key: fields.key.keyId }],
+  'p11-derive': ({ fields }) => [{ opcode: 'CN_DERIVE_KEY', key: fields.key.keyId }],
   'key-keep': ({ fields }) => [{ opcode: 'CN_MODIFY_OBJECT', key: fields.keyId }],
   'key-wrap': ({ fields }) => [{ opcode: 'CN_WRAP_KEY', key: fields.payloadId }],
   'key-export': ({ fields }) => [{ opcode: 'CN_EXTRACT_MASKED_OBJECT_USER', key: fields.keyId }],

@@ -21,7 +21,6 @@ import {
 } from '../token/data-signature.js';
 import { verifyAs } from '../token/data-verification.js';
 import { agree } from '../token/derivation.js';
-import type { EcCurve } from '../token/key-kind.js';
 import type { Session } from './authority.js';
 import { heldKey, workingHandle, type HeldKey } from './held-keys.js';
 import { needKeyApproval } from './key-approval.js';
@@ -248,7 +247,7 @@ export function deriveKey(
   const common = fields;
   const plan = planKey(machine, session, key, { class: 'secret-key', local: false, common });
   const handle = workingHandle(machine, held);
-  const agreement = { curve: curve as EcCurve, kdf, sharedData, publicData, length };
+  const agreement = { curve, kdf, sharedData, publicData, length };
   const secret = agree(machine.token, handle, agreement);
   try {
     const made = keyOfBytes(machine, type, secret, key.keyId);

@@ -102,7 +102,10 @@ const NOT_THESE: ReadonlySet<number> = new Set([
   CKR.ENCRYPTED_DATA_LEN_RANGE,
 ]);
 
-/** As `aesEncrypt`. @throws KeyspanError HsmDataInvalid also when the padding or the tag is wrong */
+/**
+ * As `aesEncrypt`.
+ * @throws KeyspanError HsmDataInvalid also when the padding or the tag is wrong
+ */
 export function aesDecrypt(token: Token, key: Handle, cipher: AesCipher, data: Uint8Array): Buffer {
   const mechanism = mechanismOf(cipher);
   const { tagBits = 128 } = cipher;

@@ -96,7 +96,30 @@ const ROWS: readonly Row[] = [
   {
     what: 'work with keys',
     may: ['crypto-user'],
-    operations: ['random', 'encrypt', 'decrypt', 'reencrypt', 'data-key', 'key-sign', 'key-verify'],
+    operations: [
+      'encrypt',
+      'decrypt',
+      'reencrypt',
+      'data-key',
+      'key-sign',
+      'key-verify',
+      'p11-sign',
+      'p11-derive',
+    ],
+  },
+  {
+    what: 'work that needs no key, or a public one alone',
+    may: USERS,
+    operations: [
+      'random',
+      'digest',
+      'stream-open',
+      'stream-update',
+      'stream-final',
+      'stream-close',
+      'p11-cipher',
+      'p11-verify',
+    ],
   },
   // what no user of CloudHSM sees: the cluster's own key, for the daemon's listener
   { what: "the cluster's own key", may: ['appliance-user'], operations: ['cluster-key'] },
