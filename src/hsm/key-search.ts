@@ -15,6 +15,10 @@ export interface Found {
 
 type Test = (found: Found) => boolean;
 
+/** What is no text, number or truth value is the value of no attribute. */
+const textOf = (value: unknown): string =>
+  typeof value === 'object' || typeof value === 'symbol' ? '[object]' : String(value);
+
 /** What a filter asks for: the cheap questions first, since there may be thousands of keys. */
 export function compileFilter({ reference, attributes }: HsmKeyFilter): Test {
   const tests: Test[] = [];
@@ -23,7 +27,7 @@ export function compileFilter({ reference, attributes }: HsmKeyFilter): Test {
   let mask = 0;
   let flags = 0;
   for (const [name, value] of Object.entries(attributes)) {
-    const text = String(value);
+    const text = textOf(value);
     if (isFlagName(name) && (text === 'true' || text === 'false')) {
       mask = withFlag(mask, name, true);
       flags = withFlag(flags, name, text === 'true');

@@ -4,7 +4,7 @@ import { KeyspanError } from '../core/errors.js';
 import { CKM, CKR } from '../core/pkcs11.js';
 import { rsaPartsOf } from '../core/spki.js';
 import { ckrOf } from './ckr.js';
-import { PARAMS, type Mechanism } from './cryptoki.js';
+import { PARAMS, inputBytes, type Mechanism } from './cryptoki.js';
 import { RSA_RAW } from './mechanism.js';
 import { padOaep, padPkcs1, unpadOaep, unpadPkcs1, type Oaep } from './rsa-padding.js';
 import type { Handle, Token } from './token.js';
@@ -70,28 +70,25 @@ function mechanismOf(cipher: AesCipher): Mechanism {
 const isWhole = (data: Uint8Array): boolean => data.length % BLOCK === 0;
 
 /**
- * @throws KeyspanError HsmDataInvalid for a length that the mode does not take (of AES-GCM nothing
- * at all: SoftHSM refuses it, and its session would be stuck); HsmMechanismParamInvalid,
- * HsmMechanismInvalid
+ * @throws KeyspanError HsmDataInvalid for a length that the mode does not take, or more blocks than
+ * a counter counts; HsmMechanismParamInvalid, HsmMechanismInvalid
  */
 export function aesEncrypt(token: Token, key: Handle, cipher: AesCipher, data: Uint8Array): Buffer {
   const mechanism = mechanismOf(cipher);
   const isBlocks = cipher.type === CKM.AES_ECB || cipher.type === CKM.AES_CBC;
   if (isBlocks && !isWhole(data)) throw new KeyspanError('HsmDataInvalid');
-  if (cipher.type === CKM.AES_GCM) {
-    if (data.length === 0) throw new KeyspanError('HsmDataInvalid', 'there is nothing to encrypt');
-    if (cipher.iv?.every((byte) => byte === 0)) throw wrongParameter();
-  }
-  if (data.length === 0 && cipher.type === CKM.AES_CBC_PAD) {
-    return aesEncrypt(token, key, { ...cipher, type: CKM.AES_CBC }, Buffer.alloc(BLOCK, BLOCK));
-  }
-  if (data.length === 0) return EMPTY;
+  // an IV of zeros asks CloudHSM to make one
+  const isGcm = cipher.type === CKM.AES_GCM;
+  if (isGcm && cipher.iv?.every((byte) => byte === 0)) throw wrongParameter();
+  // where nothing comes of nothing the token would leave its session at work
+  const isMore = isGcm || cipher.type === CKM.AES_CBC_PAD;
+  if (data.length === 0 && !isMore) return EMPTY;
   const { cryptoki, sessions } = token;
   const made = Buffer.allocUnsafe(data.length + MORE_BYTES);
   return sessions.operate(
     'C_Encrypt',
     (session) => cryptoki.C_EncryptInit(session, mechanism, key),
-    (session) => cryptoki.C_Encrypt(session, asBuffer(data), made),
+    (session) => cryptoki.C_Encrypt(session, inputBytes(data), made),
   );
 }
 
@@ -112,7 +109,7 @@ export function aesDecrypt(token: Token, key: Handle, cipher: AesCipher, data: U
   const isCtr = cipher.type === CKM.AES_CTR;
   const isGcm = cipher.type === CKM.AES_GCM;
   if (!isCtr && !isGcm && !isWhole(data)) throw new KeyspanError('HsmDataInvalid');
-  if (isGcm && data.length <= tagBits / 8) throw new KeyspanError('HsmDataInvalid');
+  if (isGcm && data.length < tagBits / 8) throw new KeyspanError('HsmDataInvalid');
   if (data.length === 0) {
     if (cipher.type === CKM.AES_CBC_PAD) throw new KeyspanError('HsmDataInvalid');
     return EMPTY;
@@ -188,8 +185,8 @@ export function rsaDecryptData(
     (session) => cryptoki.C_Decrypt(session, block, made),
   );
   const padded = Buffer.concat([Buffer.alloc(n.length - opened.length), opened]);
-  if (padding.name === 'none') return padded;
   try {
+    if (padding.name === 'none') return Buffer.from(padded);
     return padding.name === 'oaep' ? unpadOaep(padded, padding) : unpadPkcs1(padded);
   } finally {
     wipe(padded, made);

@@ -80,9 +80,11 @@ function pointOn({ publicData, curve }: Agreement): Buffer {
   throw new KeyspanError('HsmMechanismParamInvalid', 'the point is not on the curve');
 }
 
-/** What stands in a DER OCTET STRING of less than 256 bytes. */
+/** What stands in a DER OCTET STRING of less than 256 bytes; all else as it is. */
 function inner(der: Buffer): Buffer {
-  return der.subarray(der[1] === 0x81 ? 3 : 2);
+  const header = der[1] === 0x81 ? 3 : 2;
+  const isString = der[0] === 0x04 && der[header - 1] === der.length - header;
+  return isString ? der.subarray(header) : der;
 }
 
 function sharedSecret(token: Token, key: Handle, point: Buffer): Buffer {

@@ -11,11 +11,11 @@ class Answerer {
   readonly id = newHsmId();
   readonly asked: unknown[] = [];
   channel: object | undefined = {};
-  failure: unknown;
+  failure: Error | undefined;
 
   ask(...request: unknown[]): Promise<{ bytes: string }> {
     this.asked.push(request);
-    if (this.failure) return Promise.reject(this.failure as Error);
+    if (this.failure) return Promise.reject(this.failure);
     return Promise.resolve({ bytes: this.id });
   }
 

@@ -417,8 +417,8 @@ async function everythingHolds(client: FrameClient, corpus: Corpus): Promise<voi
   const session = await client.login('app_user', PASSWORDS.appUser);
   const page = { after: '', limit: 2_000 };
   const { items } = await client.ask<'inventory'>('inventory', page, { session });
-  const ofToken = [...corpus.keys, ...corpus.crypto.ofToken].sort();
-  expect(items.map(({ id }) => String(id)).sort()).toEqual(ofToken);
+  const all = [...corpus.keys, ...corpus.crypto.keyIds].sort();
+  expect(items.map(({ id }) => String(id)).sort()).toEqual(all);
   for (const { proof } of items) expect(proof).toHaveLength(16);
   const alice = await client.login('alice', PASSWORDS.user);
   const fields = { keyId: corpus.keys[0], aad: AAD, ...corpus.sealed };

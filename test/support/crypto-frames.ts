@@ -10,8 +10,6 @@ import { flippedBytes, type Dice, type Members } from './mutation.js';
 export interface CryptoCorpus {
   /** keys of one user, of all kinds */
   readonly keyIds: readonly string[];
-  /** those of them that are objects of the token */
-  readonly ofToken: readonly string[];
   /** a point of P-256 */
   readonly point: Uint8Array;
 }
@@ -31,8 +29,7 @@ export async function makeCryptoCorpus(
     const reference = `0x${(4_096 + count).toString(16).padStart(16, '0')}`;
     return { keyId: newHsmKeyId(), reference, label: 'x', given: given(...uses), pkcs11: true };
   };
-  const ofToken: string[] = [];
-  const shelved: string[] = [];
+  const keyIds: string[] = [];
   const insert = async (masked: Uint8Array | undefined): Promise<void> => {
     await client.ask('insert', { masked }, as);
   };
@@ -42,7 +39,7 @@ export async function makeCryptoCorpus(
   ]) {
     const fields = { key: key(...USES.slice(0, 4)), spec };
     await insert((await client.ask<'key-generate'>('key-generate', fields, as)).masked);
-    (spec.type === 'aes' ? ofToken : shelved).push(fields.key.keyId);
+    keyIds.push(fields.key.keyId);
   }
   for (const spec of [
     { type: 'rsa', bits: 2_048 },
@@ -56,11 +53,10 @@ export async function makeCryptoCorpus(
     const made = await client.ask<'key-pair-generate'>('key-pair-generate', fields, as);
     await insert(made.privateKey.masked);
     await insert(made.publicKey.masked);
-    shelved.push(publicKey.keyId);
-    (spec.curve === 'ed25519' ? shelved : ofToken).push(privateKey.keyId);
+    keyIds.push(privateKey.keyId, publicKey.keyId);
   }
   const peer = createECDH('prime256v1');
-  return { keyIds: [...ofToken, ...shelved], ofToken, point: peer.generateKeys() };
+  return { keyIds, point: peer.generateKeys() };
 }
 
 const CIPHERS = [
