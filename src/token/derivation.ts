@@ -60,19 +60,17 @@ export function agree(token: Token, key: Handle, agreement: Agreement): Buffer {
   }
 }
 
+const UNCOMPRESSED = 0x04;
+
 /** The point, uncompressed. */
 function pointOn({ publicData, curve }: Agreement): Buffer {
   const given = asBuffer(publicData);
+  const name = OPENSSL_CURVE[curve];
   for (const point of [given, inner(given)]) {
     try {
-      const known = ECDH.convertKey(
-        point,
-        OPENSSL_CURVE[curve],
-        undefined,
-        undefined,
-        'uncompressed',
-      );
-      return known as Buffer;
+      const known = ECDH.convertKey(point, name, undefined, undefined, 'uncompressed') as Buffer;
+      // the point at infinity is one of the curve, and has another form
+      if (known[0] === UNCOMPRESSED) return known;
     } catch {
       // the other form
     }
