@@ -321,11 +321,9 @@ describe('RSA', () => {
   test('pads as OAEP with two hashes, as OpenSSL does', () => {
     const data = randomBytes(32);
     const pem = openssl.file(publicKey.export({ format: 'pem', type: 'spki' }));
-    const sealed = openssl.run(
-      ...['pkeyutl', '-encrypt', '-pubin', '-inkey', pem, '-in', openssl.file(data)],
-      ...['-pkeyopt', 'rsa_padding_mode:oaep', '-pkeyopt', 'rsa_oaep_md:sha256'],
-      ...['-pkeyopt', 'rsa_mgf1_md:sha1'],
-    );
+    const options = ['rsa_padding_mode:oaep', 'rsa_oaep_md:sha256', 'rsa_mgf1_md:sha1'];
+    const encrypt = ['pkeyutl', '-encrypt', '-pubin', '-inkey', pem, '-in', openssl.file(data)];
+    const sealed = openssl.run(...encrypt, ...options.flatMap((one) => ['-pkeyopt', one]));
     const padding = { name: 'oaep', hash: 'sha256', mgf: 'sha1' } as const;
     expect(decrypt(padding, sealed)).toEqual(data);
     expect(() => decrypt({ ...padding, mgf: 'sha256' }, sealed)).toThrow(code('HsmDataInvalid'));

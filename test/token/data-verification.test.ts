@@ -79,7 +79,7 @@ describe.each(SIGNED)('a signature of another: %s', (_, key, mechanism, signed) 
 });
 
 test('what the openssl command signs is verified', () => {
-  const pem = openssl.file(ec.privateKey.export({ format: 'pem', type: 'pkcs8' }) as string);
+  const pem = openssl.file(ec.privateKey.export({ format: 'pem', type: 'pkcs8' }));
   const digest = openssl.run('dgst', '-sha384', '-binary', openssl.file(DATA));
   const der = openssl.run('pkeyutl', '-sign', '-inkey', pem, '-in', openssl.file(digest));
   const scalar = (at: number): Buffer => {
