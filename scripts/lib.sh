@@ -44,6 +44,19 @@ package_of() {
     apt-get:softhsm2-util) printf softhsm2 ;;
     *:softhsm2-util) printf softhsm ;;
     *:pkcs11-tool) printf opensc ;;
+    apt-get:p11-kit-client.so) printf p11-kit-modules ;;
+    *:p11-kit-client.so) printf p11-kit-server ;;
+    apt-get:pkcs11-engine) printf libengine-pkcs11-openssl ;;
+    *:pkcs11-engine) printf openssl-pkcs11 ;;
+    apt-get:p11tool) printf gnutls-bin ;;
+    *:p11tool) printf gnutls-utils ;;
+    apt-get:certutil) printf libnss3-tools ;;
+    *:certutil) printf nss-tools ;;
+    apt-get:ssh) printf openssh-client ;;
+    *:ssh) printf openssh-clients ;;
+    *:sshd) printf openssh-server ;;
+    apt-get:java) printf openjdk-17-jdk-headless ;;
+    *:java) printf java-17-openjdk-devel ;;
     dnf:aws) printf awscli2 ;;
     apk:aws) printf aws-cli ;;
     *:aws) printf awscli ;;
@@ -56,7 +69,7 @@ package_of() {
 
 # The module counts, not the tool beside it, as distributions part them.
 have_softhsm() {
-  [[ -n ${KEYSPAN_PKCS11_MODULE:-} ]] && return 0
+  [[ -n ${KEYSPAN_HSM_MODULE:-} ]] && return 0
   have softhsm2-util
 }
 
@@ -65,11 +78,19 @@ have_aws_cli() {
   if have apt-get; then [[ -x /usr/bin/aws ]]; else have aws; fi
 }
 
+# Libraries that have no program: whether a file of that name is where distributions put it.
+have_library() {
+  [[ -n $(find /usr/lib /usr/lib64 -name "$1" -print -quit 2>/dev/null) ]]
+}
+
 missing_tools() {
   local tool
   for tool in "$@"; do
     case $tool in
       softhsm2-util) have_softhsm || printf '%s ' "$tool" ;;
+      p11-kit-client.so) have_library p11-kit-client.so || printf '%s ' "$tool" ;;
+      pkcs11-engine) have_library pkcs11.so || printf '%s ' "$tool" ;;
+      sshd) [[ -x /usr/sbin/sshd ]] || printf '%s ' "$tool" ;;
       aws) have_aws_cli || printf '%s ' "$tool" ;;
       g++) have g++ || have c++ || printf '%s ' "$tool" ;;
       *) have "$tool" || printf '%s ' "$tool" ;;

@@ -8,6 +8,7 @@ import { ceremonies } from './ceremony.mjs';
 import { cliCommands } from './cli.mjs';
 import { clusters } from './clusters.mjs';
 import { failover } from './failover.mjs';
+import { pkcs11 } from './pkcs11.mjs';
 import { scale } from './scale.mjs';
 import { signatures } from './sign.mjs';
 import { soak } from './soak.mjs';
@@ -154,13 +155,15 @@ BENCHMARKS.failover = () => failover({ root: home, connect, newKey });
 
 const credentials = () => JSON.parse(cli('credentials', '--json'));
 BENCHMARKS.cli = () => cliCommands({ home, connect, credentials });
+const status = () => JSON.parse(cli('status', '--json'));
+BENCHMARKS.pkcs11 = () => pkcs11({ root, status, credentials });
 BENCHMARKS.sign = () => signatures({ root, connect, credentials });
 
 /** Takes minutes: only when it is named. */
 const LONG = {
   scale: () => scale({ root, cli: cliAt, connect: (at) => connect(undefined, at) }),
   users: () => users({ root, cli: cliAt, connect: (at) => connect(undefined, at) }),
-  soak: () => soak({ root: home, connect, status: () => JSON.parse(cli('status', '--json')) }),
+  soak: () => soak({ root: home, connect, status }),
 };
 const ALL = { ...BENCHMARKS, ...LONG };
 
@@ -176,7 +179,7 @@ if (unknown.length > 0) {
 }
 
 const text = ({ name, unit, value, reference, ratio, above, undisturbed, failed }) =>
-  `${name.padEnd(10)} ${value.toFixed(2).padStart(10)} ${unit.padEnd(12)} ` +
+  `${name.padEnd(12)} ${value.toFixed(2).padStart(10)} ${unit.padEnd(12)} ` +
   `reference ${reference.toFixed(3).padStart(10)}   ratio ${ratio.toFixed(3)}` +
   (above === undefined ? '' : `   above ${above.toFixed(3)} ms`) +
   (failed === undefined ? '' : `   undisturbed ${undisturbed.toFixed(0)} ms, ${failed} failed`);

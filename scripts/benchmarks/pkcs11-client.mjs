@@ -72,7 +72,7 @@ const MODES = {
   /** Makes the keys that the others work with. */
   make() {
     const session = open();
-    for (const [label, mechanism, parameters] of [
+    for (const [label, mechanism, attributes] of [
       ['bench-rsa', pkcs11.CKM_RSA_PKCS_KEY_PAIR_GEN, RSA_KEY],
       ['bench-ec', pkcs11.CKM_EC_KEY_PAIR_GEN, P256],
     ]) {
@@ -83,7 +83,7 @@ const MODES = {
       module.C_GenerateKeyPair(
         session,
         { mechanism },
-        [...half, ...parameters, { type: pkcs11.CKA_VERIFY, value: true }],
+        half.concat(attributes, { type: pkcs11.CKA_VERIFY, value: true }),
         [
           ...half,
           { type: pkcs11.CKA_PRIVATE, value: true },

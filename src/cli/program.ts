@@ -3,6 +3,7 @@ import type { FaultOptions } from './commands/fault.js';
 import type { HsmVerb } from './commands/hsm.js';
 import { isAccount, isRegion } from '../core/arn.js';
 import { LIMITS } from '../core/limits.js';
+import { addPkcs11 } from './pkcs11-program.js';
 import { describeError, EXIT, exitCodeOf, note } from './output.js';
 import { readVersion } from './version.js';
 
@@ -48,6 +49,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addAws(program, act);
   addCeremony(program, act);
   addCloudhsmCli(program, act);
+  addPkcs11(program, act, withShared);
   addCryptography(program, act);
   addHsm(program, act);
   addCluster(program, act);

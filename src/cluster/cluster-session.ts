@@ -4,7 +4,7 @@ import { deadlineIn, hasPassed } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import type { BootId, HsmId, HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
+import type { HsmFields, HsmOperation, HsmResults, HsmRole } from '../protocol/hsm-frames.js';
 import type { SignedToken } from '../protocol/hsm-session.js';
 import { hsmOfToken } from '../protocol/hsm-token.js';
 import type { HsmApproval } from '../protocol/quorum-frames.js';
@@ -15,11 +15,13 @@ import { place, type Candidate } from './placement.js';
 /** The user's login on one HSM. */
 class Seat implements Line, Candidate {
   readonly id: HsmId;
+  readonly role: HsmRole;
   readonly member: Member;
   readonly channel: Channel;
   readonly session: number;
 
-  constructor(member: Member, { channel, session }: Line) {
+  constructor(member: Member, { channel, session, role }: Line) {
+    this.role = role;
     this.id = member.id;
     this.member = member;
     this.channel = channel;
@@ -159,6 +161,11 @@ export class ClusterSession {
 
   forgetName(reference: string): void {
     this.#names.delete(reference);
+  }
+
+  /** what the user is on the HSMs that know it; undefined while none does */
+  get role(): HsmRole | undefined {
+    return this.#order[0]?.role;
   }
 
   /** how many HSMs the user is logged in on and that serve */

@@ -3,7 +3,7 @@ import { KeyspanError } from '../core/errors.js';
 import type { BootId, HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { HsmStatus } from '../protocol/admin.js';
-import type { HsmFields, HsmOperation, HsmResults } from '../protocol/hsm-frames.js';
+import type { HsmFields, HsmOperation, HsmResults, HsmRole } from '../protocol/hsm-frames.js';
 import { channelLost, type Channel } from '../hsm/channel.js';
 import type { Supervisor } from '../hsm/supervisor.js';
 import type { HsmRecord } from './cluster.js';
@@ -12,6 +12,7 @@ import type { HsmRecord } from './cluster.js';
 export interface Line {
   readonly channel: Channel;
   readonly session: number;
+  readonly role: HsmRole;
 }
 
 /** One HSM of a cluster while the daemon runs. */
@@ -76,7 +77,7 @@ export class Member {
     const fields = { username, password, ...(mfa && { mfa }) };
     const answer = await channel.request({ operation: 'login', fields, deadline });
     if (answer.session <= 0) throw new KeyspanError('HsmProtocol');
-    return { channel, session: answer.session };
+    return { channel, session: answer.session, role: answer.role };
   }
 }
 

@@ -6,6 +6,7 @@ import type { ClusterId, HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { DataPlane } from '../front/hsm-session.js';
+import type { P11Door } from '../front/p11-rpc/door.js';
 import type { Kms } from '../kms/kms.js';
 import type { HsmState } from '../protocol/admin.js';
 import { Doors } from './doors.js';
@@ -16,6 +17,7 @@ export interface ClaimedDoorsOptions {
   readonly secrets: Secrets;
   readonly kms: Kms;
   readonly dataPlane: DataPlane;
+  readonly pkcs11: P11Door;
   readonly events: Events;
   readonly log: Logger;
 }
@@ -70,11 +72,11 @@ export class ClaimedDoors implements AsyncDisposable {
   }
 
   async #open(cluster: RunningCluster): Promise<Doors | undefined> {
-    const { secrets, kms, dataPlane, events, log } = this.#options;
+    const { secrets, kms, dataPlane, pkcs11, events, log } = this.#options;
     let doors: Doors | undefined;
     try {
       const tls = await tlsOf(cluster, secrets, []);
-      doors = new Doors({ cluster, kms, dataPlane, events, tls, log });
+      doors = new Doors({ cluster, kms, dataPlane, pkcs11, events, tls, log });
       this.#opened.add(doors);
       await doors.open();
       return doors;

@@ -55,7 +55,10 @@ export interface DaemonConfig {
   readonly metricsPort?: number | undefined;
   /** what PKCS #11 applications get: the standard, or what AWS's client SDK 5 has of it */
   readonly pkcs11Profile: 'pkcs11' | 'cloudhsm';
-  /** the crypto-user of a PIN that names none (KEYSPAN_P11_USER wins over the setting) */
+  /**
+   * The crypto-user of a PIN that names none (KEYSPAN_P11_USER wins over the setting); undefined:
+   * the one that `up` makes, on the installation's own cluster
+   */
   readonly pkcs11User?: string | undefined;
 }
 

@@ -12,7 +12,6 @@ import { systemClock, type Clock } from '../core/clock.js';
 import { packageFile } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
-import type { FaultRule } from '../core/fault-rules.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
@@ -20,6 +19,7 @@ import { backupHandlers } from '../front/backup-actions.js';
 import { DataPlane } from '../front/hsm-session.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
+import type { P11Door } from '../front/p11-rpc/door.js';
 import { parsePrincipal } from '../iam/principal.js';
 import { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
@@ -31,8 +31,7 @@ import type {
   HsmStatus,
   InstallationStatus,
 } from '../protocol/admin.js';
-import { faultRule } from '../protocol/fault.js';
-import { FormError } from '../protocol/form.js';
+import { readFaultRule } from '../protocol/fault.js';
 import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import { AwsEndpoint } from './aws.js';
@@ -70,6 +69,7 @@ export class Daemon implements AsyncDisposable {
   #doors: Doors | undefined;
   #claimed: ClaimedDoors | undefined;
   #aws!: AwsEndpoint;
+  #pkcs11!: P11Door;
   #metricsUrl: string | undefined;
   #opening: Promise<void> | undefined;
   /** what the ENIs will listen with, where it was asked for early */
@@ -176,6 +176,7 @@ export class Daemon implements AsyncDisposable {
       secrets: this.#secrets,
       kms,
       dataPlane: this.#dataPlane,
+      pkcs11: this.#pkcs11,
       events: this.#events,
       log: this.#log,
     });
@@ -277,6 +278,7 @@ export class Daemon implements AsyncDisposable {
       cluster: this.#cluster,
       kms,
       dataPlane: this.#dataPlane,
+      pkcs11: this.#pkcs11,
       events: this.#events,
       tls,
       log: this.#log,
@@ -317,6 +319,7 @@ export class Daemon implements AsyncDisposable {
       civil: () => this.#clock.civil(),
     });
     this.#cleanup.push(() => door[Symbol.asyncDispose]());
+    this.#pkcs11 = door;
   }
 
   async #openAdmin(): Promise<void> {
@@ -378,7 +381,9 @@ export class Daemon implements AsyncDisposable {
         const member = await this.#holding(id).membership.wipe(id as HsmId);
         return await this.#changed('hsm wipe', member.id);
       },
-      FaultAdd: async ({ hsm, rule }) => ({ id: await this.#faults().add(hsm, readFault(rule)) }),
+      FaultAdd: async ({ hsm, rule }) => ({
+        id: await this.#faults().add(hsm, readFaultRule(rule)),
+      }),
       FaultList: async () => ({ faults: await this.#faults().list() }),
       FaultClear: async () => {
         await this.#faults().clear();
@@ -486,15 +491,6 @@ export class Daemon implements AsyncDisposable {
         this.#log.error({ err: error }, 'a part could not be ended in good order');
       }
     }
-  }
-}
-
-function readFault(rule: unknown): FaultRule {
-  try {
-    return faultRule(rule);
-  } catch (error) {
-    if (!(error instanceof FormError)) throw error;
-    throw new KeyspanError('ValidationException', `The fault's rule: ${error.message}.`);
   }
 }
 

@@ -9,6 +9,7 @@ import { Broadcast } from '../front/broadcast.js';
 import { EniListener, type TlsIdentity } from '../front/eni-listener.js';
 import type { DataPlane } from '../front/hsm-session.js';
 import { Idempotency } from '../front/idempotency.js';
+import type { P11Door } from '../front/p11-rpc/door.js';
 import { WebSocketDoor } from '../front/websocket.js';
 import type { Kms } from '../kms/kms.js';
 import type { HsmState } from '../protocol/admin.js';
@@ -17,6 +18,7 @@ export interface DoorsOptions {
   readonly cluster: RunningCluster;
   readonly kms: Kms;
   readonly dataPlane: DataPlane;
+  readonly pkcs11: P11Door;
   readonly events: Events;
   readonly tls: TlsIdentity;
   readonly log: Logger;
@@ -38,7 +40,7 @@ export class Doors implements AsyncDisposable {
 
   constructor(options: DoorsOptions) {
     this.#options = options;
-    const { kms, dataPlane, events, log, cluster } = options;
+    const { kms, dataPlane, pkcs11, events, log, cluster } = options;
     this.#door = new WebSocketDoor({
       kms,
       dataPlane,
@@ -49,6 +51,7 @@ export class Doors implements AsyncDisposable {
       faults: cluster.faults,
       idempotency: new Idempotency(monotonic),
       region: cluster.record.region,
+      pkcs11: (stream) => pkcs11.accept(stream, cluster.id),
     });
   }
 

@@ -1,5 +1,6 @@
 import type { Events } from '../audit/events.js';
 import { shownState } from '../cluster/cluster-states.js';
+import { USERS } from '../cluster/lifecycle.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import type { Secrets } from '../cluster/secrets.js';
 import type { Logger } from '../core/log.js';
@@ -25,7 +26,9 @@ export async function openPkcs11(parts: {
     log,
     version,
     profile: config.pkcs11Profile,
-    defaultUser: config.pkcs11User,
+    // some programs take no PIN of more than 32 characters
+    defaultUser: ({ record }) =>
+      config.pkcs11User ?? (record.origin === 'installation' ? USERS.cryptoUser : undefined),
     passwordChanged: ({ cluster }, username, password) =>
       noteShown({ cluster, secrets }, username, password),
   });

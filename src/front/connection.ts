@@ -1,4 +1,5 @@
 import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import type { Events } from '../audit/events.js';
 import { wipe } from '../core/bytes.js';
@@ -45,6 +46,8 @@ export interface WebSocketDoorOptions {
   readonly log: Logger;
   /** of the path `/` */
   readonly region: string;
+  /** takes the streams of PKCS #11 applications on other machines */
+  readonly pkcs11?: ((stream: Duplex) => void) | undefined;
 }
 
 /** Requests in flight over all connections of the daemon. */

@@ -7,13 +7,14 @@ import type { WebSocket, WebSocketServer } from 'ws';
 import { isRegion } from '../core/arn.js';
 import type { HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import { SUBPROTOCOLS, type Subprotocol } from '../protocol/client-frames.js';
+import { P11_SUBPROTOCOL, SUBPROTOCOLS, type Subprotocol } from '../protocol/client-frames.js';
 import { principalOf } from './client-principal.js';
 import { Connection, type Load, type WebSocketDoorOptions } from './connection.js';
 
 // as an import each of its files would be searched for its exports first, at each start
 const library = createRequire(import.meta.url)('ws') as typeof Library;
 
+const P11_PATH = /^\/p11\/[a-z0-9-]+\/?$/;
 const PATH = /^\/(?:v1\/([a-z0-9-]+)\/?)?(?:\?.*)?$/;
 
 /** The WebSocket door: authenticates an upgrade into a principal and makes a connection of it. */
@@ -21,6 +22,7 @@ export class WebSocketDoor {
   readonly #options: WebSocketDoorOptions;
   readonly #server: WebSocketServer;
   readonly #connections = new Set<Connection>();
+  readonly #applications = new Set<WebSocket>();
   readonly #load: Load = { inflight: 0 };
   readonly #ping: NodeJS.Timeout;
 
@@ -33,7 +35,10 @@ export class WebSocketDoor {
       maxPayload: LIMITS.request_size_max_bytes,
       // JSON.parse and the CBOR decoder look at each byte anyway
       skipUTF8Validation: true,
-      handleProtocols: (offered) => SUBPROTOCOLS.find((name) => offered.has(name)) ?? false,
+      handleProtocols: (offered, request) => {
+        if (P11_PATH.test(request.url ?? '')) return P11_SUBPROTOCOL;
+        return SUBPROTOCOLS.find((name) => offered.has(name)) ?? false;
+      },
     });
     this.#ping = setInterval(() => this.#pingAll(), LIMITS.ping_interval_ms);
   }
@@ -46,6 +51,7 @@ export class WebSocketDoor {
   /** @param hsm the HSM whose ENI the handshake came in by */
   upgrade(hsm: HsmId, request: IncomingMessage, socket: Socket, head: Buffer): void {
     socket.on('error', () => socket.destroy());
+    if (P11_PATH.test(request.url ?? '')) return this.#pkcs11(request, socket, head);
     const region = this.#regionOf(request.url ?? '/');
     if (region === undefined) return refuse(socket, 404, 'Not Found');
     const principal = socket instanceof TLSSocket ? principalOf(socket) : undefined;
@@ -68,6 +74,24 @@ export class WebSocketDoor {
     });
   }
 
+  /** An application on another machine: the bytes of its messages are those of a socket here. */
+  #pkcs11(request: IncomingMessage, socket: Socket, head: Buffer): void {
+    const { pkcs11 } = this.#options;
+    const principal = socket instanceof TLSSocket ? principalOf(socket) : undefined;
+    if (!pkcs11) return refuse(socket, 404, 'Not Found');
+    if (!principal) return refuse(socket, 401, 'Unauthorized');
+    const offered = request.headers['sec-websocket-protocol'] ?? '';
+    if (!offered.split(/ *, */).includes(P11_SUBPROTOCOL)) {
+      return refuse(socket, 400, 'Bad Request');
+    }
+    this.#server.handleUpgrade(request, socket, head, (webSocket: WebSocket) => {
+      const stream = library.createWebSocketStream(webSocket);
+      this.#applications.add(webSocket);
+      webSocket.once('close', () => this.#applications.delete(webSocket));
+      pkcs11(stream);
+    });
+  }
+
   /** Ends the connections of an ENI, or all, when their requests in flight are answered. */
   async leave(hsm?: HsmId): Promise<void> {
     const connections = [...this.#connections].filter(
@@ -78,6 +102,7 @@ export class WebSocketDoor {
 
   async [Symbol.asyncDispose](): Promise<void> {
     clearInterval(this.#ping);
+    for (const webSocket of this.#applications) webSocket.terminate();
     await this.leave();
   }
 
@@ -90,6 +115,7 @@ export class WebSocketDoor {
 
   #pingAll(): void {
     for (const connection of this.#connections) connection.ping();
+    for (const webSocket of this.#applications) webSocket.ping();
   }
 }
 

@@ -16,8 +16,11 @@ export interface Found {
 type Test = (found: Found) => boolean;
 
 /** What is no text, number or truth value is the value of no attribute. */
-const textOf = (value: unknown): string =>
-  typeof value === 'object' || typeof value === 'symbol' ? '[object]' : String(value);
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const isPlain = typeof value === 'boolean' || typeof value === 'number';
+  return isPlain ? String(value) : 'of another type';
+}
 
 /** What a filter asks for: the cheap questions first, since there may be thousands of keys. */
 export function compileFilter({ reference, attributes }: HsmKeyFilter): Test {

@@ -13,7 +13,7 @@ const waiting: ChildProcess[] = [];
  * the heap then grows for millions of operations. Other C libraries than glibc do not read this.
  */
 const ALLOCATOR = 'glibc.malloc.mxfast=0:glibc.malloc.tcache_count=40';
-const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_PKCS11_MODULE'];
+const FORWARDED = ['PATH', 'HOME', 'TMPDIR', 'KEYSPAN_LOG_LEVEL', 'KEYSPAN_HSM_MODULE'];
 
 function start(): ChildProcess {
   const env = Object.fromEntries(FORWARDED.map((name) => [name, process.env[name]]));

@@ -25,7 +25,7 @@ import type { Session } from './authority.js';
 import { heldKey, workingHandle, type HeldKey } from './held-keys.js';
 import { needKeyApproval } from './key-approval.js';
 import type { Machine } from './machine.js';
-import { mayFindObject, mayUseObject, objectOf } from './object-authority.js';
+import { mayFindObject, mayInFips, mayOwn, mayUseObject, objectOf } from './object-authority.js';
 import { keyOfBytes } from './object-content.js';
 import { finishKey, planKey } from './object-making.js';
 import type { KeyObject } from './records.js';
@@ -103,6 +103,7 @@ export function cipherData(
   const { public: spki } = object;
   if (object.type !== 'rsa' || !spki) throw mechanismInvalid();
   const padding = rsaPadding(mechanism);
+  if (padding.name === 'pkcs1') refuse(mayInFips(machine.fips, 'rsa-pkcs'));
   if (object.class === 'public-key') return { data: rsaEncryptData(spki, padding, data) };
   const handle = workingHandle(machine, held);
   return { data: rsaDecryptData(token, { handle, spki }, padding, data) };
@@ -193,7 +194,7 @@ export function openStream(
   const about = { session: session.id, purpose };
   if (purpose === 'digest') {
     const begin = (): ReturnType<typeof digestInPieces> => digestInPieces(mechanism.type);
-    return { stream: machine.streams.open({ ...about, isMac: false }, begin) };
+    return { stream: machine.streams.open(about, begin) };
   }
   if (keyId === undefined) throw new KeyspanError('HsmBadFrame', 'a MAC has a key');
   const { held, object } = usedKey(machine, session, keyId, purpose);
@@ -201,7 +202,7 @@ export function openStream(
   if (signatureKind(mechanism.type) !== 'mac') throw mechanismInvalid();
   const handle = workingHandle(machine, held);
   const begin = (): ReturnType<typeof macInPieces> => macInPieces(machine.token, handle, mechanism);
-  return { stream: machine.streams.open({ ...about, isMac: true }, begin) };
+  return { stream: machine.streams.open({ ...about, keyId }, begin) };
 }
 
 export function updateStream(
@@ -225,7 +226,14 @@ export function finalStream(
   session: Session,
   { stream, signature }: HsmFields<'stream-final'>,
 ): HsmResults['stream-final'] {
-  const { work, purpose } = machine.streams.take(session.id, stream);
+  const { work, purpose, keyId } = machine.streams.take(session.id, stream);
+  // the key may be another's alone since the stream began
+  try {
+    if (keyId !== undefined && purpose !== 'digest') usedKey(machine, session, keyId, purpose);
+  } catch (error) {
+    work.close();
+    throw error;
+  }
   const value = work.final();
   if (purpose !== 'verify') return { value };
   return { valid: equalConstantTime(value, signature ?? new Uint8Array(0)) };
@@ -248,6 +256,7 @@ export function deriveKey(
 ): HsmResults['p11-derive'] {
   const { baseId, key, type, length, kdf, sharedData, publicData } = fields;
   const { held, object } = usedKey(machine, session, baseId, 'derive');
+  refuse(mayOwn(session, held.record, 'derive from'));
   const { curve } = object;
   const isFit = object.class === 'private-key' && object.type === 'ec' && curve !== 'ed25519';
   if (!isFit || !curve) throw mechanismInvalid();

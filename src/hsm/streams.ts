@@ -1,4 +1,5 @@
 import { KeyspanError } from '../core/errors.js';
+import type { HsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { PieceWise } from '../token/data-signature.js';
 
@@ -7,8 +8,8 @@ export interface Stream {
   readonly session: number;
   readonly purpose: 'digest' | 'sign' | 'verify';
   readonly work: PieceWise;
-  /** it keeps a session of the token */
-  readonly isMac: boolean;
+  /** of a MAC, which keeps a session of the token */
+  readonly keyId?: HsmKeyId | undefined;
 }
 
 /** What logins digest in pieces. A stream ends with its login. */
@@ -24,11 +25,12 @@ export class Streams {
    * @param begin begins the work, once there is room for it
    * @throws KeyspanError HsmBusy when there are as many as there may be
    */
-  open(about: Pick<Stream, 'session' | 'purpose' | 'isMac'>, begin: () => PieceWise): number {
-    const { session, isMac } = about;
+  open(about: Pick<Stream, 'session' | 'purpose' | 'keyId'>, begin: () => PieceWise): number {
+    const { session } = about;
+    const isMac = about.keyId !== undefined;
     const all = [...this.#streams.values()];
     const own = all.filter((one) => one.session === session).length;
-    const macs = all.filter((one) => one.isMac).length;
+    const macs = all.filter((one) => one.keyId !== undefined).length;
     const isFull =
       all.length >= LIMITS.p11_streams_total_max ||
       own >= LIMITS.p11_streams_max ||

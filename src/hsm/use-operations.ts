@@ -1,5 +1,5 @@
 import { KeyspanError } from '../core/errors.js';
-import { pointOf } from '../core/spki.js';
+import { pointOf, rsaPartsOf } from '../core/spki.js';
 import { wipe } from '../core/bytes.js';
 import type { HsmFields, HsmResults } from '../protocol/hsm-frames.js';
 import { signEd25519ph, verifyEd25519ph } from '../token/ed25519ph.js';
@@ -31,7 +31,12 @@ function mechanismFor(asked: Asked, key: KeyObject | undefined): SignMechanism {
   }
   if (name === 'ed25519' || name === 'ed25519ph') return { name };
   if (name !== 'rsa-pkcs-pss') return { name, hash };
-  return { name, hash, mgf, saltLength: saltLength ?? HASH_BYTES[hash] };
+  const salt = saltLength ?? HASH_BYTES[hash];
+  // of a modulus: what is left of it beside the digest
+  if (key.public && salt > rsaPartsOf(key.public).n.length - HASH_BYTES[hash] - 2) {
+    throw new KeyspanError('HsmMechanismParamInvalid', 'the salt is too long');
+  }
+  return { name, hash, mgf, saltLength: salt };
 }
 
 const HASH_BYTES = { sha1: 20, sha224: 28, sha256: 32, sha384: 48, sha512: 64 } as const;

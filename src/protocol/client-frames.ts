@@ -10,6 +10,12 @@ const requestName = text({ max: 64 });
 export const SUBPROTOCOLS = ['keyspan.v1.cbor', 'keyspan.v1.json'] as const;
 export type Subprotocol = (typeof SUBPROTOCOLS)[number];
 
+/**
+ * The subprotocol of PKCS #11 applications on other machines, at the path `/p11/<region>`: binary
+ * messages are the bytes of p11-kit's protocol, one behind the other.
+ */
+export const P11_SUBPROTOCOL = 'keyspan.p11.v1';
+
 /** The port of every ENI (CloudHSM uses 2223 to 2225). */
 export const WEBSOCKET_PORT = 2225;
 

@@ -1,3 +1,4 @@
+import { KeyspanError } from '../core/errors.js';
 import type { FaultRule } from '../core/fault-rules.js';
 import { CKR } from '../core/pkcs11.js';
 import { LIMITS } from '../core/limits.js';
@@ -32,3 +33,13 @@ export const faultRule: Form<FaultRule> = object({
   times: int({ min: 1 }),
   action,
 });
+
+/** @throws KeyspanError ValidationException with what is wrong */
+export function readFaultRule(rule: unknown): FaultRule {
+  try {
+    return faultRule(rule);
+  } catch (error) {
+    if (!(error instanceof FormError)) throw error;
+    throw new KeyspanError('ValidationException', `The fault's rule: ${error.message}.`);
+  }
+}

@@ -1,5 +1,4 @@
 import pkcs11js from 'pkcs11js';
-import { asBuffer } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 
 /** A loaded PKCS#11 module: its C_ functions, all synchronous. */
@@ -12,16 +11,6 @@ export type Handle = Buffer;
 /** Attributes for making or copying an object. */
 export type Template = pkcs11js.Template;
 export type Mechanism = pkcs11js.Mechanism;
-
-/** Memory of which a view is at no null pointer. */
-const SOMEWHERE = Buffer.alloc(256);
-
-/**
- * Data for a C_ function. The binding hands an empty Buffer over as a null pointer, which SoftHSM
- * takes for a mistake of the caller and leaves the session stuck; no bytes somewhere are no bytes.
- */
-export const inputBytes = (data: Uint8Array): Buffer =>
-  data.length === 0 ? SOMEWHERE.subarray(0, 0) : asBuffer(data);
 
 /** What names a structure of mechanism parameters to the binding. */
 export const PARAMS = {

@@ -4,8 +4,8 @@ import { KeyspanError } from '../core/errors.js';
 import { CKM, CKR } from '../core/pkcs11.js';
 import { rsaPartsOf } from '../core/spki.js';
 import { ckrOf } from './ckr.js';
-import { PARAMS, inputBytes, type Mechanism } from './cryptoki.js';
-import { RSA_RAW } from './mechanism.js';
+import { PARAMS, type Mechanism } from './cryptoki.js';
+import { RSA_RAW, addressed } from './mechanism.js';
 import { padOaep, padPkcs1, unpadOaep, unpadPkcs1, type Oaep } from './rsa-padding.js';
 import type { Handle, Token } from './token.js';
 
@@ -67,6 +67,13 @@ function mechanismOf(cipher: AesCipher): Mechanism {
   }
 }
 
+/** @throws KeyspanError HsmDataInvalid for more blocks than a counter tells apart */
+function countable({ type, counterBits = 128 }: AesCipher, data: Uint8Array): void {
+  const blocks = Math.ceil(data.length / BLOCK);
+  if (type !== CKM.AES_CTR || counterBits >= 32 || blocks <= 2 ** counterBits) return;
+  throw new KeyspanError('HsmDataInvalid', 'the counter would come round');
+}
+
 const isWhole = (data: Uint8Array): boolean => data.length % BLOCK === 0;
 
 /**
@@ -80,6 +87,7 @@ export function aesEncrypt(token: Token, key: Handle, cipher: AesCipher, data: U
   // an IV of zeros asks CloudHSM to make one
   const isGcm = cipher.type === CKM.AES_GCM;
   if (isGcm && cipher.iv?.every((byte) => byte === 0)) throw wrongParameter();
+  countable(cipher, data);
   // where nothing comes of nothing the token would leave its session at work
   const isMore = isGcm || cipher.type === CKM.AES_CBC_PAD;
   if (data.length === 0 && !isMore) return EMPTY;
@@ -88,7 +96,7 @@ export function aesEncrypt(token: Token, key: Handle, cipher: AesCipher, data: U
   return sessions.operate(
     'C_Encrypt',
     (session) => cryptoki.C_EncryptInit(session, mechanism, key),
-    (session) => cryptoki.C_Encrypt(session, inputBytes(data), made),
+    (session) => cryptoki.C_Encrypt(session, addressed(data), made),
   );
 }
 
@@ -109,13 +117,14 @@ export function aesDecrypt(token: Token, key: Handle, cipher: AesCipher, data: U
   const isCtr = cipher.type === CKM.AES_CTR;
   const isGcm = cipher.type === CKM.AES_GCM;
   if (!isCtr && !isGcm && !isWhole(data)) throw new KeyspanError('HsmDataInvalid');
+  countable(cipher, data);
   if (isGcm && data.length < tagBits / 8) throw new KeyspanError('HsmDataInvalid');
   if (data.length === 0) {
     if (cipher.type === CKM.AES_CBC_PAD) throw new KeyspanError('HsmDataInvalid');
     return EMPTY;
   }
   const { cryptoki, sessions } = token;
-  const made = Buffer.allocUnsafe(data.length);
+  const made = Buffer.alloc(data.length);
   let begun = false;
   try {
     return sessions.operate(

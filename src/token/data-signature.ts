@@ -4,8 +4,9 @@ import { KeyspanError } from '../core/errors.js';
 import { CKM } from '../core/pkcs11.js';
 import { rsaPartsOf } from '../core/spki.js';
 import { attempt } from './ckr.js';
-import { PARAMS, inputBytes, type Mechanism } from './cryptoki.js';
+import { PARAMS, type Mechanism } from './cryptoki.js';
 import { rawBlock } from './data-cipher.js';
+import { addressed } from './mechanism.js';
 import type { HashName } from './signing.js';
 import { HASHES } from './signing.js';
 import type { Handle, Token } from './token.js';
@@ -132,7 +133,7 @@ export function signAs(
   const signature = sessions.operate(
     'C_Sign',
     (session) => cryptoki.C_SignInit(session, by, key.handle),
-    (session) => cryptoki.C_Sign(session, inputBytes(input), made),
+    (session) => cryptoki.C_Sign(session, addressed(input), made),
   );
   return signature.subarray(0, mechanism.macLength);
 }

@@ -1,7 +1,7 @@
 import { CKR } from '../core/pkcs11.js';
 import { ckrOf } from './ckr.js';
-import { inputBytes } from './cryptoki.js';
 import { inputOf, tokenMechanism, type SignatureMechanism } from './data-signature.js';
+import { addressed } from './mechanism.js';
 import { importPublic } from './signing.js';
 import type { Token } from './token.js';
 
@@ -30,7 +30,7 @@ export function verifyAs(
       (session) => cryptoki.C_VerifyInit(session, by, handle),
       (session) => {
         begun = true;
-        return cryptoki.C_Verify(session, inputBytes(input), inputBytes(given.signature));
+        return cryptoki.C_Verify(session, addressed(input), addressed(given.signature));
       },
       NO_SIGNATURE,
     );

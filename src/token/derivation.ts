@@ -2,6 +2,7 @@ import { ECDH, createHash } from 'node:crypto';
 import { asBuffer, wipe } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import { CKA, CKK, CKM, CKO } from '../core/pkcs11.js';
+import { octetString } from '../core/spki.js';
 import { attempt } from './ckr.js';
 import { PARAMS } from './cryptoki.js';
 import type { EcCurve } from './key-kind.js';
@@ -87,7 +88,9 @@ function inner(der: Buffer): Buffer {
 
 function sharedSecret(token: Token, key: Handle, point: Buffer): Buffer {
   const { cryptoki, anchor } = token;
-  const parameter = { type: PARAMS.ECDH, kdf: CKD_NULL, publicData: point };
+  // in its OCTET STRING: SoftHSM takes one raw point of 256 for such a string itself
+  const publicData = octetString(point);
+  const parameter = { type: PARAMS.ECDH, kdf: CKD_NULL, publicData };
   const handle = attempt('C_DeriveKey', () =>
     cryptoki.C_DeriveKey(anchor, { mechanism: CKM.ECDH1_DERIVE, parameter }, key, [
       { type: CKA.CLASS, value: CKO.SECRET_KEY },

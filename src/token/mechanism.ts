@@ -1,3 +1,4 @@
+import { asBuffer } from '../core/bytes.js';
 import { CKM } from '../core/pkcs11.js';
 import { PARAMS, type Mechanism } from './cryptoki.js';
 
@@ -27,6 +28,16 @@ const oaepSha1 = {
 };
 /** RSA-OAEP with SHA-1 and no label: the only one that SoftHSM knows. */
 export const RSA_OAEP_SHA1: Mechanism = { mechanism: CKM.RSA_PKCS_OAEP, parameter: oaepSha1 };
+
+/** Nothing, at some place of memory. */
+const NOTHING = Buffer.alloc(16).subarray(0, 0);
+
+/**
+ * Data for the module. SoftHSM takes a pointer that is NULL, as nothing has it, for a mistake of
+ * its caller, and the session would be stuck.
+ */
+export const addressed = (bytes: Uint8Array): Buffer =>
+  bytes.length === 0 ? NOTHING : asBuffer(bytes);
 
 const NONE: Buffer = Buffer.alloc(0);
 const gcmParameter = {

@@ -131,6 +131,8 @@ function mechanismOf(mechanism: SignMechanism): Mechanism {
   if (mechanism.name === 'ecdsa') return ECDSA;
   if (mechanism.name !== 'rsa-pkcs-pss') return EDDSA;
   const { hash: hashName, mgf, saltLength } = mechanism;
+  // SoftHSM has one hash for both, and another one would look like a failure of the token
+  if (hashName !== mgf) throw new KeyspanError('HsmMechanismParamInvalid');
   const parameter = {
     type: PARAMS.RSA_PSS,
     hashAlg: HASHES[hashName].mechanism,

@@ -47,7 +47,7 @@ const TOKEN_OBJECT = 'token.object';
 /** longer than most objects; larger ones get a buffer of their own */
 const READ_BUFFER_BYTES = 64 * 1024;
 const DEFAULT_MODULE = 'softhsm2';
-const LIBRARY_VARIABLE = 'KEYSPAN_PKCS11_MODULE';
+const LIBRARY_VARIABLE = 'KEYSPAN_HSM_MODULE';
 
 interface ProfileFile {
   name: string;
@@ -59,7 +59,7 @@ interface ProfileFile {
 }
 
 /**
- * Reads a module's profile and finds its library: KEYSPAN_PKCS11_MODULE when it is set, otherwise
+ * Reads a module's profile and finds its library: KEYSPAN_HSM_MODULE when it is set, otherwise
  * the first candidate of the profile that exists.
  * @throws KeyspanError KeyspanConfig when there is no such profile or no library
  */

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { callAdmin } from '../../src/cli/admin-client.js';
 import type { AdminAction, AdminResults } from '../../src/protocol/admin.js';
 import type { DescribedKey } from '../../src/protocol/hsm-session.js';
-import { DaemonFixture } from '../support/daemon-fixture.js';
+import { DaemonFixture, eventually } from '../support/daemon-fixture.js';
 import { OpenSsl, ecdsaDer } from '../support/openssl.js';
 
 const openssl = new OpenSsl();
@@ -314,10 +314,13 @@ describe('a session key', () => {
     });
     const sign = { session, key: referenceOf(privateKey), mechanism: { name: 'ecdsa' }, data };
     await ask('KeySign', sign);
-    for (const { id } of await daemon.hsms()) {
+    for (const { id, pid } of await daemon.hsms()) {
       await ask('HsmKill', { id });
       await ask('HsmStart', { id });
-      await daemon.allActive();
+      await eventually(
+        async () => ((await daemon.hsm(id)).pid === pid ? undefined : true),
+        'another process',
+      );
     }
     await expect(ask('KeySign', sign)).rejects.toMatchObject({
       code: expect.stringMatching(/^(VaultKeyMissing|HsmKeyNotFound)$/),

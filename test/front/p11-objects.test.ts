@@ -1,4 +1,6 @@
 import { X509Certificate, createPublicKey, generateKeyPairSync, randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { CKA, CKF, CKK, CKM, CKO, CKR } from '../../src/core/pkcs11.js';
 import { callAdmin } from '../../src/cli/admin-client.js';
@@ -373,6 +375,24 @@ describe('an object', () => {
     expect(await refusal(client.create(reading, there))).toBe(CKR.SESSION_READ_ONLY);
     expect(await refusal(client.create(reading, key))).toBe(CKR.OK);
   });
+});
+
+test('what is done with keys stands in the audit log, and nothing of them', async () => {
+  const { client, session } = await fixture.open();
+  const value = randomBytes(16);
+  await client.create(session, aesKey(value, { [CKA.LABEL]: 'audited' }));
+  expect(await refusal(client.create(session, []))).toBe(CKR.TEMPLATE_INCOMPLETE);
+  const path = join(fixture.daemon.home.audit, 'audit.jsonl');
+  const lines = await eventually(async () => {
+    const all = readFileSync(path, 'utf8').split('\n');
+    const own = all.filter((line) => line.includes('C_CreateObject'));
+    return own.some((line) => line.includes('CKR_TEMPLATE_INCOMPLETE')) ? all : undefined;
+  }, 'lines of the audit log');
+  const whole = lines.join('\n');
+  for (const secret of [value.toString('hex'), value.toString('base64'), fixture.pin]) {
+    expect(whole).not.toContain(secret);
+  }
+  expect(whole).toContain('"door":"pkcs11"');
 });
 
 describe('C_GetAttributeValue', () => {

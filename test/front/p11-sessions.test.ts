@@ -200,6 +200,8 @@ describe('a login', () => {
     expect(await login(fixture.pin, CKU.SO)).toBe(CKR.PIN_INCORRECT);
     expect(await login('nobody:password1')).toBe(CKR.PIN_INCORRECT);
     expect(await login('password without a name')).toBe(CKR.PIN_INCORRECT);
+    expect(await login(fixture.pin.split(':')[1] ?? '')).toBe(CKR.OK);
+    expect(await login(':no name')).toBe(CKR.PIN_INCORRECT);
     expect(await login('')).toBe(CKR.PIN_LEN_RANGE);
     expect(await login('x'.repeat(200))).toBe(CKR.PIN_LEN_RANGE);
     expect(await login(fixture.pin, 7)).toBe(CKR.USER_TYPE_INVALID);

@@ -2,14 +2,31 @@ import { generateKeyPairSync, privateDecrypt, randomBytes, sign } from 'node:cry
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { HsmKeyId } from '../../src/core/ids.js';
 import { CKM } from '../../src/core/pkcs11.js';
-import { CryptoDesk, given, refusal, type HeldPair } from '../support/crypto-desk.js';
+import { CryptoFixture, type BroughtPair } from '../support/crypto-fixture.js';
 
 /** Who may work how with whose keys, by frames. */
-let desk: CryptoDesk;
+let desk: CryptoFixture;
 beforeAll(async () => {
-  desk = await CryptoDesk.open();
+  desk = await CryptoFixture.open();
 });
 afterAll(() => desk[Symbol.dispose]());
+
+const refusal = async (work: Promise<unknown>): Promise<string> =>
+  await work.then(
+    () => 'done',
+    (error: { code: string }) => error.code,
+  );
+const making = (uses: readonly string[], flags: object = {}): { readonly keyId: HsmKeyId } => {
+  const given = Object.fromEntries(uses.map((use) => [use, true]));
+  const made = desk.making({ ...given, ...flags });
+  return Object.assign(made, { pkcs11: true });
+};
+const secretOf = (
+  value: Uint8Array,
+  type: 'aes' | 'generic-secret',
+  token = false,
+): Promise<HsmKeyId> => desk.create({ kind: 'secret-key', type, value }, USES, { token });
+const USES = ['encrypt', 'decrypt', 'sign', 'verify'];
 
 const DATA = Buffer.from('data');
 const NOTHING = Buffer.alloc(0);
@@ -18,15 +35,16 @@ const edKeys = generateKeyPairSync('ed25519');
 const ECDSA = { type: CKM.ECDSA_SHA256 };
 const OAEP = { type: CKM.RSA_PKCS_OAEP, hash: CKM.SHA256, mgf: 2 };
 const NOBODYS = { token: true, flags: { private: false } };
-const made: { open: HeldPair; hidden: HeldPair; rsa: HsmKeyId; secret: HsmKeyId } = {} as never;
+const made: { open: BroughtPair; hidden: BroughtPair; rsa: HsmKeyId; secret: HsmKeyId } =
+  {} as never;
 beforeAll(async () => {
   const uses = { secret: ['sign'], open: ['verify'] };
-  made.open = await desk.pair(edKeys, uses, NOBODYS);
-  made.hidden = await desk.pair(edKeys, uses, { token: true, flags: { private: true } });
+  made.open = await desk.createPair(edKeys, uses, NOBODYS);
+  made.hidden = await desk.createPair(edKeys, uses, { token: true, flags: { private: true } });
   const spki = rsaKeys.publicKey.export({ format: 'der', type: 'spki' });
   const content = { kind: 'public-key', value: spki };
   made.rsa = await desk.create(content, ['verify', 'encrypt'], NOBODYS);
-  made.secret = await desk.secret(randomBytes(20), 'generic-secret', { token: true });
+  made.secret = await secretOf(randomBytes(20), 'generic-secret', true);
 });
 
 test.each(['admin', 'app_user'])('%s works with open public keys', async (who) => {
@@ -45,11 +63,11 @@ test.each(['admin', 'app_user'])('%s works with nothing else', async (who) => {
   const signing = { mechanism: ECDSA, data: DATA };
   for (const keyId of [made.open.secret, made.secret, made.open.open]) {
     expect(await refusal(desk.as(who, 'p11-sign', { keyId, ...signing }))).toBe('HsmRoleRefused');
-    const key = desk.making({});
+    const key = making([]);
     const fields = { baseId: keyId, key, type: 'aes', kdf: 1, publicData: randomBytes(65) };
     expect(await refusal(desk.as(who, 'p11-derive', fields))).toBe('HsmRoleRefused');
   }
-  const own = await desk.secret(randomBytes(32), 'aes');
+  const own = await secretOf(randomBytes(32), 'aes');
   const absent = ['HsmKeyNotFound'];
   const none = ['HsmMechanismInvalid', 'HsmUsageRefused'];
   const MAC = { type: CKM.AES_CMAC };
@@ -77,13 +95,13 @@ test.each(['admin', 'app_user'])('%s works with nothing else', async (who) => {
 });
 
 test('a key of others reads as absent, whatever it is asked for', async () => {
-  const own = await desk.secret(randomBytes(32), 'aes');
+  const own = await secretOf(randomBytes(32), 'aes');
   for (const keyId of [made.secret, made.open.secret, own]) {
     const mechanism = { type: CKM.SHA256_HMAC };
     const purposes = ['sign', 'verify'].map((purpose) =>
       refusal(desk.as('bob', 'stream-open', { purpose, mechanism, keyId })),
     );
-    const key = desk.making({});
+    const key = making([]);
     const derive = { baseId: keyId, key, type: 'aes', kdf: 1, publicData: randomBytes(65) };
     const common = { keyId, mechanism, data: DATA };
     const codes = await Promise.all([
@@ -98,7 +116,7 @@ test('a key of others reads as absent, whatever it is asked for', async () => {
 });
 
 test('a key whose use asks for approvals is not used', async () => {
-  const key = desk.making(given(['sign', 'verify', 'encrypt']));
+  const key = making(['sign', 'verify', 'encrypt']);
   const asked = { key, spec: { type: 'generic-secret', length: 20 }, share: ['bob'] };
   const quorum = { manage: 2, use: 2 };
   const { masked } = await desk.alice('key-generate', { ...asked, quorum });

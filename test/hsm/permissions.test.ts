@@ -81,6 +81,7 @@ const ROWS: readonly Row[] = [
       'key-drop',
       'object-create',
       'object-copy',
+      'p11-derive',
     ],
   },
   {
@@ -104,21 +105,20 @@ const ROWS: readonly Row[] = [
       'key-sign',
       'key-verify',
       'p11-sign',
-      'p11-derive',
     ],
   },
   {
-    what: 'work that needs no key, or a public one alone',
+    what: 'digests and random numbers, and work with public keys that are not private',
     may: USERS,
     operations: [
       'random',
       'digest',
+      'p11-cipher',
+      'p11-verify',
       'stream-open',
       'stream-update',
       'stream-final',
       'stream-close',
-      'p11-cipher',
-      'p11-verify',
     ],
   },
   // what no user of CloudHSM sees: the cluster's own key, for the daemon's listener

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { KeyspanError } from '../../src/core/errors.js';
+import { newHsmKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { Streams } from '../../src/hsm/streams.js';
 import type { PieceWise } from '../../src/token/data-signature.js';
@@ -12,8 +13,9 @@ const work = (name = 0): PieceWise => ({
   close: () => void closed.push(name),
 });
 const code = (name: string): unknown => expect.objectContaining({ code: name });
-const digest = (session: number) => ({ session, purpose: 'digest', isMac: false }) as const;
-const mac = (session: number) => ({ session, purpose: 'sign', isMac: true }) as const;
+const KEY = newHsmKeyId();
+const digest = (session: number) => ({ session, purpose: 'digest' }) as const;
+const mac = (session: number) => ({ session, purpose: 'sign', keyId: KEY }) as const;
 
 test('a stream is of its login alone, until it is taken', () => {
   const streams = new Streams();
@@ -49,7 +51,7 @@ test('those of a login that is over are closed, and no others', () => {
   streams.open(mac(1), () => work(3));
   streams.end(1);
   expect(closed).toEqual([1, 3]);
-  expect(streams.get(2, kept).isMac).toBe(true);
+  expect(streams.get(2, kept).keyId).toBe(KEY);
   expect(streams.size).toBe(1);
 });
 

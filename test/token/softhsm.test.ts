@@ -30,7 +30,7 @@ const config = (): unknown => expect.objectContaining({ code: 'KeyspanConfig' })
 
 describe('a module profile', () => {
   afterEach(() => {
-    delete process.env['KEYSPAN_PKCS11_MODULE'];
+    delete process.env['KEYSPAN_HSM_MODULE'];
   });
 
   test('names the library of this machine and its quirks', () => {
@@ -41,11 +41,21 @@ describe('a module profile', () => {
     expect(profile.quirks.gcmAuthenticationFailures.has(CKR.GENERAL_ERROR)).toBe(true);
   });
 
-  test('gives way to KEYSPAN_PKCS11_MODULE', () => {
+  test('is not what applications load', () => {
+    // a shell that evaluated `keyspan pkcs11 env` starts HSMs as any other
+    process.env['KEYSPAN_PKCS11_MODULE'] = '/nowhere/p11-kit-client.so';
+    try {
+      expect(loadModuleProfile().library).toMatch(/softhsm/);
+    } finally {
+      delete process.env['KEYSPAN_PKCS11_MODULE'];
+    }
+  });
+
+  test('gives way to KEYSPAN_HSM_MODULE', () => {
     const { library } = loadModuleProfile();
-    process.env['KEYSPAN_PKCS11_MODULE'] = library;
+    process.env['KEYSPAN_HSM_MODULE'] = library;
     expect(loadModuleProfile().library).toBe(library);
-    process.env['KEYSPAN_PKCS11_MODULE'] = '/nowhere/module.so';
+    process.env['KEYSPAN_HSM_MODULE'] = '/nowhere/module.so';
     expect(() => loadModuleProfile()).toThrow(config());
     expect(() => loadModuleProfile()).toThrow('/nowhere/module.so');
   });

@@ -2,6 +2,7 @@ import { findHome, type Home } from '../../core/home.js';
 import type { CredentialsDocument, InstallationStatus } from '../../protocol/admin.js';
 import { callAdmin } from '../admin-client.js';
 import { EXIT, print, printJson } from '../output.js';
+import { addressOf, findClientModule } from '../pkcs11-module.js';
 import type { SharedOptions } from '../global-options.js';
 
 export async function env(options: SharedOptions & { readonly github?: boolean }): Promise<number> {
@@ -29,6 +30,7 @@ export function clientVariables(
     KEYSPAN_CERTIFICATE: home.clientCertificate,
     KEYSPAN_PRIVATE_KEY: home.clientKey,
     ...awsVariables(status, credentials),
+    ...pkcs11Variables(home, credentials),
   };
 }
 
@@ -43,6 +45,19 @@ export function awsVariables(
     AWS_SECRET_ACCESS_KEY: rootAccessKey.secretAccessKey,
     AWS_REGION: status.region,
     AWS_DEFAULT_REGION: status.region,
+  };
+}
+
+/** What PKCS #11 applications need to know; without the module where there is none here. */
+export function pkcs11Variables(
+  home: Home,
+  { cryptoUser }: Partial<CredentialsDocument>,
+): Record<string, string> {
+  const module = findClientModule();
+  return {
+    P11_KIT_SERVER_ADDRESS: addressOf(home.pkcs11Socket),
+    ...(module !== undefined && { KEYSPAN_PKCS11_MODULE: module }),
+    ...(cryptoUser && { KEYSPAN_P11_PIN: `${cryptoUser.username}:${cryptoUser.password}` }),
   };
 }
 

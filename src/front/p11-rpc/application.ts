@@ -31,7 +31,7 @@ export interface P11Options {
   readonly version: string;
   readonly profile: Profile;
   /** the crypto-user that a PIN without a name is of */
-  readonly defaultUser?: string | undefined;
+  readonly defaultUser: (cluster: RunningCluster) => string | undefined;
   /** a crypto-user has another password */
   readonly passwordChanged: (slot: Slot, username: string, password: string) => Promise<void>;
 }

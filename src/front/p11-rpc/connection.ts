@@ -3,7 +3,9 @@ import { P11_CALLS, type P11CallName, type P11Values } from '../../protocol/p11-
 import { readRequest, writeError, writeReply, type P11Request } from '../../protocol/p11-codec.js';
 import { P11FrameReader, type P11Frame } from '../../protocol/p11-frames.js';
 import { P11WireError, type P11Version } from '../../protocol/p11-wire.js';
-import { CKR } from '../../core/pkcs11.js';
+import { monotonic } from '../../core/clock.js';
+import { newRequestId } from '../../core/ids.js';
+import { CKR, ckrName } from '../../core/pkcs11.js';
 import { LIMITS } from '../../core/limits.js';
 import { Application, type P11Options } from './application.js';
 import { CRYPT_CALLS } from './crypt-calls.js';
@@ -11,6 +13,7 @@ import { P11Failure, fail, returnValue } from './failure.js';
 import { GENERAL_CALLS } from './general-calls.js';
 import type { Handlers } from './handlers.js';
 import { KEY_CALLS } from './key-calls.js';
+import { CALLS_NOT_IN_CLOUDHSM } from './mechanism-table.js';
 import { OBJECT_CALLS } from './object-calls.js';
 import { SESSION_CALLS } from './session-calls.js';
 import type { P11Session } from './session.js';
@@ -42,6 +45,21 @@ const UNORDERED: ReadonlySet<P11CallName> = new Set([
   'C_OpenSession',
   'C_CloseAllSessions',
   'C_WaitForSlotEvent',
+]);
+
+/** Calls that an auditor wants to know of; work with keys leaves none, as in an HSM. */
+const MANAGEMENT: ReadonlySet<P11CallName> = new Set([
+  'C_SetPIN',
+  'C_CreateObject',
+  'C_CopyObject',
+  'C_DestroyObject',
+  'C_SetAttributeValue',
+  'C_GenerateKey',
+  'C_GenerateKeyPair',
+  'C_WrapKey',
+  'C_UnwrapKey',
+  'C_DeriveKey',
+  'C_DeriveKey2',
 ]);
 
 /**
@@ -157,6 +175,7 @@ export class P11Connection {
       }
       this.#inflight += 1;
       this.#pace();
+      if (MANAGEMENT.has(call as P11CallName)) this.#audit(request, values);
       return values
         .then((all: unknown) => this.#answer(code, call as P11CallName, all))
         .catch((error: unknown) => this.#refuse(code, call, error))
@@ -170,13 +189,36 @@ export class P11Connection {
     }
   }
 
+  /** Management of keys leaves a line in the audit log, whether it is allowed or not. */
+  #audit(request: P11Request, values: Promise<unknown>): void {
+    const begin = monotonic();
+    const view = this.#sessionOf(request)?.view;
+    const principal = view?.user === undefined ? 'nobody' : view.session.username;
+    const tell = (code?: string): void =>
+      this.#options.events.requestEvent({
+        requestId: newRequestId(),
+        door: 'pkcs11',
+        principal,
+        action: request.call ?? 'Unknown',
+        resource: view?.cluster.id,
+        code,
+        latencyMs: monotonic() - begin,
+      });
+    values.then(
+      () => tell(),
+      (error: unknown) => tell(ckrName(returnValue(error) ?? CKR.GENERAL_ERROR)),
+    );
+  }
+
   #perform({ call, args, refusal }: P11Request): unknown {
     const application = this.#application as Application;
     if (!application.isInitialized && call !== 'C_Initialize') {
       throw fail('CRYPTOKI_NOT_INITIALIZED');
     }
     const isOld = call === undefined || P11_CALLS[call].since > application.version;
-    const handler = isOld ? undefined : HANDLERS[call];
+    const { profile } = this.#options;
+    const isNarrowed = profile === 'cloudhsm' && CALLS_NOT_IN_CLOUDHSM.has(call ?? '');
+    const handler = isOld || isNarrowed ? undefined : HANDLERS[call];
     if (!handler) throw fail('FUNCTION_NOT_SUPPORTED');
     if (refusal !== undefined) throw new P11Failure(refusal);
     return handler(application, args);

@@ -36,12 +36,15 @@ export class P11Door implements AsyncDisposable {
     chmodSync(path, 0o600);
   }
 
-  /** Serves one application over a stream. */
-  accept(stream: Duplex): void {
-    if (this.#served) return this.#served.accept(stream);
+  /**
+   * Serves one application over a stream.
+   * @param cluster the one that it sees; all without it
+   */
+  accept(stream: Duplex, cluster?: string): void {
+    if (this.#served) return this.#served.accept(stream, cluster);
     this.#server ??= this.#load();
     this.#server.then(
-      (server) => server.accept(stream),
+      (server) => server.accept(stream, cluster),
       () => stream.destroy(),
     );
   }

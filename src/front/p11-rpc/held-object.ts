@@ -38,6 +38,6 @@ export class HeldObject {
   get family(): KeyFamily {
     const { type, curve } = this.facts.object;
     if (type === 'ec') return curve === 'ed25519' ? 'edwards' : 'ec';
-    return this.isKey ? (type as KeyFamily) : 'none';
+    return this.isKey ? type : 'none';
   }
 }

@@ -2,7 +2,7 @@ import type { HsmLine } from '../../cluster/public-line.js';
 import type { Call } from '../../core/call.js';
 import { hasPassed } from '../../core/deadline.js';
 import { isKeyspanError } from '../../core/errors.js';
-import type { HsmId, HsmKeyId } from '../../core/ids.js';
+import type { HsmId } from '../../core/ids.js';
 import { LIMITS } from '../../core/limits.js';
 import type { HsmFields, HsmResults } from '../../protocol/hsm-frames.js';
 import { fail } from './failure.js';
@@ -131,7 +131,7 @@ export class HsmStream {
 
   async #begin(call: Call): Promise<void> {
     const { keyId } = this.#open;
-    const { stream } = await this.#line().run('stream-open', this.#open, call, keyId as HsmKeyId);
+    const { stream } = await this.#line().run('stream-open', this.#open, call, keyId);
     if (call.servedBy === undefined) throw fail('DEVICE_ERROR');
     this.#at = { hsm: call.servedBy, stream };
   }

@@ -61,7 +61,8 @@ export const KEY_CALLS: Handlers = {
     const fits = type === 'aes' ? isAesLength(length) : length >= 1 && length <= SECRET_LENGTH_MAX;
     if (!fits) throw fail('KEY_SIZE_RANGE');
     const consumed = new Set<number>([CKA.VALUE_LEN]);
-    const named = namedBy(template, { class: 'secret-key', type, consumed });
+    const { profile } = application.options;
+    const named = namedBy(template, { class: 'secret-key', type, consumed, profile });
     const call = application.call();
     const { session: line, cluster } = session.view;
     const asked = { spec: { type, length }, isSession: !onToken } as const;
@@ -105,7 +106,8 @@ export const KEY_CALLS: Handlers = {
     const by = keyFor(session.view, unwrapping, facts, 'unwrap');
     const { kind, as } = unwrapKind(template);
     const consumed = new Set<number>([CKA.VALUE_LEN]);
-    const named = namedBy(template, { ...as, consumed });
+    const { profile } = application.options;
+    const named = namedBy(template, { ...as, consumed, profile });
     const call = application.call();
     const { session: line, cluster } = session.view;
     const asked = {
@@ -157,8 +159,9 @@ async function generatePair(
   isToMake(open, 'public-key', number);
   isToMake(secret, 'private-key', number);
   const spec = facts.family === 'rsa' ? rsaSpec(open) : ecSpec(open, facts);
-  const publicKey = namedBy(open, { class: 'public-key', type, consumed: PUBLIC_PARTS });
-  const privateKey = namedBy(secret, { class: 'private-key', type, consumed: PUBLIC_PARTS });
+  const as = { type, consumed: PUBLIC_PARTS, profile: application.options.profile };
+  const publicKey = namedBy(open, { ...as, class: 'public-key' });
+  const privateKey = namedBy(secret, { ...as, class: 'private-key' });
   const call = application.call(LIMITS.key_making_timeout_ms);
   const { session: line, cluster } = session.view;
   const named = {
@@ -286,7 +289,8 @@ async function derive(
   const length = template.number(CKA.VALUE_LEN);
   if (type === 'aes' && length !== undefined && !isAesLength(length)) throw fail('KEY_SIZE_RANGE');
   const consumed = new Set<number>([CKA.VALUE_LEN]);
-  const named = namedBy(template, { class: 'secret-key', type, consumed });
+  const { profile } = application.options;
+  const named = namedBy(template, { class: 'secret-key', type, consumed, profile });
   const call = application.call();
   const { kdf, sharedData, publicData } = parameter;
   const fields = {

@@ -188,6 +188,18 @@ const NOT_IN_CLOUDHSM: ReadonlySet<number> = new Set([
 
 export type Profile = 'pkcs11' | 'cloudhsm';
 
+/** Calls that AWS's client SDK 5 does not have (User Guide, "Supported API operations"). */
+export const CALLS_NOT_IN_CLOUDHSM: ReadonlySet<string> = new Set([
+  'C_CopyObject',
+  'C_DigestKey',
+  'C_GetObjectSize',
+  'C_LoginUser',
+  'C_SeedRandom',
+  'C_SessionCancel',
+  'C_SetAttributeValue',
+  'C_SetPIN',
+]);
+
 /** The mechanisms of a profile that a client can carry. */
 export const mechanismsFor = (
   profile: Profile,

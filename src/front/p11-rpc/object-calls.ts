@@ -76,7 +76,8 @@ export const OBJECT_CALLS: Handlers = {
     writable(session, onToken);
     needUser(view);
     const { content, type, consumed } = materialOf(template, kind);
-    const named = namedBy(template, { class: kind, type, consumed });
+    const { profile } = application.options;
+    const named = namedBy(template, { class: kind, type, consumed, profile });
     const call = application.call();
     const { objects } = view.cluster;
     const asked = { content, isSession: !onToken };
@@ -226,7 +227,7 @@ function answer(
       rv = value === 'sensitive' ? CKR.ATTRIBUTE_SENSITIVE : CKR.ATTRIBUTE_TYPE_INVALID;
       return { type, value: undefined };
     }
-    const filled = asWire(type, value as P11Value);
+    const filled = asWire(type, value);
     const length = attributeLength(filled);
     if (room === 0) return { type, value: null, length };
     if (room >= length) return { type, value: filled };
@@ -268,7 +269,8 @@ function copyNamed(object: HeldObject, template: Template): ReturnType<typeof na
     if (!isAttributeOf(object, one)) throw fail('ATTRIBUTE_TYPE_INVALID');
     if (NOT_OF_A_COPY.has(one)) throw fail('ATTRIBUTE_READ_ONLY');
   }
-  const asked = namedBy(template, { class: kind, type, consumed: new Set() });
+  const as = { class: kind, type, consumed: new Set<number>(), profile: 'pkcs11' } as const;
+  const asked = namedBy(template, as);
   const label = template.has(CKA.LABEL) ? asked.label : object.facts.label;
   // the others stay as they are
   const given: Record<string, boolean> = {};

@@ -30,15 +30,25 @@ export class P11Server implements Disposable {
     return this.#connections.size;
   }
 
-  /** Serves one application over a stream. */
-  accept(stream: Duplex): void {
+  /**
+   * Serves one application over a stream.
+   * @param cluster the one that it sees; all without it
+   */
+  accept(stream: Duplex, cluster?: string): void {
     if (this.#connections.size >= LIMITS.p11_connections_max) {
       stream.destroy();
       return;
     }
-    const connection = new P11Connection(stream, this.#options);
+    const connection = new P11Connection(stream, this.#optionsFor(cluster));
     this.#connections.add(connection);
     stream.once('close', () => this.#connections.delete(connection));
+  }
+
+  #optionsFor(cluster: string | undefined): P11Options {
+    if (cluster === undefined) return this.#options;
+    const slots = (): readonly Slot[] =>
+      this.#present().filter((one) => one.cluster.id === cluster);
+    return { ...this.#options, slots };
   }
 
   [Symbol.dispose](): void {

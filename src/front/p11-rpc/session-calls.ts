@@ -1,5 +1,4 @@
 import { changePassword } from '../../cluster/user-changes.js';
-import { ClusterUsers } from '../../cluster/cluster-users.js';
 import { KeyspanError } from '../../core/errors.js';
 import { LIMITS } from '../../core/limits.js';
 import { CKF, CKU } from '../../core/pkcs11.js';
@@ -30,6 +29,11 @@ function readPin(pin: Uint8Array | null, defaultUser?: string): Pin {
   return { username: defaultUser.toLowerCase(), password: text };
 }
 
+/** Whose a PIN is that names nobody. */
+function defaultUser(application: Application, handle: number): string | undefined {
+  return application.options.defaultUser(application.session(handle).view.cluster);
+}
+
 const ROLES = { user: 'crypto-user', so: 'admin' } as const;
 
 async function login(
@@ -43,10 +47,11 @@ async function login(
   const { events } = application.options;
   const event = { cluster: cluster.id, user: username, role: ROLES[user] };
   try {
-    const unknown = { record: cluster.record, id: cluster.id, members: cluster.members };
-    const users = new ClusterUsers({ cluster: unknown, secrets: NO_SECRETS });
-    await users.expect(username, ROLES[user]);
     const opened = await cluster.login(username, password);
+    if (opened.role !== ROLES[user]) {
+      cluster.logout(opened);
+      throw fail('PIN_INCORRECT');
+    }
     // the application may have gone, or logged in by another session, while the HSMs looked
     if (application.sessions.get(session.handle) !== session || view.user) {
       cluster.logout(opened);
@@ -55,16 +60,11 @@ async function login(
     view.loggedIn(user, opened);
     events.loginEvent(event);
   } catch (error) {
-    const code = error instanceof KeyspanError ? error.code : 'InternalFailure';
+    const code = error instanceof KeyspanError ? error.code : 'HsmCredentialsRefused';
     events.loginEvent({ ...event, code });
     throw error;
   }
 }
-
-/** Nobody's password is looked up here. */
-const NO_SECRETS = {
-  passwordOf: (): Promise<string> => Promise.reject(new KeyspanError('KeyspanRefused')),
-};
 
 /** Calls about sessions and who logged in. */
 export const SESSION_CALLS: Handlers = {
@@ -91,13 +91,15 @@ export const SESSION_CALLS: Handlers = {
     return [session.slot, session.state, session.flags, 0];
   },
   C_Login: async (application, [handle, userType, pin]) => {
-    await logIn(application, handle, userType, () => readPin(pin, application.options.defaultUser));
+    await logIn(application, handle, userType, () =>
+      readPin(pin, defaultUser(application, handle)),
+    );
     return [];
   },
   C_LoginUser: async (application, [handle, userType, pin, name]) => {
     await logIn(application, handle, userType, () => {
       const username = Buffer.from(name ?? []).toString('utf8');
-      if (username === '') return readPin(pin, application.options.defaultUser);
+      if (username === '') return readPin(pin, defaultUser(application, handle));
       return readPin(Buffer.concat([Buffer.from(`${username}:`), pin ?? EMPTY]));
     });
     return [];

@@ -12,6 +12,7 @@ import {
 import type { Named } from '../../cluster/user-keys.js';
 import { CURVE_PARAMETERS, encodeExtra } from './attribute-values.js';
 import { fail } from './failure.js';
+import type { Profile } from './mechanism-table.js';
 
 /** The templates by which applications make objects, and what they come to. */
 
@@ -196,9 +197,15 @@ const MAKING: readonly number[] = [CKA.CLASS, CKA.KEY_TYPE, CKA.TOKEN, CKA.LABEL
  */
 export function namedBy(
   template: Template,
-  as: { readonly class: ObjectClass; readonly type: KeyObject['type']; consumed: Consumed },
+  as: {
+    readonly class: ObjectClass;
+    readonly type: KeyObject['type'];
+    readonly consumed: Consumed;
+    readonly profile: Profile;
+  },
 ): Named {
   const flags = defaultsOf(as.class, as.type);
+  const said: Record<string, boolean> = {};
   const extra: Record<string, Uint8Array> = {};
   let wrapTemplate: FlagTemplate | undefined;
   let unwrapTemplate: FlagTemplate | undefined;
@@ -207,7 +214,8 @@ export function namedBy(
     if (READ_ONLY.has(type)) throw fail('ATTRIBUTE_READ_ONLY');
     const name = FLAG_OF.get(type);
     if (name !== undefined) {
-      setFlag(flags, name, template.flag(type) ?? false);
+      said[name] = template.flag(type) ?? false;
+      setFlag(flags, name, said[name]);
     } else if (type === CKA.WRAP_TEMPLATE) wrapTemplate = flagTemplate(template.value(type));
     else if (type === CKA.UNWRAP_TEMPLATE) unwrapTemplate = flagTemplate(template.value(type));
     else if (NEVER_TRUE.has(type)) refuseTrue(template.flag(type));
@@ -218,10 +226,13 @@ export function namedBy(
   if (raw) extra[EXTRA_LABEL] = raw;
   const id = template.bytes(CKA.ID);
   if (id && id.length > 128) throw fail('ATTRIBUTE_VALUE_INVALID');
+  // CloudHSM's own defaults, also those that bite, are the HSM's to fill in
+  const isPlain = as.profile === 'pkcs11' || as.class === 'certificate' || as.class === 'data';
+  const given = isPlain ? Object.fromEntries([...flags].map((flag) => [flag, true])) : said;
   return {
     label,
-    given: Object.fromEntries([...flags].map((flag) => [flag, true])),
-    pkcs11: true,
+    given,
+    ...(isPlain && { pkcs11: true }),
     ...(id && { id }),
     ...(Object.keys(extra).length > 0 && { extra }),
     ...(wrapTemplate && { wrapTemplate }),
@@ -253,12 +264,13 @@ export function splitLabel(bytes: Uint8Array): { label: string; raw?: Uint8Array
   const label = Buffer.from(bytes).toString('utf8');
   const isText = Buffer.compare(Buffer.from(label, 'utf8'), bytes) === 0;
   if (isText && label.length <= LABEL_MAX_CHARS && isPrintable(label)) return { label };
-  const shown = [...label].filter((one) => isPrintable(one)).join('');
+  const shown = label.replaceAll(UNPRINTABLE, '');
   return { label: shown.slice(0, LABEL_MAX_CHARS), raw: bytes };
 }
 
 // eslint-disable-next-line no-control-regex -- they are what is looked for
-const isPrintable = (text: string): boolean => !/[\u0000-\u001f\u007f\ufffd]/.test(text);
+const UNPRINTABLE = /[\u0000-\u001f\u007f\ufffd]/g;
+const isPrintable = (text: string): boolean => text.search(UNPRINTABLE) < 0;
 
 /** Templates within templates say flags alone. @throws P11Failure ATTRIBUTE_VALUE_INVALID */
 export function flagTemplate(value: P11Value): FlagTemplate {
