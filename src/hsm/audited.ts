@@ -123,12 +123,12 @@ const RULES: Rules = {
   ],
   'key-import': ({ fields }) => [{ opcode: 'CN_CREATE_OBJECT', key: fields.key.keyId }],
   'key-unwrap': ({ fields }) => [{ opcode: 'CN_UNWRAP_KEY', key: fields.key.keyId }],
+  'p11-derive': ({ fields }) => [{ opcode: 'CN_DERIVE_KEY', key: fields.key.keyId }],
   'key-keep': ({ fields }) => [{ opcode: 'CN_MODIFY_OBJECT', key: fields.keyId }],
   'key-wrap': ({ fields }) => [{ opcode: 'CN_WRAP_KEY', key: fields.payloadId }],
   'key-export': ({ fields }) => [{ opcode: 'CN_EXTRACT_MASKED_OBJECT_USER', key: fields.keyId }],
   'key-drop': ({ fields }) => [{ opcode: 'CN_DESTROY_OBJECT', key: fields.keyId }],
   'object-create': ({ fields }) => [{ opcode: 'CN_CREATE_OBJECT', key: fields.key.keyId }],
-  'p11-derive': ({ fields }) => [{ opcode: 'CN_CREATE_OBJECT', key: fields.key.keyId }],
   'object-copy': ({ fields }) => [{ opcode: 'CN_CREATE_OBJECT', key: fields.key.keyId }],
   // a secret leaves the HSM as it does wrapped; all else is only looked at
   'object-reveal': ({ machine, session, fields: { keyId: key } }) => {

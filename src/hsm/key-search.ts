@@ -15,6 +15,13 @@ export interface Found {
 
 type Test = (found: Found) => boolean;
 
+/** What is no text, number or truth value is the value of no attribute. */
+function textOf(value: unknown): string {
+  if (typeof value === 'string') return value;
+  const isPlain = typeof value === 'boolean' || typeof value === 'number';
+  return isPlain ? String(value) : 'of another type';
+}
+
 /** What a filter asks for: the cheap questions first, since there may be thousands of keys. */
 export function compileFilter({ reference, attributes }: HsmKeyFilter): Test {
   const tests: Test[] = [];
@@ -23,7 +30,7 @@ export function compileFilter({ reference, attributes }: HsmKeyFilter): Test {
   let mask = 0;
   let flags = 0;
   for (const [name, value] of Object.entries(attributes)) {
-    const text = String(value);
+    const text = textOf(value);
     if (isFlagName(name) && (text === 'true' || text === 'false')) {
       mask = withFlag(mask, name, true);
       flags = withFlag(flags, name, text === 'true');

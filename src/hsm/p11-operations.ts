@@ -210,7 +210,14 @@ export function updateStream(
   session: Session,
   { stream, data }: HsmFields<'stream-update'>,
 ): HsmResults['stream-update'] {
-  machine.streams.get(session.id, stream).work.update(data);
+  const { work } = machine.streams.get(session.id, stream);
+  try {
+    work.update(data);
+  } catch (error) {
+    // it cannot go on
+    machine.streams.take(session.id, stream);
+    throw error;
+  }
   return {};
 }
 

@@ -49,6 +49,7 @@ export const OPCODES = {
   CN_CLOSE_SESSION: null,
   CN_CREATE_OBJECT: null,
   CN_DELETE_TOKEN: null,
+  CN_DERIVE_KEY: null,
   CN_GEN_KEY_ENC_KEY: null,
   CN_GET_TOKEN: null,
   CN_MODIFY_OBJECT: null,

@@ -12,6 +12,8 @@ import { SECRET_LENGTH_MAX } from './objects.js';
  */
 const number = int({ min: 0, max: 0xffff_ffff });
 const p11Data = bytes({ max: LIMITS.p11_chunk_max_bytes });
+/** a whole chunk can be decrypted, too: with its padding or its tag */
+const cipherData = bytes({ max: LIMITS.p11_chunk_max_bytes + 16 });
 const stream = int({ min: 1, max: Number.MAX_SAFE_INTEGER });
 
 export const p11Mechanism = object({
@@ -41,7 +43,7 @@ export const cryptoFields = {
     keyId,
     direction: oneOf('encrypt', 'decrypt'),
     mechanism: p11Mechanism,
-    data: p11Data,
+    data: cipherData,
   }),
   /**
    * One whole signature or MAC. CKM_RSA_PKCS signs any bytes that fit, CKM_ECDSA a digest of any

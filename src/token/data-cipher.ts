@@ -77,20 +77,20 @@ function countable({ type, counterBits = 128 }: AesCipher, data: Uint8Array): vo
 const isWhole = (data: Uint8Array): boolean => data.length % BLOCK === 0;
 
 /**
- * @throws KeyspanError HsmDataInvalid for a length that the mode does not take,
- * HsmMechanismParamInvalid, HsmMechanismInvalid
+ * @throws KeyspanError HsmDataInvalid for a length that the mode does not take, or more blocks than
+ * a counter counts; HsmMechanismParamInvalid, HsmMechanismInvalid
  */
 export function aesEncrypt(token: Token, key: Handle, cipher: AesCipher, data: Uint8Array): Buffer {
   const mechanism = mechanismOf(cipher);
   const isBlocks = cipher.type === CKM.AES_ECB || cipher.type === CKM.AES_CBC;
   if (isBlocks && !isWhole(data)) throw new KeyspanError('HsmDataInvalid');
+  // an IV of zeros asks CloudHSM to make one
   const isGcm = cipher.type === CKM.AES_GCM;
   if (isGcm && cipher.iv?.every((byte) => byte === 0)) throw wrongParameter();
   countable(cipher, data);
-  if (data.length === 0 && cipher.type === CKM.AES_CBC_PAD) {
-    return aesEncrypt(token, key, { ...cipher, type: CKM.AES_CBC }, Buffer.alloc(BLOCK, BLOCK));
-  }
-  if (data.length === 0 && !isGcm) return EMPTY;
+  // where nothing comes of nothing the token would leave its session at work
+  const isMore = isGcm || cipher.type === CKM.AES_CBC_PAD;
+  if (data.length === 0 && !isMore) return EMPTY;
   const { cryptoki, sessions } = token;
   const made = Buffer.allocUnsafe(data.length + MORE_BYTES);
   return sessions.operate(
@@ -194,8 +194,8 @@ export function rsaDecryptData(
     (session) => cryptoki.C_Decrypt(session, block, made),
   );
   const padded = Buffer.concat([Buffer.alloc(n.length - opened.length), opened]);
-  if (padding.name === 'none') return padded;
   try {
+    if (padding.name === 'none') return Buffer.from(padded);
     return padding.name === 'oaep' ? unpadOaep(padded, padding) : unpadPkcs1(padded);
   } finally {
     wipe(padded, made);

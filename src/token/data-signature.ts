@@ -6,6 +6,7 @@ import { rsaPartsOf } from '../core/spki.js';
 import { attempt } from './ckr.js';
 import { PARAMS, type Mechanism } from './cryptoki.js';
 import { rawBlock } from './data-cipher.js';
+import { addressed } from './mechanism.js';
 import type { HashName } from './signing.js';
 import { HASHES } from './signing.js';
 import type { Handle, Token } from './token.js';
@@ -34,19 +35,25 @@ interface Facts {
   readonly hash?: HashName | undefined;
   /** the mechanism of the token, where it is another */
   readonly by?: number;
+  /** bytes of a MAC */
+  readonly mac?: number;
 }
+
+const wrongParameter = (): KeyspanError => new KeyspanError('HsmMechanismParamInvalid');
 
 const NAMES = ['sha1', 'sha224', 'sha256', 'sha384', 'sha512'] as const;
 const hashed = (types: readonly number[], make: (hash: HashName) => Facts): [number, Facts][] =>
   types.map((type, at) => [type, make(NAMES[at] as HashName)]);
 
-const GENERAL_HMACS: Readonly<Record<number, number>> = {
-  [CKM.SHA_1_HMAC_GENERAL]: CKM.SHA_1_HMAC,
-  [CKM.SHA224_HMAC_GENERAL]: CKM.SHA224_HMAC,
-  [CKM.SHA256_HMAC_GENERAL]: CKM.SHA256_HMAC,
-  [CKM.SHA384_HMAC_GENERAL]: CKM.SHA384_HMAC,
-  [CKM.SHA512_HMAC_GENERAL]: CKM.SHA512_HMAC,
-};
+/** HMACs, whole and general, by their hashes. */
+const HMACS: readonly (readonly [whole: number, general: number, hash: HashName])[] = [
+  [CKM.SHA_1_HMAC, CKM.SHA_1_HMAC_GENERAL, 'sha1'],
+  [CKM.SHA224_HMAC, CKM.SHA224_HMAC_GENERAL, 'sha224'],
+  [CKM.SHA256_HMAC, CKM.SHA256_HMAC_GENERAL, 'sha256'],
+  [CKM.SHA384_HMAC, CKM.SHA384_HMAC_GENERAL, 'sha384'],
+  [CKM.SHA512_HMAC, CKM.SHA512_HMAC_GENERAL, 'sha512'],
+];
+const CMAC_BYTES = 16;
 
 const FACTS: ReadonlyMap<number, Facts> = new Map<number, Facts>([
   [CKM.RSA_PKCS, { kind: 'rsa' }],
@@ -74,9 +81,9 @@ const FACTS: ReadonlyMap<number, Facts> = new Map<number, Facts>([
   ),
   [CKM.EDDSA, { kind: 'eddsa' }],
   [CKM.AES_CMAC, { kind: 'mac' }],
-  [CKM.AES_CMAC_GENERAL, { kind: 'mac', by: CKM.AES_CMAC }],
-  ...Object.entries(GENERAL_HMACS).flatMap(([general, whole]): [number, Facts][] => [
-    [Number(general), { kind: 'mac', by: whole }],
+  [CKM.AES_CMAC_GENERAL, { kind: 'mac', by: CKM.AES_CMAC, mac: CMAC_BYTES }],
+  ...HMACS.flatMap(([whole, general, name]): [number, Facts][] => [
+    [general, { kind: 'mac', by: whole, mac: HASHES[name].bytes }],
     [whole, { kind: 'mac' }],
   ]),
 ]);
@@ -119,59 +126,25 @@ export function signAs(
   mechanism: SignatureMechanism,
   data: Uint8Array,
 ): Buffer {
-  const { by, input } = tokenWork(mechanism, data, key);
+  const by = tokenMechanism(mechanism);
+  const input = inputOf(mechanism, data, key);
   const { cryptoki, sessions } = token;
   const made = Buffer.allocUnsafe(SIGNATURE_MAX_BYTES);
   const signature = sessions.operate(
     'C_Sign',
     (session) => cryptoki.C_SignInit(session, by, key.handle),
-    (session) =>
-      // SoftHSM takes nothing for a mistake of the caller
-      input.length === 0
-        ? cryptoki.C_SignFinal(session, made)
-        : cryptoki.C_Sign(session, input, made),
+    (session) => cryptoki.C_Sign(session, addressed(input), made),
   );
-  return signature.subarray(0, lengthOf(mechanism, signature.length));
-}
-
-/** Bytes of what was made that are given: of a general MAC as many as were asked for. */
-function lengthOf({ type, macLength }: SignatureMechanism, made: number): number {
-  const isGeneral = factsOf(type).by !== undefined;
-  if (!isGeneral) return made;
-  if (macLength !== undefined && macLength >= 1 && macLength <= made) return macLength;
-  throw new KeyspanError('HsmMechanismParamInvalid', 'the MAC has no such length');
-}
-
-/** What the token does with what. @throws as `signAs` */
-export function tokenWork(
-  mechanism: SignatureMechanism,
-  data: Uint8Array,
-  key: Pick<SigningKey, 'spki' | 'curveBytes'>,
-): { readonly by: Mechanism; readonly input: Buffer } {
-  const by = tokenMechanism(mechanism);
-  const isNothing = data.length === 0;
-  if (isNothing && mechanism.type === CKM.RSA_PKCS) return paddedNothing(key.spki);
-  if (isNothing && mechanism.type === CKM.EDDSA) {
-    throw new KeyspanError('HsmDataInvalid', 'there is nothing to sign');
-  }
-  return { by, input: inputOf(mechanism, data, key) };
-}
-
-/** SoftHSM pads no message that is empty (EMSA-PKCS1-v1_5, RFC 8017, 9.2). */
-function paddedNothing(spki: Uint8Array | undefined): { by: Mechanism; input: Buffer } {
-  const { n } = rsaPartsOf(spki ?? NONE);
-  const input = Buffer.alloc(n.length, 0xff);
-  input.set([0, 1], 0);
-  input[n.length - 1] = 0;
-  return { by: { mechanism: CKM.RSA_X_509 }, input };
+  return signature.subarray(0, mechanism.macLength);
 }
 
 /** The data as the token takes it: hashed, or as long as it must be. */
-function inputOf(
-  { type, hash: digestType, saltLength = 0 }: SignatureMechanism,
+export function inputOf(
+  mechanism: SignatureMechanism,
   data: Uint8Array,
   key: Pick<SigningKey, 'spki' | 'curveBytes'>,
 ): Buffer {
+  const { type } = mechanism;
   const facts = factsOf(type);
   const given = facts.hash ? hash(facts.hash, data, 'buffer') : asBuffer(data);
   switch (facts.kind) {
@@ -179,22 +152,29 @@ function inputOf(
       if (given.length === 0) throw new KeyspanError('HsmDataInvalid', 'there is no digest');
       // the leftmost bits count (FIPS 186-4, 6.4)
       return given.subarray(0, key.curveBytes);
-    case 'pss': {
-      const name = hashNamed(digestType);
-      if (!name) throw new KeyspanError('HsmMechanismParamInvalid');
-      const { n } = rsaPartsOf(key.spki ?? NONE);
-      if (saltLength > n.length - HASHES[name].bytes - 2) {
-        throw new KeyspanError('HsmMechanismParamInvalid', 'the salt is too long');
-      }
-      if (given.length === HASHES[name].bytes) return given;
-      throw new KeyspanError('HsmDataInvalid', 'the data is no digest of this hash');
-    }
+    case 'pss':
+      return pssInput(mechanism, given, key.spki);
     case 'rsa':
       return rsaInput(type, given, key.spki);
     case 'eddsa':
     case 'mac':
       return given;
   }
+}
+
+function pssInput(
+  { hash: digestType, saltLength = 0 }: SignatureMechanism,
+  digest: Buffer,
+  spki: Uint8Array | undefined,
+): Buffer {
+  const name = hashNamed(digestType);
+  if (!name) throw wrongParameter();
+  const { bytes } = HASHES[name];
+  const { n } = rsaPartsOf(spki ?? NONE);
+  // a longer one does not fit (RFC 8017, 9.1.1), and the token would say that it failed
+  if (saltLength > n.length - bytes - 2) throw wrongParameter();
+  if (digest.length === bytes) return digest;
+  throw new KeyspanError('HsmDataInvalid', 'the data is no digest of this hash');
 }
 
 const PKCS1_OVERHEAD = 11;
@@ -215,18 +195,28 @@ const HASH_NUMBERS: ReadonlyMap<number, HashName> = new Map(
 export const hashNamed = (type: number | undefined): HashName | undefined =>
   type === undefined ? undefined : HASH_NUMBERS.get(type);
 
-/** The mechanism of the token. */
-function tokenMechanism(mechanism: SignatureMechanism): Mechanism {
+/** The mechanism of the token. @throws KeyspanError HsmMechanismParamInvalid */
+export function tokenMechanism(mechanism: SignatureMechanism): Mechanism {
   const { type, hash: digest, mgf, saltLength = 0 } = mechanism;
   const { kind, by, hash: own } = factsOf(type);
+  checkMacLength(mechanism);
   if (kind === 'ecdsa') return { mechanism: CKM.ECDSA };
   if (kind !== 'pss') return { mechanism: by ?? type };
   const name = hashNamed(digest);
   const fits = name !== undefined && (own === undefined || own === name);
   // SoftHSM has one hash for both
-  if (!fits || HASHES[name].mgf !== mgf) throw new KeyspanError('HsmMechanismParamInvalid');
+  if (!fits || HASHES[name].mgf !== mgf) throw wrongParameter();
   const parameter = { type: PARAMS.RSA_PSS, hashAlg: digest ?? 0, mgf, saltLen: saltLength };
   return { mechanism: CKM.RSA_PKCS_PSS, parameter };
+}
+
+/** General MACs alone are cut off, and a MAC of no bytes would prove nothing. */
+function checkMacLength({ type, macLength }: SignatureMechanism): void {
+  const { kind, by, mac } = factsOf(type);
+  const isGeneral = kind === 'mac' && by !== undefined;
+  if (!isGeneral && macLength === undefined) return;
+  if (isGeneral && macLength && macLength <= (mac ?? 0)) return;
+  throw wrongParameter();
 }
 
 /** One digest (FIPS 180-4). @throws KeyspanError HsmMechanismInvalid */
@@ -258,38 +248,47 @@ export function digestInPieces(type: number): PieceWise {
   };
 }
 
-/** A MAC in a session of the token that it keeps until it ends. @throws KeyspanError HsmBusy */
+/**
+ * A MAC in a session of the token that it keeps until it ends. After a failure it is over.
+ * @throws KeyspanError HsmBusy, HsmMechanismParamInvalid
+ */
 export function macInPieces(
   token: Token,
   handle: Handle,
   mechanism: SignatureMechanism,
 ): PieceWise {
+  const by = tokenMechanism(mechanism);
   const { cryptoki, sessions } = token;
-  const session = sessions.take();
-  const end = (isSound: boolean): void =>
-    isSound ? sessions.give(session) : sessions.retire(session);
-  /** A failure ends it: in its session nothing begins any more. */
-  const trying = <T>(call: string, work: () => T): T => {
+  let session: Handle | undefined = sessions.take();
+  const run = <T>(call: string, work: (own: Handle) => T): T => {
+    const own = session;
+    if (!own) throw new KeyspanError('HsmDeviceError', 'the MAC is over');
     try {
-      return attempt(call, work);
+      return attempt(call, () => work(own));
     } catch (error) {
-      end(false);
+      session = undefined;
+      sessions.retire(own);
       throw error;
     }
   };
-  trying('C_SignInit', () => cryptoki.C_SignInit(session, tokenMechanism(mechanism), handle));
+  const final = (): Buffer => {
+    const made = run('C_SignFinal', (own) =>
+      cryptoki.C_SignFinal(own, Buffer.alloc(SIGNATURE_MAX_BYTES)),
+    );
+    if (session) sessions.give(session);
+    session = undefined;
+    return made.subarray(0, mechanism.macLength);
+  };
+  run('C_SignInit', (own) => cryptoki.C_SignInit(own, by, handle));
   return {
     update: (data) => {
-      if (data.length === 0) return;
-      trying('C_SignUpdate', () => cryptoki.C_SignUpdate(session, asBuffer(data)));
+      if (data.length > 0) run('C_SignUpdate', (own) => cryptoki.C_SignUpdate(own, asBuffer(data)));
     },
-    final: () => {
-      const made = trying('C_SignFinal', () =>
-        cryptoki.C_SignFinal(session, Buffer.alloc(SIGNATURE_MAX_BYTES)),
-      );
-      end(true);
-      return made.subarray(0, lengthOf(mechanism, made.length));
+    final,
+    close: () => {
+      if (!session) return;
+      sessions.retire(session);
+      session = undefined;
     },
-    close: () => end(false),
   };
 }

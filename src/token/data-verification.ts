@@ -1,7 +1,7 @@
-import { asBuffer } from '../core/bytes.js';
 import { CKR } from '../core/pkcs11.js';
 import { ckrOf } from './ckr.js';
-import { tokenWork, type SignatureMechanism } from './data-signature.js';
+import { inputOf, tokenMechanism, type SignatureMechanism } from './data-signature.js';
+import { addressed } from './mechanism.js';
 import { importPublic } from './signing.js';
 import type { Token } from './token.js';
 
@@ -19,8 +19,8 @@ export function verifyAs(
   mechanism: SignatureMechanism,
   given: { readonly data: Uint8Array; readonly signature: Uint8Array },
 ): boolean {
-  const { by, input } = tokenWork(mechanism, given.data, key);
-  if (given.signature.length === 0) return false;
+  const by = tokenMechanism(mechanism);
+  const input = inputOf(mechanism, given.data, key);
   const handle = importPublic(token, key.spki);
   const { cryptoki, sessions } = token;
   let begun = false;
@@ -30,10 +30,7 @@ export function verifyAs(
       (session) => cryptoki.C_VerifyInit(session, by, handle),
       (session) => {
         begun = true;
-        // SoftHSM takes nothing for a mistake of the caller
-        return input.length === 0
-          ? cryptoki.C_VerifyFinal(session, asBuffer(given.signature))
-          : cryptoki.C_Verify(session, input, asBuffer(given.signature));
+        return cryptoki.C_Verify(session, addressed(input), addressed(given.signature));
       },
       NO_SIGNATURE,
     );

@@ -61,19 +61,17 @@ export function agree(token: Token, key: Handle, agreement: Agreement): Buffer {
   }
 }
 
+const UNCOMPRESSED = 0x04;
+
 /** The point, uncompressed. */
 function pointOn({ publicData, curve }: Agreement): Buffer {
   const given = asBuffer(publicData);
+  const name = OPENSSL_CURVE[curve];
   for (const point of [given, inner(given)]) {
     try {
-      const known = ECDH.convertKey(
-        point,
-        OPENSSL_CURVE[curve],
-        undefined,
-        undefined,
-        'uncompressed',
-      );
-      return known as Buffer;
+      const known = ECDH.convertKey(point, name, undefined, undefined, 'uncompressed') as Buffer;
+      // the point at infinity is one of the curve, and has another form
+      if (known[0] === UNCOMPRESSED) return known;
     } catch {
       // the other form
     }
@@ -81,9 +79,11 @@ function pointOn({ publicData, curve }: Agreement): Buffer {
   throw new KeyspanError('HsmMechanismParamInvalid', 'the point is not on the curve');
 }
 
-/** What stands in a DER OCTET STRING of less than 256 bytes. */
+/** What stands in a DER OCTET STRING of less than 256 bytes; all else as it is. */
 function inner(der: Buffer): Buffer {
-  return der.subarray(der[1] === 0x81 ? 3 : 2);
+  const header = der[1] === 0x81 ? 3 : 2;
+  const isString = der[0] === 0x04 && der[header - 1] === der.length - header;
+  return isString ? der.subarray(header) : der;
 }
 
 function sharedSecret(token: Token, key: Handle, point: Buffer): Buffer {

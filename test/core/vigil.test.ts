@@ -1,52 +1,144 @@
-import { expect, test } from 'vitest';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { beforeEach, describe, expect, test, vi } from 'vitest';
 import { Vigil } from '../../src/core/vigil.js';
 
-/** Turns of the event loop in so many milliseconds in which nobody else has anything to do. */
-async function turnsIn(ms: number, each: () => void = () => undefined): Promise<number> {
-  const end = performance.now() + ms;
-  let turns = 0;
-  while (performance.now() < end) {
-    each();
-    await new Promise<void>((resolve) => setTimeout(resolve, 0));
-    turns += 1;
-  }
-  return turns;
-}
-
-const immediates = (): number =>
-  process.getActiveResourcesInfo().filter((name) => name === 'Immediate').length;
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
-
-test('who asks one thing after the other keeps it awake, and nobody else does', async () => {
-  const vigil = new Vigil();
-  vigil.expect();
-  expect(immediates()).toBe(0);
-  // what comes soon is worth staying awake for
-  for (let i = 0; i < 5; i += 1) {
-    vigil.came();
-    vigil.expect();
-  }
-  expect(immediates()).toBe(1);
-  await turn();
-  vigil.forget();
-  await turn();
-  await turn();
-  expect(immediates()).toBe(0);
+/** The clock that a vigil reads, and what it asked to run in the next turn. */
+let now = 0;
+let turns: (() => void)[] = [];
+beforeEach(() => {
+  now = 1_000;
+  turns = [];
+  vi.spyOn(performance, 'now').mockImplementation(() => now);
+  vi.spyOn(globalThis, 'setImmediate').mockImplementation(((turn: () => void) => {
+    turns.push(turn);
+    return undefined;
+  }) as never);
+  return () => vi.restoreAllMocks();
 });
 
-test('what is waited for in vain ends its waiting, and in the end its hope', async () => {
+const isAwake = (): boolean => turns.length > 0;
+
+/** The turns of an event loop with nothing else to do. */
+function pass(ms: number, stepMs = 0.05): void {
+  for (let spent = 0; spent < ms; spent += stepMs) {
+    now += stepMs;
+    for (const turn of turns.splice(0)) turn();
+  }
+}
+
+/** One asks, and asks again as soon as it is answered. */
+function converse(vigil: Vigil, times: number, afterMs = 0.1): void {
+  for (let i = 0; i < times; i += 1) {
+    vigil.expect();
+    pass(afterMs);
+    vigil.came();
+    pass(0.05);
+  }
+}
+
+describe('a vigil', () => {
+  test('sleeps until it knows that somebody asks one thing after the other', () => {
+    const vigil = new Vigil();
+    vigil.expect();
+    expect(isAwake()).toBe(false);
+    now += 0.1;
+    vigil.came();
+    vigil.expect();
+    expect(isAwake()).toBe(true);
+  });
+
+  test('sleeps where messages take their time', () => {
+    const vigil = new Vigil();
+    for (let i = 0; i < 50; i += 1) {
+      vigil.expect();
+      expect(isAwake()).toBe(false);
+      pass(2);
+      vigil.came();
+    }
+  });
+
+  test('ends its waiting, and the waits that were in vain end it for good', () => {
+    const vigil = new Vigil();
+    converse(vigil, 100);
+    let waits = 0;
+    for (; waits < 100; waits += 1) {
+      vigil.expect();
+      if (!isAwake()) break;
+      pass(0.6);
+      expect(isAwake()).toBe(false);
+      pass(5);
+      vigil.came();
+    }
+    expect(waits).toBe(16);
+  });
+
+  test('goes on over what comes while it is awake, and rests when nothing is expected', () => {
+    const vigil = new Vigil();
+    converse(vigil, 3);
+    vigil.expect();
+    pass(0.2);
+    vigil.came();
+    vigil.expect();
+    pass(0.4);
+    expect(turns).toHaveLength(1);
+    vigil.came();
+    pass(0.1);
+    expect(isAwake()).toBe(false);
+  });
+
+  test('does not wait for one of many', () => {
+    const vigil = new Vigil();
+    converse(vigil, 10);
+    vigil.expect();
+    vigil.forget();
+    pass(0.1);
+    expect(isAwake()).toBe(false);
+    // what comes then says nothing of how soon one comes
+    for (let i = 0; i < 50; i += 1) vigil.came();
+    expect(isAwake()).toBe(false);
+  });
+
+  test('learns nothing from many at once', () => {
+    const vigil = new Vigil();
+    for (let i = 0; i < 50; i += 1) {
+      vigil.expect();
+      vigil.forget();
+      now += 0.1;
+      vigil.came();
+    }
+    vigil.expect();
+    expect(isAwake()).toBe(false);
+  });
+
+  test('gives the core to others who want it', () => {
+    const vigil = new Vigil();
+    converse(vigil, 20);
+    vigil.expect();
+    now += 0.4;
+    for (const turn of turns.splice(0)) turn();
+    expect(isAwake()).toBe(false);
+    vigil.came();
+    vigil.expect();
+    expect(isAwake()).toBe(false);
+    now += 6;
+    vigil.came();
+    vigil.expect();
+    now += 0.1;
+    vigil.came();
+    vigil.expect();
+    expect(isAwake()).toBe(true);
+  });
+});
+
+test('a process comes to its end, and its timers to their turn, while a vigil waits', async () => {
+  vi.restoreAllMocks();
   const vigil = new Vigil();
-  for (let i = 0; i < 16; i += 1) {
+  for (let i = 0; i < 20; i += 1) {
     vigil.expect();
     vigil.came();
   }
-  let nights = 0;
-  for (let i = 0; i < 64; i += 1) {
-    vigil.expect();
-    if (immediates() > 0) nights += 1;
-    await turnsIn(2);
-    expect(immediates()).toBe(0);
-  }
-  expect(nights).toBeGreaterThan(0);
-  expect(nights).toBeLessThan(64);
+  vigil.expect();
+  const before = performance.now();
+  await sleep(1);
+  expect(performance.now() - before).toBeLessThan(1_000);
 });

@@ -126,6 +126,15 @@ describe('encryption', () => {
       const back = await client.decrypt(session, gcm(), aes, expected, pieces);
       expect(Buffer.compare(back, data)).toBe(0);
     }
+    for (const length of [0, 983_040]) {
+      const most = LONG.subarray(0, length);
+      for (const pieces of [{}, { pieceBytes: 300_000 }]) {
+        const made = await client.encrypt(session, gcm(), aes, most, pieces);
+        expect(made).toHaveLength(length + 16);
+        const back = await client.decrypt(session, gcm(), aes, made, pieces);
+        expect(Buffer.compare(back, most)).toBe(0);
+      }
+    }
     const wrong = gcm({ aad: Buffer.from('other') });
     expect(await refusal(client.decrypt(session, wrong, aes, expected))).toBe(
       CKR.ENCRYPTED_DATA_INVALID,
@@ -252,8 +261,10 @@ describe('a signature', () => {
       },
     );
     const data = Buffer.from('a message');
-    const made = await client.sign(session, { type: CKM.EDDSA }, ed.privateKey, data);
-    expect(verifyOutside(null, data, await outside(ed.publicKey), made)).toBe(true);
+    for (const text of [data, Buffer.alloc(0)]) {
+      const made = await client.sign(session, { type: CKM.EDDSA }, ed.privateKey, text);
+      expect(verifyOutside(null, text, await outside(ed.publicKey), made)).toBe(true);
+    }
     const secret = randomBytes(20);
     const generic = { [CKA.CLASS]: CKO.SECRET_KEY, [CKA.KEY_TYPE]: CKK.GENERIC_SECRET };
     const key = await client.create(session, template({ ...generic, [CKA.VALUE]: secret }));

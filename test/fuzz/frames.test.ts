@@ -11,6 +11,7 @@ import {
   RECORD_VERSION,
   type HsmOperation,
 } from '../../src/protocol/hsm-frames.js';
+import { cryptoFields, makeCryptoCorpus, type CryptoCorpus } from '../support/crypto-frames.js';
 import { HsmHost, PASSWORDS, type FrameClient, type TestHsm } from '../support/hsm-host.js';
 import {
   Dice,
@@ -41,6 +42,7 @@ interface Corpus {
   /** a changed record of the first key */
   readonly record: Uint8Array;
   readonly sealed: { readonly iv: Uint8Array; readonly data: Uint8Array };
+  readonly crypto: CryptoCorpus;
 }
 
 type Role = 'admin' | 'appliance' | 'alice' | 'bob';
@@ -166,7 +168,7 @@ function keyFields(
     'key-sign': signed,
     'key-verify': { ...signed, signature: dice.bytes(64) },
   };
-  return made[operation];
+  return made[operation] ?? cryptoFields(dice, operation, { ...corpus.crypto, key });
 }
 
 type Frame = [number, unknown, unknown, unknown, unknown, unknown, ...unknown[]];
@@ -399,6 +401,7 @@ async function makeCorpus(client: FrameClient, admin: number): Promise<Corpus> {
     await client.ask('logout', {}, { session });
   }
   const session = await client.login('alice', PASSWORDS.user);
+  const crypto = await makeCryptoCorpus(client, { session, epoch: EPOCH });
   const fields = { keyId: keys[0], aad: AAD, data: KEPT };
   const sealed = await client.ask<'encrypt'>('encrypt', fields, { session });
   const change = { keyId: keys[0], change: { label: 'changed' } };
@@ -406,7 +409,7 @@ async function makeCorpus(client: FrameClient, admin: number): Promise<Corpus> {
     session,
   });
   await client.ask('logout', {}, { session });
-  return { keys, masked, record, sealed };
+  return { keys, masked, record, sealed, crypto };
 }
 
 /** All keys of the corpus prove themselves, no other is left, and the ciphertext opens. */
@@ -414,7 +417,8 @@ async function everythingHolds(client: FrameClient, corpus: Corpus): Promise<voi
   const session = await client.login('app_user', PASSWORDS.appUser);
   const page = { after: '', limit: 2_000 };
   const { items } = await client.ask<'inventory'>('inventory', page, { session });
-  expect(items.map(({ id }) => String(id)).sort()).toEqual([...corpus.keys].sort());
+  const all = [...corpus.keys, ...corpus.crypto.keyIds].sort();
+  expect(items.map(({ id }) => String(id)).sort()).toEqual(all);
   for (const { proof } of items) expect(proof).toHaveLength(16);
   const alice = await client.login('alice', PASSWORDS.user);
   const fields = { keyId: corpus.keys[0], aad: AAD, ...corpus.sealed };

@@ -361,6 +361,9 @@ describe('parts', () => {
     const object = { flags: 0, id: Buffer.of(1), class: 'secret-key', type: 'aes' } as never;
     expect(fits({ record, object })).toBe(false);
     expect(compileFilter({ attributes: { id: '0x01' } })({ record, object })).toBe(true);
+    for (const value of [{ toString: 'x' }, Object.create(null), [], null, undefined]) {
+      expect(compileFilter({ attributes: { modulus: value } })({ record, object })).toBe(false);
+    }
   });
 
   test('a key that asks for approvals is not worked with without them', () => {

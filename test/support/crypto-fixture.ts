@@ -23,6 +23,11 @@ export interface BroughtPair {
 
 type Kind = HsmFields<'key-unwrap'>['kind'];
 type Flags = Record<string, boolean>;
+interface Kept {
+  /** an object of the cluster, and not of Alice's session */
+  readonly token?: boolean | undefined;
+  readonly flags?: Flags | undefined;
+}
 
 /** RSA_AES_KEY_WRAP of PKCS #11, as somebody outside does it. */
 function wrapped(spki: Uint8Array, payload: Uint8Array): Buffer {
@@ -115,6 +120,33 @@ export class CryptoFixture implements Disposable {
     const secret = await this.bringPrivate(pair.privateKey, { sign: true, decrypt: isRsa });
     const open = await this.bringPublic(pair.publicKey, { verify: true, encrypt: isRsa });
     return { ...pair, secret, open };
+  }
+
+  /** An object of these bytes by PKCS #11's rules: of Alice's session, or of the cluster. */
+  async create(content: object, uses: readonly string[], kept: Kept = {}): Promise<HsmKeyId> {
+    const given = Object.fromEntries(uses.map((use) => [use, true]));
+    const key = { ...this.making({ ...given, ...kept.flags }), pkcs11: true };
+    const isSession = !kept.token;
+    const { masked } = await this.alice('object-create', { key, content, isSession });
+    if (!isSession) await this.as('app_user', 'insert', { masked });
+    return key.keyId;
+  }
+
+  /** As `create`, with the flags of `kept` for the public half alone. */
+  async createPair(
+    made: { readonly privateKey: KeyObject; readonly publicKey: KeyObject },
+    uses: { readonly secret: readonly string[]; readonly open: readonly string[] },
+    { token, flags }: Kept = {},
+  ): Promise<BroughtPair> {
+    const pkcs8 = made.privateKey.export({ format: 'der', type: 'pkcs8' });
+    const spki = made.publicKey.export({ format: 'der', type: 'spki' });
+    const secret = { kind: 'private-key', value: pkcs8 };
+    const open = { kind: 'public-key', value: spki };
+    return {
+      ...made,
+      secret: await this.create(secret, uses.secret, { token }),
+      open: await this.create(open, uses.open, { token, flags }),
+    };
   }
 
   /** The public half that the HSM has of a key of Alice's. */

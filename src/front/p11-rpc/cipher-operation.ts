@@ -84,9 +84,16 @@ export class CipherOperation {
     return this.#result;
   }
 
+  /** What an HSM takes at once: a tag comes with what it was made of. */
+  get #most(): number {
+    const { facts, direction, mechanism } = this.#given;
+    const isTagged = facts.type === CKM.AES_GCM && direction === 'decrypt';
+    return isTagged ? CHUNK + (mechanism.tagBits ?? 0) / 8 : CHUNK;
+  }
+
   async #whole(data: Uint8Array, call: Call): Promise<Uint8Array> {
     const { facts } = this.#given;
-    if (data.length <= CHUNK) return await this.#run(this.#given.mechanism, data, call);
+    if (data.length <= this.#most) return await this.#run(this.#given.mechanism, data, call);
     if (facts.pieces !== 'blocks') throw this.#lengthFailure();
     const first = await this.update(data, call);
     return Buffer.concat([first, await this.final(call)]);
@@ -179,7 +186,7 @@ export class CipherOperation {
 
   #hold(data: Uint8Array): void {
     if (data.length === 0) return;
-    if (this.#given.facts.pieces === 'gathered' && this.#heldBytes + data.length > CHUNK) {
+    if (this.#given.facts.pieces === 'gathered' && this.#heldBytes + data.length > this.#most) {
       throw this.#lengthFailure();
     }
     this.#given.budget.take(data.length);
