@@ -1,6 +1,6 @@
 import type { HsmLine } from '../../cluster/public-line.js';
 import type { Call } from '../../core/call.js';
-import { hasPassed } from '../../core/deadline.js';
+import { deadlineIn, hasPassed } from '../../core/deadline.js';
 import { isKeyspanError } from '../../core/errors.js';
 import type { HsmId } from '../../core/ids.js';
 import { LIMITS } from '../../core/limits.js';
@@ -93,7 +93,8 @@ export class HsmStream {
     this.#unsent = [];
     this.#unsentBytes = 0;
     if (!at) return;
-    const call: Call = { requestId: 'stream-close', deadline: Infinity };
+    const deadline = deadlineIn(LIMITS.request_timeout_ms);
+    const call: Call = { requestId: 'stream-close', deadline };
     this.#line()
       .runOn(at.hsm, 'stream-close', { stream: at.stream }, call)
       .catch(() => undefined);
