@@ -55,8 +55,10 @@ package_of() {
     apt-get:ssh) printf openssh-client ;;
     *:ssh) printf openssh-clients ;;
     *:sshd) printf openssh-server ;;
-    apt-get:java) printf openjdk-17-jdk-headless ;;
-    *:java) printf java-17-openjdk-devel ;;
+    apt-get:jdk) printf openjdk-17-jdk-headless ;;
+    apk:jdk) printf openjdk17-jdk ;;
+    brew:jdk) printf openjdk ;;
+    *:jdk) printf java-17-openjdk-devel ;;
     dnf:aws) printf awscli2 ;;
     apk:aws) printf aws-cli ;;
     *:aws) printf awscli ;;
@@ -78,10 +80,13 @@ have_aws_cli() {
   if have apt-get; then [[ -x /usr/bin/aws ]]; else have aws; fi
 }
 
-# Libraries that have no program: whether a file of that name is where distributions put it.
+# Libraries that have no program: whether a file whose path ends so is where distributions put it.
 have_library() {
-  [[ -n $(find /usr/lib /usr/lib64 -name "$1" -print -quit 2>/dev/null) ]]
+  [[ -n $(find /usr/lib /usr/lib64 -path "*/$1" -print -quit 2>/dev/null) ]]
 }
+
+# `java` alone may be a runtime, which can neither make keys nor compile what it is given.
+have_jdk() { have java && have javac && have keytool; }
 
 missing_tools() {
   local tool
@@ -89,8 +94,9 @@ missing_tools() {
     case $tool in
       softhsm2-util) have_softhsm || printf '%s ' "$tool" ;;
       p11-kit-client.so) have_library p11-kit-client.so || printf '%s ' "$tool" ;;
-      pkcs11-engine) have_library pkcs11.so || printf '%s ' "$tool" ;;
+      pkcs11-engine) have_library 'engines*/pkcs11.so' || printf '%s ' "$tool" ;;
       sshd) [[ -x /usr/sbin/sshd ]] || printf '%s ' "$tool" ;;
+      jdk) have_jdk || printf '%s ' "$tool" ;;
       aws) have_aws_cli || printf '%s ' "$tool" ;;
       g++) have g++ || have c++ || printf '%s ' "$tool" ;;
       *) have "$tool" || printf '%s ' "$tool" ;;

@@ -45,7 +45,7 @@ export function addPkcs11(
   }
   withShared(group.command('stdio'))
     .description("an application's bytes by standard input and output (p11-kit: remote: |…)")
-    .option('--endpoint <url>', 'an ENI of a cluster on another machine')
+    .option('--endpoint <url>', 'an ENI of a cluster on another machine, or several: URL,URL')
     .option('--ca <file>', 'of its certificate')
     .option('--certificate <file>', 'of this client')
     .option('--private-key <file>', 'of this client')

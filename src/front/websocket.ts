@@ -14,7 +14,7 @@ import { Connection, type Load, type WebSocketDoorOptions } from './connection.j
 // as an import each of its files would be searched for its exports first, at each start
 const library = createRequire(import.meta.url)('ws') as typeof Library;
 
-const P11_PATH = /^\/p11\/[a-z0-9-]+\/?$/;
+const P11_PATH = /^\/p11\/([a-z0-9-]+)\/?$/;
 const PATH = /^\/(?:v1\/([a-z0-9-]+)\/?)?(?:\?.*)?$/;
 
 /** The WebSocket door: authenticates an upgrade into a principal and makes a connection of it. */
@@ -77,8 +77,9 @@ export class WebSocketDoor {
   /** An application on another machine: the bytes of its messages are those of a socket here. */
   #pkcs11(request: IncomingMessage, socket: Socket, head: Buffer): void {
     const { pkcs11 } = this.#options;
+    const region = P11_PATH.exec(request.url ?? '')?.[1] ?? '';
     const principal = socket instanceof TLSSocket ? principalOf(socket) : undefined;
-    if (!pkcs11) return refuse(socket, 404, 'Not Found');
+    if (!pkcs11 || !isRegion(region)) return refuse(socket, 404, 'Not Found');
     if (!principal) return refuse(socket, 401, 'Unauthorized');
     const offered = request.headers['sec-websocket-protocol'] ?? '';
     if (!offered.split(/ *, */).includes(P11_SUBPROTOCOL)) {

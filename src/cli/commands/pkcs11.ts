@@ -6,7 +6,7 @@ import type { SharedOptions } from '../global-options.js';
 import { EXIT, print, printJson } from '../output.js';
 import { examine } from '../pkcs11-doctor.js';
 import { addressOf, clientModule } from '../pkcs11-module.js';
-import { pipeLocal, pipeRemote, type RemoteOptions } from '../pkcs11-stdio.js';
+import { pipeApplication, type RemoteOptions } from '../pkcs11-stdio.js';
 import { formatVariables, pkcs11Variables } from './env.js';
 
 /** The files of native-config that `pkcs11 config` fills in. */
@@ -63,7 +63,6 @@ export async function pkcs11Doctor(options: SharedOptions): Promise<number> {
 }
 
 export async function pkcs11Stdio(options: SharedOptions & RemoteOptions): Promise<number> {
-  if (options.endpoint === undefined) await pipeLocal(findHome(options.home).pkcs11Socket);
-  else await pipeRemote({ ...options, endpoint: options.endpoint });
+  await pipeApplication(findHome(options.home).pkcs11Socket, options);
   return EXIT.ok;
 }
