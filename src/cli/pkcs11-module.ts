@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { KeyspanError } from '../core/errors.js';
 
@@ -10,12 +11,18 @@ const NAME = 'p11-kit-client.so';
 function places(): string[] {
   const plain = ['/usr/lib64/pkcs11', '/usr/lib/pkcs11', '/usr/local/lib/pkcs11'];
   const brew = ['/opt/homebrew/lib/pkcs11', '/usr/local/opt/p11-kit/lib/pkcs11'];
-  const root = '/usr/lib';
-  const triplets = existsSync(root)
-    ? readdirSync(root).map((name) => join(root, name, 'pkcs11'))
-    : [];
-  return [...triplets, ...plain, ...brew];
+  return [...libraries().map((folder) => join(folder, 'pkcs11')), ...plain, ...brew];
 }
+
+/** The folders of /usr/lib, of which Debian has one for each architecture. */
+function libraries(): string[] {
+  const root = '/usr/lib';
+  return existsSync(root) ? readdirSync(root).map((name) => join(root, name)) : [];
+}
+
+/** Whether OpenSSL 3 has its PKCS #11 engine here. */
+export const hasOpensslEngine = (): boolean =>
+  [...libraries(), '/usr/lib64'].some((folder) => existsSync(join(folder, 'engines-3/pkcs11.so')));
 
 /** @param among folders, for tests */
 export function findClientModule(among: readonly string[] = places()): string | undefined {
@@ -37,6 +44,50 @@ export const addressOf = (socket: string): string =>
       .map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)
       .join(''),
   )}`;
+
+/** Whether an address means that socket; there are several ways to write one. */
+export function isAddressOf(socket: string, address: string): boolean {
+  const [, path] = /^unix:path=([^;]*)$/.exec(address) ?? [];
+  if (path === undefined) return false;
+  try {
+    return decodeURIComponent(path) === socket;
+  } catch {
+    return false;
+  }
+}
+
+/** A module file of p11-kit that names that socket: its applications need no variable. */
+export function findModuleFile(
+  socket: string,
+  among: readonly string[] = moduleFolders(),
+): string | undefined {
+  return among.flatMap(moduleFiles).find((file) => {
+    const remote = /^\s*remote:\s*(\S+)\s*$/m.exec(readable(file))?.[1];
+    return remote !== undefined && isAddressOf(socket, remote);
+  });
+}
+
+/** Where p11-kit looks; what users have of their own it does not read for root. */
+function moduleFolders(): string[] {
+  const own = join(process.env['XDG_CONFIG_HOME'] ?? join(homedir(), '.config'), 'pkcs11/modules');
+  const all = ['/etc/pkcs11/modules', '/usr/share/p11-kit/modules'];
+  return process.getuid?.() === 0 ? all : [own, ...all];
+}
+
+/** What others may not read is not for this user's applications either. */
+function readable(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch {
+    return '';
+  }
+}
+
+function moduleFiles(folder: string): string[] {
+  if (!existsSync(folder)) return [];
+  const names = readdirSync(folder).filter((name) => name.endsWith('.module'));
+  return names.map((name) => join(folder, name));
+}
 
 /** What a client's version can carry besides what all can. */
 export interface ClientVersion {

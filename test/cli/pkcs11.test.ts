@@ -1,11 +1,17 @@
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { TOOLS } from '../../src/cli/commands/pkcs11.js';
 import { examine } from '../../src/cli/pkcs11-doctor.js';
-import { addressOf, clientVersion, findClientModule } from '../../src/cli/pkcs11-module.js';
+import {
+  addressOf,
+  clientVersion,
+  findClientModule,
+  findModuleFile,
+  isAddressOf,
+} from '../../src/cli/pkcs11-module.js';
 import { pipeLocal } from '../../src/cli/pkcs11-stdio.js';
 import { findHome } from '../../src/core/home.js';
 import { Duplex } from 'node:stream';
@@ -102,7 +108,38 @@ describe('keyspan doctor', () => {
     writeFileSync(open.pkcs11Socket, '');
     chmodSync(open.pkcs11Socket, 0o666);
     expect((await words({}, open))[1]).toBe(`wrong others may open ${open.pkcs11Socket}`);
+    chmodSync(open.pkcs11Socket, 0o600);
+    expect((await words({}, open))[1]).toBe(`wrong nobody answers on ${open.pkcs11Socket}`);
     expect((await keyspan(['pkcs11', 'doctor'], { home: empty.root })).code).toBe(1);
+  });
+});
+
+describe('an address of the socket', () => {
+  test('is known in whatever way it is written', () => {
+    const socket = "/run/a b/p11's.sock";
+    for (const [address, isThat] of [
+      [addressOf(socket), true],
+      [`unix:path=${socket}`, true],
+      ['unix:path=/run/a%20b/p11%27s.sock', true],
+      ['unix:path=/run/a', false],
+      ['unix:path=%zz', false],
+      ['vsock:cid=2;port=1', false],
+    ] as const) {
+      expect([address, isAddressOf(socket, address)]).toEqual([address, isThat]);
+    }
+  });
+
+  test("is found in p11-kit's module files", () => {
+    const modules = join(folder, 'modules');
+    mkdirSync(modules);
+    writeFileSync(join(modules, 'other.module'), 'remote: |keyspan pkcs11 stdio\n');
+    writeFileSync(join(modules, 'ours.txt'), `remote: ${addressOf(fixture.socket)}\n`);
+    const find = (): string | undefined =>
+      findModuleFile(fixture.socket, [join(folder, 'nowhere'), modules]);
+    expect(find()).toBeUndefined();
+    const file = join(modules, 'ours.module');
+    writeFileSync(file, `# ours\nremote: ${addressOf(fixture.socket)}\n`);
+    expect(find()).toBe(file);
   });
 });
 
@@ -116,8 +153,35 @@ describe('keyspan pkcs11 stdio', () => {
     await piped;
   });
 
+  test('gives what was answered when the application ends at once', async () => {
+    const [input, output] = [new PassThrough(), new PassThrough()];
+    const piped = pipeLocal(fixture.socket, { input, output });
+    input.end(Buffer.of(2));
+    await piped;
+    expect(output.read()).toEqual(Buffer.of(2));
+  });
+
+  test('reaches the ENIs that the environment names where no daemon is', async () => {
+    const { endpoints } = await fixture.daemon.status();
+    const { customerCa, clientCertificate, clientKey } = fixture.daemon.home;
+    const dead = 'wss://127.0.0.1:1/v1/us-east-1';
+    const env = {
+      KEYSPAN_ENDPOINTS: [dead, ...endpoints.websocket].join(','),
+      KEYSPAN_CA: customerCa,
+      KEYSPAN_CERTIFICATE: clientCertificate,
+      KEYSPAN_PRIVATE_KEY: clientKey,
+    };
+    const options = { home: join(folder, 'nobody'), input: Buffer.of(1), env };
+    const { code, stdout, stderr } = await keyspan(['pkcs11', 'stdio'], options);
+    expect([code, stderr]).toEqual([0, '']);
+    expect(stdout).toEqual(Buffer.of(1));
+  });
+
   test('says that no daemon listens', async () => {
-    const nowhere = keyspan(['pkcs11', 'stdio'], { home: join(folder, 'nobody') });
+    const nowhere = keyspan(['pkcs11', 'stdio'], {
+      home: join(folder, 'nobody'),
+      env: { KEYSPAN_ENDPOINTS: '' },
+    });
     const { code, stderr } = await nowhere;
     expect([code, stderr.includes('No daemon listens')]).toEqual([255, true]);
     const words = ['pkcs11', 'stdio', '--endpoint', 'wss://127.0.0.1:1/v1/us-east-1'];
