@@ -4,11 +4,10 @@ import { createServer, type AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import { userInfo } from 'node:os';
 import { join } from 'node:path';
-import pkcs11 from 'pkcs11js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { callAdmin } from '../../src/cli/admin-client.js';
 import { DaemonFixture } from '../support/daemon-fixture.js';
-import { RecipeFolder, blocksOf } from '../support/recipes.js';
+import { RecipeFolder, blocksOf, canRunAtHome } from '../support/recipes.js';
 
 /** The recipes of docs/pkcs11.md, as they stand there, by the programs that they are for. */
 const PAGE = 'docs/pkcs11.md';
@@ -56,6 +55,14 @@ describe('the recipes', () => {
     expect(told.match(/Private Key Object/g)?.length).toBe(4);
   });
 
+  test('of pkcs11-tool decrypt what OpenSSL encrypted, and destroy a key', () => {
+    const [shorthand = ''] = block('pkcs11-tool').split('\n');
+    const told = folder.run(`${shorthand}\n${block('pkcs11-tool', 1)}`);
+    expect(told).toContain('Signature Verified Successfully');
+    // as it was made, and no more
+    expect(told.match(/Secret Key Object/g)?.length).toBe(1);
+  });
+
   test('in two lines test all that pkcs11-tool knows, without an error', () => {
     const [first = ''] = recipes.get('PKCS #11: any application, unmodified') ?? [];
     const told = folder.run(first.split('\n').slice(1).join('\n'));
@@ -77,12 +84,32 @@ describe('the recipes', () => {
   test('of Java make keys and sign, also in a program', () => {
     expect(folder.run(block('Java'))).toMatch(/orders, PrivateKeyEntry/);
     folder.write('Sign.java', program);
-    expect(folder.run(block('Java', 1))).toContain('Verified OK');
+    expect(folder.run(block('Java', 1)).match(/Verified OK/g)?.length).toBe(2);
   });
 
   test('of GnuTLS make a key and try it', () => {
     const told = folder.run(block('GnuTLS'));
     expect(told).toContain('Verifying against public key in the token... ok');
+  });
+
+  test.skipIf(!canRunAtHome())('of p11-kit show the cluster to all that it serves', async () => {
+    const told = folder.runAtHome(block('p11-kit, and all that it serves'));
+    const { cluster } = await daemon.status();
+    expect(told).toContain(`token: ${cluster.id}`);
+    expect(told).toContain(`Label: ${cluster.id}`);
+  });
+
+  test.skipIf(!canRunAtHome())('of p11-kit reach a cluster on another machine', () => {
+    const issue = block('On another machine');
+    const there = `${issue}\nunset P11_KIT_SERVER_ADDRESS\nexport KEYSPAN_HOME=$PWD/nobody`;
+    const told = folder.runAtHome(`${there}\n${block('On another machine', 1)}`);
+    expect(told).toMatch(/Label: signer$/m);
+  });
+
+  test('of Node sign by pkcs11js', () => {
+    const [signing = ''] = blocksOf(PAGE, 'js').get('Node') ?? [];
+    folder.write('sign.mjs', signing);
+    expect(folder.run(block('Node'))).toContain('Verified OK');
   });
 
   test('of NSS make a certificate in the token', () => {
@@ -182,27 +209,3 @@ function attempt(work: () => string): string {
     return '';
   }
 }
-
-test('pkcs11js is a client as others are', async () => {
-  const { cryptoUser } = await callAdmin(daemon.home, 'Credentials');
-  const environment = folder.run('echo "$P11_KIT_SERVER_ADDRESS $KEYSPAN_PKCS11_MODULE"').trim();
-  const [address, path = ''] = environment.split(' ');
-  process.env['P11_KIT_SERVER_ADDRESS'] = address;
-  const module = new pkcs11.PKCS11();
-  module.load(path);
-  module.C_Initialize({ flags: pkcs11.CKF_OS_LOCKING_OK });
-  try {
-    const [slot = Buffer.alloc(8)] = module.C_GetSlotList(true);
-    const flags = pkcs11.CKF_SERIAL_SESSION | pkcs11.CKF_RW_SESSION;
-    const session = module.C_OpenSession(slot, flags);
-    module.C_Login(session, pkcs11.CKU_USER, `${cryptoUser?.username}:${cryptoUser?.password}`);
-    const digest = { mechanism: pkcs11.CKM_SHA256 };
-    module.C_DigestInit(session, digest);
-    const made = module.C_Digest(session, Buffer.from('abc'), Buffer.alloc(32));
-    expect(made.toString('hex').slice(0, 8)).toBe('ba7816bf');
-    expect(module.C_GenerateRandom(session, Buffer.alloc(16))).toHaveLength(16);
-  } finally {
-    module.C_Finalize();
-    delete process.env['P11_KIT_SERVER_ADDRESS'];
-  }
-});

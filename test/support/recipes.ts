@@ -1,5 +1,5 @@
-import { execFileSync } from 'node:child_process';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageFile } from '../../src/core/entry.js';
@@ -23,17 +23,22 @@ export function blocksOf(page: string, language: string): ReadonlyMap<string, st
   return blocks;
 }
 
-/** A folder to run recipes in, with `npx keyspan` as a newcomer has it. */
+/** Whether `runAtHome` can: a container's root may be refused a view of its own. */
+export const canRunAtHome = (): boolean =>
+  process.getuid?.() !== 0 || spawnSync('unshare', ['--mount', 'true']).status === 0;
+
+/** A folder to run recipes in, with `npx keyspan` and its modules as a newcomer has them. */
 export class RecipeFolder implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'keyspan-recipe-'));
   readonly #home: string;
 
   constructor(home: string) {
     this.#home = home;
-    const npx = join(this.path, 'npx');
     const program = packageFile('dist/cli/keyspan.cjs');
-    writeFileSync(npx, `#!/bin/sh\nshift\nexec '${process.execPath}' '${program}' "$@"\n`);
-    chmodSync(npx, 0o755);
+    const command = `exec '${process.execPath}' '${program}' "$@"\n`;
+    this.write('npx', `#!/bin/sh\nshift\n${command}`);
+    this.write('keyspan', `#!/bin/sh\n${command}`);
+    symlinkSync(packageFile('node_modules'), join(this.path, 'node_modules'));
   }
 
   get environment(): NodeJS.ProcessEnv {
@@ -55,6 +60,24 @@ export class RecipeFolder implements Disposable {
       const { stdout = '', stderr = '' } = error as { stdout?: string; stderr?: string };
       throw new Error(`${script}\n${stdout}${stderr}`, { cause: error });
     }
+  }
+
+  /**
+   * As `run`, with a home of its own. Since p11-kit does not read that of root, what it has of the
+   * whole machine is covered by it for that script alone.
+   */
+  runAtHome(script: string): string {
+    this.write('at-home.sh', `set -euo pipefail\n${script}\n`);
+    const isRoot = process.getuid?.() === 0;
+    const covered = 'mount --bind ~/.config/pkcs11/modules /usr/share/p11-kit/modules';
+    return this.run(
+      [
+        'export HOME=$PWD/at-home',
+        'unset XDG_CONFIG_HOME',
+        'rm -rf ~ && mkdir -p ~/.config/pkcs11/modules',
+        isRoot ? `unshare --mount bash -c '${covered} && exec bash at-home.sh'` : 'bash at-home.sh',
+      ].join('\n'),
+    );
   }
 
   write(name: string, text: string): void {
