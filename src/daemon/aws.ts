@@ -7,7 +7,8 @@ import type { Clock } from '../core/clock.js';
 import { isKeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import type { Logger } from '../core/log.js';
-import { AwsDoor, type AwsService } from '../front/aws-json.js';
+import type { Kms } from '../kms/kms.js';
+import { AwsDoor, type AwsOperations, type AwsService } from '../front/aws-json.js';
 import { int, object, oneOf } from '../protocol/form.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Sealer } from '../store/sealed.js';
@@ -24,6 +25,7 @@ export interface AwsOptions {
   readonly sealer: Sealer;
   readonly control: ControlPlane;
   readonly backups: BackupRequests;
+  readonly kms: Kms;
   /** whose root the access keys speak for */
   readonly account: string;
   readonly clock: Clock;
@@ -53,7 +55,7 @@ export class AwsEndpoint implements AsyncDisposable {
     const { account } = options;
     const keys = await StoredAccessKeys.open({ store, sealer, account, configured });
     try {
-      const services = [cloudHsmOf(options)];
+      const services = [kmsOf(options.kms), cloudHsmOf(options)];
       const publicDirectory = home.public;
       const door = new AwsDoor({ services, keys, publicDirectory, clock, events, log });
       const somewhere = (): Promise<string> => listenSomewhere(door, store, log);
@@ -99,6 +101,14 @@ async function listenSomewhere(door: AwsDoor, store: Store, log: Logger): Promis
   const value = encodeValue(1, { port: Number(new URL(url).port) });
   await store.commit({ compares: [], writes: [{ op: 'put', key: KEYSPACE.awsPort, value }] });
   return url;
+}
+
+function kmsOf(kms: Kms): AwsService {
+  const operations: AwsOperations = {
+    perform: (action, params, caller, call) =>
+      kms.perform(action, params, 'json', caller, call, 'aws'),
+  };
+  return { target: 'TrentService', signingName: 'kms', load: async () => operations };
 }
 
 function cloudHsmOf({ store, control, backups, clock, events, log }: AwsOptions): AwsService {

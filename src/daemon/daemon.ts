@@ -21,7 +21,7 @@ import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import type { P11Door } from '../front/p11-rpc/door.js';
 import { parsePrincipal } from '../iam/principal.js';
-import { Kms } from '../kms/kms.js';
+import type { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
 import type {
   CertificateDocument,
@@ -34,12 +34,13 @@ import type {
 import { readFaultRule } from '../protocol/fault.js';
 import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
-import { AwsEndpoint } from './aws.js';
+import type { AwsEndpoint } from './aws.js';
 import { ClaimedDoors } from './claimed-doors.js';
 import { openClusterParts, type ClusterParts } from './cluster-parts.js';
 import type { DaemonConfig } from './config.js';
 import { Doors } from './doors.js';
 import { readVersion } from './installation.js';
+import { openKmsParts } from './kms-parts.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { openPkcs11 } from './pkcs11.js';
 import { clusterReadings } from './readings.js';
@@ -122,17 +123,9 @@ export class Daemon implements AsyncDisposable {
     this.#events = new Events(audit, clock);
     await this.#openClusters(store, sealer);
     await Promise.all(this.#clusters.all.map((cluster) => cluster.start()));
-    await this.#openAws({ store, sealer, clock });
     await this.#openAdmin();
     await this.#openPkcs11();
-    const kms = await Kms.open({
-      store,
-      vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },
-      clock,
-      events: this.#events,
-      log: this.#log,
-    });
-    this.#cleanup.push(() => kms[Symbol.asyncDispose]());
+    const kms = await this.#openKms({ store, sealer, clock });
     await this.#clustersReady();
     this.#kms = kms;
     const { own } = this.#clusters;
@@ -291,21 +284,25 @@ export class Daemon implements AsyncDisposable {
   }
 
   /** While the HSM processes come up: it costs a start no time. */
-  async #openAws(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<void> {
+  async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Kms> {
     const { home, port, accessKey } = this.#config;
-    const aws = await AwsEndpoint.open({
-      ...parts,
-      home,
-      port,
-      accessKey,
-      control: this.#control,
-      backups: this.#parts.backups,
-      account: this.#clusters.own?.record.account ?? this.#config.account,
-      events: this.#events,
-      log: this.#log,
-    });
+    const { kms, aws } = await openKmsParts(
+      {
+        ...parts,
+        home,
+        port,
+        accessKey,
+        control: this.#control,
+        backups: this.#parts.backups,
+        vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },
+        account: this.#clusters.own?.record.account ?? this.#config.account,
+        events: this.#events,
+        log: this.#log,
+      },
+      this.#cleanup,
+    );
     this.#aws = aws;
-    this.#cleanup.push(() => aws[Symbol.asyncDispose]());
+    return kms;
   }
 
   async #openPkcs11(): Promise<void> {

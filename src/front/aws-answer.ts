@@ -1,4 +1,5 @@
 import type { ErrorCode, KeyspanError } from '../core/errors.js';
+import { toJson } from '../protocol/client-frames.js';
 
 /** What goes over the wire as the answer to one AWS JSON request. */
 export interface AwsAnswer {
@@ -8,12 +9,18 @@ export interface AwsAnswer {
 
 const STATUSES: Partial<Readonly<Record<ErrorCode, number>>> = {
   CloudHsmInternalFailureException: 500,
+  DependencyTimeoutException: 503,
+  KMSInternalException: 500,
+  KeyUnavailableException: 500,
   InternalFailure: 500,
   RequestEntityTooLargeException: 413,
 };
 
 /** CloudHSM writes its own errors' member with a capital letter (CloudHSM V2 API). */
 const HAS_CAPITAL = /^CloudHsm/;
+
+/** The result of one request; blobs are in base64. */
+export const resultAnswer = (result: object): AwsAnswer => ({ status: 200, body: toJson(result) });
 
 /** An error in the form of AWS's JSON protocols: its name is `__type`. */
 export function errorAnswer({ code, message }: Pick<KeyspanError, 'code' | 'message'>): AwsAnswer {

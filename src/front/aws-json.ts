@@ -10,8 +10,9 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { AccessKeys } from '../iam/credentials.js';
 import type { Principal } from '../iam/principal.js';
+import type { RequestOrigin } from '../iam/request-origin.js';
 import { verifySignature } from '../iam/sigv4.js';
-import { errorAnswer, isInternal, type AwsAnswer } from './aws-answer.js';
+import { errorAnswer, isInternal, resultAnswer, type AwsAnswer } from './aws-answer.js';
 import { isPublicRequest, servePublicFile } from './public-files.js';
 import { readBody } from './request-body.js';
 
@@ -19,6 +20,7 @@ import { readBody } from './request-body.js';
 export interface AwsCaller {
   readonly principal: Principal;
   readonly region: string;
+  readonly origin: RequestOrigin;
 }
 
 /** One AWS service behind the door. */
@@ -147,7 +149,7 @@ export class AwsDoor implements AsyncDisposable {
   async #answer(request: IncomingMessage, requestId: string): Promise<AwsAnswer> {
     const body = await readBody(request, LIMITS.request_size_max_bytes);
     try {
-      return { status: 200, body: JSON.stringify(await this.#perform(request, body, requestId)) };
+      return resultAnswer(await this.#perform(request, body, requestId));
     } catch (error) {
       if (isKeyspanError(error) && !isInternal(error.code)) return errorAnswer(error);
       this.#options.log.error({ err: error, requestId }, 'an AWS request failed');
@@ -195,7 +197,7 @@ export class AwsDoor implements AsyncDisposable {
       { keys, service: service?.signingName, nowMs: clock.wire() },
     );
     if (!service) throw new KeyspanError('UnknownOperationException');
-    const caller = { principal: key.principal, region };
+    const caller = { principal: key.principal, region, origin: originOf(request) };
     return { service, action, params: parseJson(body), caller };
   }
 
@@ -204,6 +206,11 @@ export class AwsDoor implements AsyncDisposable {
     const peer = request.socket.remoteAddress;
     this.#options.events.refusalEvent({ door: 'aws', peer, code });
   }
+}
+
+/** The door is plain HTTP on the loopback: TLS is at the ENIs. */
+function originOf({ socket, headers }: IncomingMessage): RequestOrigin {
+  return { sourceIp: socket.remoteAddress, isSecure: false, userAgent: headers['user-agent'] };
 }
 
 /** A header that was sent twice is one that names no action. */

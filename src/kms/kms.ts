@@ -8,6 +8,7 @@ import type { Logger } from '../core/log.js';
 import type { VaultDirectory } from '../core/vault.js';
 import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../protocol/kms.js';
 import type { Encoding } from '../protocol/aws-parser.js';
+import type { Identities } from '../iam/identities.js';
 import type { Store } from '../store/store.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
@@ -29,7 +30,12 @@ export interface KmsDependencies {
   readonly clock: Clock;
   readonly events: Events;
   readonly log: Logger;
+  /** absent: there are the accounts' roots alone */
+  readonly identities?: Identities | undefined;
 }
+
+/** An installation in which no principals but the accounts' roots were made. */
+const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }) };
 
 const OPERATIONS: { readonly [A in KmsAction]: Operation<A> } = {
   CreateAlias: createAlias,
@@ -74,8 +80,8 @@ export class Kms implements AsyncDisposable {
   readonly #traced: boolean;
 
   private constructor(dependencies: KmsDependencies, facts: Facts) {
-    const { vaults, clock, events, log } = dependencies;
-    this.#parts = { facts, vaults, clock };
+    const { vaults, clock, events, log, identities = NO_IDENTITIES } = dependencies;
+    this.#parts = { facts, vaults, clock, identities };
     this.#events = events;
     this.#log = log;
     this.#traced = log.isLevelEnabled('debug');

@@ -1,7 +1,9 @@
 import type { Call } from '../core/call.js';
 import type { Clock } from '../core/clock.js';
 import type { VaultDirectory } from '../core/vault.js';
+import type { Identities } from '../iam/identities.js';
 import type { Principal } from '../iam/principal.js';
+import type { RequestOrigin } from '../iam/request-origin.js';
 import type { KmsAction, KmsParams } from '../protocol/kms.js';
 import type { Facts } from './facts.js';
 
@@ -9,6 +11,8 @@ import type { Facts } from './facts.js';
 export interface KmsCaller {
   readonly principal: Principal;
   readonly region: string;
+  /** how the request came */
+  readonly origin?: RequestOrigin | undefined;
 }
 
 /** What every operation works with. */
@@ -16,6 +20,8 @@ export interface KmsParts {
   readonly facts: Facts;
   readonly vaults: VaultDirectory;
   readonly clock: Clock;
+  /** what accounts say about their principals */
+  readonly identities: Identities;
 }
 
 /** One request whose form was checked. */

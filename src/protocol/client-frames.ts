@@ -82,18 +82,21 @@ function isBufferJson(value: unknown): value is { type: 'Buffer'; data: number[]
   );
 }
 
+/** JSON as it is on the wire: blobs are in base64. */
+export const toJson = (message: object): string => JSON.stringify(message, blobsToBase64);
+
 const writer = new CborWriter();
 
 /** Encodes a message that is put into a frame before the next one is encoded. */
 export function encodeForFrame(subprotocol: Subprotocol, message: object): Message {
-  if (subprotocol === 'keyspan.v1.json') return JSON.stringify(message, blobsToBase64);
+  if (subprotocol === 'keyspan.v1.json') return toJson(message);
   const length = writer.write(message);
   return { bytes: writer.bytes, length };
 }
 
 export function encodeMessage(subprotocol: Subprotocol, message: object): Uint8Array | string {
   if (subprotocol === 'keyspan.v1.cbor') return encodeCborItem(message);
-  return JSON.stringify(message, blobsToBase64);
+  return toJson(message);
 }
 
 /**

@@ -271,7 +271,7 @@ describe('the backup of another account', () => {
       const principal = parsePrincipal(`arn:aws:iam::${account}:root`);
       const params = { HsmType: 'hsm2m.medium', SubnetIds: ['subnet-fd54af9b'], SourceBackupId };
       const call = { requestId: newRequestId(), deadline: deadlineIn(10_000) };
-      const caller = { principal, region: record.region };
+      const caller = { principal, region: record.region, origin: {} };
       const error = await service
         .perform('CreateCluster', params, caller, call)
         .catch((cause: unknown) => cause);

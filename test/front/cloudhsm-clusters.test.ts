@@ -28,6 +28,7 @@ function clusterOf(account: string, region: string): ClusterView {
 const callerOf = (arn: string, region = REGION): AwsCaller => ({
   principal: parsePrincipal(arn),
   region,
+  origin: {},
 });
 const ROOT = callerOf(`arn:aws:iam::${ACCOUNT}:root`);
 
