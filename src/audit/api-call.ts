@@ -329,7 +329,9 @@ export class CallRecords {
     const to = answer?.['KeyId'];
     // AWS names both keys of ReEncrypt, and a key with its alias
     if (typeof from === 'string' && typeof to === 'string') return this.#listed(from, to);
-    return key === undefined || key === resource ? this.#listed(resource) : this.#listed(key, resource);
+    return key === undefined || key === resource
+      ? this.#listed(resource)
+      : this.#listed(key, resource);
   }
 
   #listed(first: string, second?: string): string {

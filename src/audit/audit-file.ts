@@ -135,7 +135,10 @@ export async function rotate(directory: string, filesMax: number): Promise<void>
 }
 
 /** Whether one of the two newest files has this seal: what was kept last is in no older one. */
-export async function holdsSeal(directory: string, { sequence, hash }: ChainHead): Promise<boolean> {
+export async function holdsSeal(
+  directory: string,
+  { sequence, hash }: ChainHead,
+): Promise<boolean> {
   for (const age of [0, 1]) {
     const bytes = await readFile(auditPath(directory, age)).catch(() => Buffer.alloc(0));
     if (bytes.includes(`"sequence":${sequence}${sealEnd(hash)}`)) return true;

@@ -1,3 +1,4 @@
+import type { ChainHead } from '../core/audit-seal.js';
 import type { Clock } from '../core/clock.js';
 import { LIMITS } from '../core/limits.js';
 import {
@@ -195,6 +196,11 @@ export class Events {
     this.metrics.watch(() => [
       { name: 'keyspan_audit_lines_dropped_total', value: log.droppedTotal },
     ]);
+  }
+
+  /** the newest seal that is in the audit file */
+  get auditHead(): ChainHead {
+    return this.#log.head;
   }
 
   /** Called for each call of AWS's APIs: cheap, and it neither blocks nor throws. */

@@ -216,6 +216,8 @@ export const LIMITS = {
   audit_anchor_ms: 10_000,
   /** CloudTrail has as much of a user agent and of an error's sentence */
   audit_text_max_chars: 1_024,
+  audit_slab_bytes: 65_536,
+  audit_slab_kept_bytes: 2 << 20,
   audit_tail_max_lines: 100_000,
   hsm_audit_file_max_bytes: 4 << 20,
   hsm_audit_files_max: 4,
