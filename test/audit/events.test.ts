@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { AuditLog } from '../../src/audit/audit-log.js';
 import { Events } from '../../src/audit/events.js';
+import { SEAL_START } from '../../src/core/audit-seal.js';
 import type { Clock } from '../../src/core/clock.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { parseMetrics, type Samples } from '../support/metrics-text.js';
@@ -34,8 +35,11 @@ async function setup(): Promise<Setup> {
     const text = readFileSync(join(directory, 'audit.jsonl'), 'utf8');
     return text
       .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as unknown);
+      .filter((line) => line !== '' && !line.startsWith(SEAL_START))
+      .map((line) => {
+        const { sequence: _, ...entry } = JSON.parse(line) as Record<string, unknown>;
+        return entry;
+      });
   };
   return { events: new Events(log, clock), clock, lines };
 }

@@ -40,20 +40,25 @@ async function askHead(home: Home): Promise<ChainHead | undefined> {
   }
 }
 
+interface ReadFile extends AuditText {
+  /** tells it from what took its name since */
+  readonly ino: number;
+}
+
 /**
  * The newest first: a file that becomes an older one meanwhile is met twice, not missed.
  * @throws KeyspanError KeyspanUsage when there is none
  */
-function readFiles({ audit }: Home): AuditText[] {
+function readFiles({ audit }: Home): ReadFile[] {
   const known = new Set<number>();
-  const files: AuditText[] = [];
+  const files: ReadFile[] = [];
   for (let age = 0; age < LIMITS.audit_files_max; age += 1) {
     const name = nameOf(age);
     const file = openIfThere(join(audit, name));
     if (file === undefined) continue;
     try {
       const { ino } = fstatSync(file);
-      if (!known.has(ino)) files.push({ name, bytes: readFileSync(file) });
+      if (!known.has(ino)) files.push({ name, ino, bytes: readFileSync(file) });
       known.add(ino);
     } finally {
       closeSync(file);
@@ -108,9 +113,10 @@ export interface TailOptions extends SharedOptions {
 /** Prints the last lines of the audit log, from the files in the home: also while nothing runs. */
 export async function tailAudit(options: TailOptions): Promise<number> {
   const home = findHome(options.home);
-  const follower = options.follow ? await Follower.open(home) : undefined;
+  const files = readFiles(home);
+  const follower = options.follow ? await Follower.open(home, files[0]) : undefined;
   try {
-    for (const line of lastLines(home, options)) show(line, options);
+    for (const line of lastLines(files, options)) show(line, options);
     for (;;) {
       if (!follower) return EXIT.ok;
       for (const line of await follower.read()) if (isWanted(line, options)) show(line, options);
@@ -121,9 +127,9 @@ export async function tailAudit(options: TailOptions): Promise<number> {
   }
 }
 
-function lastLines(home: Home, options: TailOptions): string[] {
+function lastLines(files: readonly AuditText[], options: TailOptions): string[] {
   const found: string[] = [];
-  for (const { bytes } of readFiles(home)) {
+  for (const { bytes } of files) {
     for (let end = bytes.lastIndexOf(0x0a); end >= 0 && found.length < options.lines;) {
       const before = end === 0 ? -1 : bytes.lastIndexOf(0x0a, end - 1);
       const line = bytes.toString('utf8', before + 1, end);
@@ -204,13 +210,12 @@ class Follower {
     this.#at = at;
   }
 
-  /** @throws KeyspanError KeyspanUsage when there is no log */
-  static async open({ audit }: Home): Promise<Follower> {
+  /** @param read what was read of the present file already */
+  static async open({ audit }: Home, read: ReadFile | undefined): Promise<Follower> {
     const path = join(audit, nameOf(0));
-    const file = await open(path, 'r').catch((cause: unknown) => {
-      throw new KeyspanError('KeyspanUsage', `there is no audit log in ${audit}`, { cause });
-    });
-    return new Follower(path, file, (await file.stat()).size);
+    const file = await open(path, 'r');
+    const isSame = (await file.stat()).ino === read?.ino;
+    return new Follower(path, file, isSame ? read.bytes.lastIndexOf(0x0a) + 1 : 0);
   }
 
   async read(): Promise<string[]> {
