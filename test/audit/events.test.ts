@@ -181,3 +181,38 @@ test('a request with a line that is too long is still told', async () => {
   events.requestEvent({ ...REQUEST, resource: 'x'.repeat(LIMITS.audit_line_max_bytes) });
   expect(await lines()).toMatchObject([{ event: 'request', truncated: true }]);
 });
+
+test('calls of an API leave records and move the same counters', async () => {
+  const { events, lines } = await setup();
+  const principal = { arn: REQUEST.principal, type: 'Account', account: '0', names: [] } as const;
+  const call = {
+    requestId: 'r-1',
+    service: 'kms',
+    door: 'aws',
+    caller: { principal, region: 'eu-central-1' },
+    action: 'Encrypt',
+    isReadOnly: true,
+    latencyMs: 3,
+  } as const;
+  events.apiCallEvent({ ...call, decideMs: 0.1, hsmMs: 0.2 });
+  events.apiCallEvent({ ...call, code: 'DisabledException', message: 'arn is disabled.' });
+  events.refusalEvent({
+    door: 'aws',
+    code: 'InvalidSignatureException',
+    call: { requestId: 'r-2', service: 'kms', action: 'Encrypt' },
+  });
+  const samples = await read(events);
+  expect(await lines()).toMatchObject([
+    { eventTime: '2030-01-02T03:04:05Z', eventName: 'Encrypt', requestID: 'r-1' },
+    { errorCode: 'DisabledException', errorMessage: 'arn is disabled.' },
+    { errorCode: 'InvalidSignatureException', userIdentity: { type: 'Unknown' } },
+  ]);
+  const name = 'keyspan_requests_total{door="aws",action="Encrypt",code=';
+  expect(samples.get(`${name}"ok"}`)).toBe(1);
+  expect(samples.get(`${name}"DisabledException"}`)).toBe(1);
+  const refused = 'keyspan_refusals_total{door="aws",code="InvalidSignatureException"}';
+  expect(samples.get(refused)).toBe(1);
+  const duration = 'keyspan_request_duration_seconds_count{action="Encrypt",stage=';
+  expect(samples.get(`${duration}"whole"}`)).toBe(2);
+  expect(samples.get(`${duration}"hsm"}`)).toBe(1);
+});
