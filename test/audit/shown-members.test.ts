@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { isShown, quoted, shownMembers } from '../../src/audit/shown-members.js';
-import { CLOUDHSM_ACTIONS } from '../../src/protocol/cloudhsm.js';
+import { CLOUDHSM_REQUESTS } from '../../src/protocol/cloudhsm.js';
 import { KMS_ACTIONS } from '../../src/protocol/kms.js';
 
 const shown = (members: Record<string, unknown>, action?: string): unknown =>
@@ -26,7 +26,7 @@ const SECRET = new Set([
 ]);
 
 test('each member of each action is shown, or known to be a secret', () => {
-  const members = [KMS_ACTIONS, CLOUDHSM_ACTIONS].flatMap((actions) =>
+  const members = [KMS_ACTIONS, CLOUDHSM_REQUESTS].flatMap((actions) =>
     Object.values(actions).flatMap((action: object) => Object.keys(action)),
   );
   const names = [...new Set(members)];
