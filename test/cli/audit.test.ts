@@ -16,7 +16,8 @@ beforeAll(async () => {
   const client = await daemon.client();
   ({ KeyId = '' } = await client.kms.createKey());
   await client.kms.encrypt({ KeyId, Plaintext: Buffer.from('text') });
-  await expect(client.kms.encrypt({ KeyId: 'alias/absent', Plaintext: KeyId })).rejects.toThrow();
+  const absent = client.kms.encrypt({ KeyId: 'alias/absent', Plaintext: Buffer.from('text') });
+  await expect(absent).rejects.toThrow('alias/absent');
   await eventually(async () => {
     const { stdout } = await tail('--json', '--event', 'Encrypt');
     return stdout.toString().includes('NotFoundException') ? true : undefined;
