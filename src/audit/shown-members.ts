@@ -12,7 +12,8 @@ export const quoted = (text: string): string =>
 const SHOWN = `
   AliasName BypassPolicyLockoutSafetyCheck CloudHsmClusterId Constraints CustomerMasterKeySpec
   CustomKeyStoreId CustomKeyStoreName CustomKeyStoreType Description DestinationEncryptionAlgorithm
-  DestinationEncryptionContext DestinationKeyId DryRun DryRunModifiers EncryptionAlgorithm
+  DestinationEncryptionContext DestinationKeyId DryRun DryRunModifiers EncapsulationAlgorithm
+  EncryptionAlgorithm
   EncryptionContext ExpirationModel GranteePrincipal GranteeServicePrincipal GrantId ImportType
   IncludeKeyMaterial KeyAgreementAlgorithm KeyId KeyMaterialDescription KeyMaterialId KeyPairSpec
   KeySpec KeyUsage Limit MacAlgorithm Marker MessageType MultiRegion Name NewCustomKeyStoreName

@@ -1,8 +1,8 @@
 /**
- * What chains the lines of the audit log. Each write ends with a seal: a line that holds the SHA-256
- * of all bytes since the end of the seal before it (or the beginning of its file), its own up to
- * `,"hash":` included, and, among these, the hash of that seal before. Every line has a number as
- * its last member (a seal's hash follows it), one more than the line before it.
+ * What chains the lines of the audit log. Each write ends with a seal: a line that holds the
+ * SHA-256 of all bytes since the end of the seal before it (or the beginning of its file), its own
+ * up to `,"hash":` included, and, among these, the hash of that seal before. Every line has a
+ * number as its last member (a seal's hash follows it), one more than the line before it.
  */
 export interface ChainHead {
   /** the number of the line that is the seal */
@@ -29,8 +29,7 @@ export const RESUMED_START = '{"event":"audit.resumed",';
 export const BROKEN_START = '{"event":"audit.broken",';
 export const DROPPED_START = '{"event":"audit.dropped",';
 
-const SEAL =
-  /^\{"event":"audit\.seal",.*"previous":"([0-9a-f]{64})?","sequence":(\d{1,15}),"hash":"([0-9a-f]{64})"\}$/;
+const SEAL = /"previous":"([0-9a-f]{64})?","sequence":(\d{1,15}),"hash":"([0-9a-f]{64})"\}$/;
 const HASH_BYTES = ',"hash":""}'.length + 64;
 const CONTINUED = /"previous":"([0-9a-f]{64})?","sequence":(\d{1,15})\}$/;
 const SEQUENCE = /,"sequence":(\d{1,15})(?:,"hash":"[0-9a-f]{64}")?\}$/;

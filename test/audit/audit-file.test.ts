@@ -42,7 +42,7 @@ test('the last seal is found before lines without end', async () => {
   expect(ending).toMatchObject({ head: { sequence: 4 }, sequence: 2_004, unsealedLines: 2_000 });
 });
 
-test('a file without seals begins the chain, or goes on from what its first line names', async () => {
+test('without seals a file begins the chain, or goes on from what it names', async () => {
   expect(await endingOf('')).toMatchObject({ head: CHAIN_BEGIN, unsealedLines: 0 });
   const old = await endingOf('{"time":"t","event":"request"}\n');
   expect(old).toMatchObject({ head: CHAIN_BEGIN, sequence: 0, unsealedLines: 1 });

@@ -101,7 +101,7 @@ test('a file that ends within a portion was cut off', async () => {
   expect((await changed(torn)).break).toMatchObject({ kind: 'altered', line: 6 });
 });
 
-test('what was cut off behind a seal, and a chain made anew, the newest seal alone finds', async () => {
+test('a portion that was cut off, and a chain made anew, the newest seal finds', async () => {
   const directory = temporaryDirectory();
   const head = await write(directory, [['a'], ['b']]);
   expect(verifyChain(filesIn(directory), head)).toMatchObject({ whole: true, anchored: true });
@@ -137,7 +137,7 @@ test('the chain goes on over files, and a missing one is found', async () => {
   expect(verifyChain(cut, head).break).toMatchObject({ kind: 'cut off' });
 });
 
-test('lines that a crash left without a seal are sealed by the next start, and told of', async () => {
+test('lines that a crash left are sealed by the next start, and told of', async () => {
   const directory = temporaryDirectory();
   await write(directory, [['a']]);
   const [file] = filesIn(directory);
