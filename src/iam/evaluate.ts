@@ -47,7 +47,14 @@ export const POLICY_TYPES: readonly PolicyType[] = [
 ];
 
 /** Why a request is refused, as AWS's sentence has it. */
-export type DenyReason = `explicit deny in a ${PolicyType}` | `no ${PolicyType}`;
+export type DenyReason = (typeof EXPLICIT)[PolicyType] | `no ${PolicyType}`;
+
+const EXPLICIT = {
+  'resource-based policy': 'explicit deny in a resource-based policy',
+  'identity-based policy': 'explicit deny in an identity-based policy',
+  'permissions boundary': 'explicit deny in a permissions boundary',
+  'session policy': 'explicit deny in a session policy',
+} as const satisfies Record<PolicyType, string>;
 
 export type Decision =
   { readonly allowed: true } | { readonly allowed: false; readonly reason: DenyReason };
@@ -77,7 +84,7 @@ const ALLOWED: Decision = { allowed: true };
 /** IAM user guide, "Policy evaluation logic": the one order, whoever found what there is. */
 export function decide(principal: Principal, policies: Policies, findings: Findings): Decision {
   const denying = findings.denying();
-  if (denying) return { allowed: false, reason: `explicit deny in a ${denying}` };
+  if (denying) return { allowed: false, reason: EXPLICIT[denying] };
   if (policies.resource) {
     const naming = findings.naming();
     if (naming === 'none') return { allowed: false, reason: 'no resource-based policy' };
