@@ -74,13 +74,17 @@ export function holds(condition: Condition, context: ConditionContext): boolean 
   if (isAbsent) {
     return condition.ifExists || quantifier === 'all' || (negated && quantifier === 'one');
   }
-  const matches = (one: string): boolean => tests.some((test) => test(one, context));
   switch (quantifier) {
     case 'all':
-      return given.every((one) => matches(one) !== negated);
+      return given.every((one) => matches(tests, one, context) !== negated);
     case 'any':
-      return given.some((one) => matches(one) !== negated);
+      return given.some((one) => matches(tests, one, context) !== negated);
     case 'one':
-      return given.some(matches) !== negated;
+      return given.some((one) => matches(tests, one, context)) !== negated;
   }
+}
+
+function matches(tests: readonly Test[], given: string, context: ConditionContext): boolean {
+  for (const test of tests) if (test(given, context)) return true;
+  return false;
 }

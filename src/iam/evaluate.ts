@@ -1,3 +1,4 @@
+import { LIMITS } from '../core/limits.js';
 import type { PolicyDocument } from './policy-document.js';
 import type { ConditionContext } from './policy-variables.js';
 import type { Principal } from './principal.js';
@@ -80,6 +81,7 @@ export function evaluate(request: AccessRequest, policies: Policies): Decision {
 }
 
 const ALLOWED: Decision = { allowed: true };
+const always = (): boolean => true;
 
 /** IAM user guide, "Policy evaluation logic": the one order, whoever found what there is. */
 export function decide(principal: Principal, policies: Policies, findings: Findings): Decision {
@@ -125,6 +127,18 @@ export function documentsOf(policies: Policies, type: PolicyType): readonly Poli
 
 const NONE: readonly PolicyDocument[] = [];
 
+const lowerCased = new Map<string, string>();
+
+/** Remembered: whatever is looked up by one and the same text is found faster. */
+function lowerCase(action: string): string {
+  const known = lowerCased.get(action);
+  if (known !== undefined) return known;
+  if (lowerCased.size >= LIMITS.policy_action_names_max) lowerCased.clear();
+  const made = action.toLowerCase();
+  lowerCased.set(action, made);
+  return made;
+}
+
 /** Finds by the documents' indexes, and no more than is asked for. */
 class Search implements Findings {
   readonly #request: AccessRequest;
@@ -132,9 +146,8 @@ class Search implements Findings {
   readonly #subject: Subject;
   /** in lower case */
   readonly #action: string;
-  /** what statements may name, of principals and of resources */
+  /** what statements may name the caller by */
   readonly #names: readonly string[];
-  readonly #resources: readonly string[];
   #made: ConditionContext | undefined;
 
   constructor(request: AccessRequest, policies: Policies) {
@@ -142,13 +155,13 @@ class Search implements Findings {
     this.#request = request;
     this.#policies = policies;
     this.#subject = { principal, isBounded: policies.boundary !== undefined };
-    this.#action = request.action.toLowerCase();
+    this.#action = lowerCase(request.action);
     this.#names = [...principal.names, principal.root];
-    this.#resources = [request.resource];
   }
 
   denying(): PolicyType | undefined {
-    return POLICY_TYPES.find((type) => this.#find(type, 'Deny', () => true));
+    for (const type of POLICY_TYPES) if (this.#find(type, 'Deny', always)) return type;
+    return undefined;
   }
 
   naming(): Naming {
@@ -161,7 +174,7 @@ class Search implements Findings {
   }
 
   allows(type: PolicyType): boolean {
-    return this.#find(type, 'Allow', () => true);
+    return this.#find(type, 'Allow', always);
   }
 
   /** @param isEnough whether a statement that applies is all that was looked for */
@@ -171,9 +184,9 @@ class Search implements Findings {
     isEnough: (naming: Naming) => boolean,
   ): boolean {
     let found = false;
-    const names = type === 'resource-based policy' ? this.#names : this.#resources;
+    const { resource } = this.#request;
     for (const { index } of documentsOf(this.#policies, type)) {
-      index.of(this.#action)[effect].each(names, (statement) => {
+      index.of(this.#action)[effect].each(this.#names, resource, (statement) => {
         const naming = namingOf(statement, this.#subject);
         found = naming !== 'none' && this.#applies(statement) && isEnough(naming);
         return !found;
@@ -184,10 +197,9 @@ class Search implements Findings {
   }
 
   #applies({ resources, conditions }: Statement): boolean {
-    return (
-      includes(resources, this.#request.resource, this.#context) &&
-      conditions.every((condition) => holds(condition, this.#context()))
-    );
+    if (!includes(resources, this.#request.resource, this.#context)) return false;
+    for (const condition of conditions) if (!holds(condition, this.#context())) return false;
+    return true;
   }
 
   readonly #context = (): ConditionContext => (this.#made ??= this.#request.context());

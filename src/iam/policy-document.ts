@@ -187,6 +187,7 @@ function matchOf(
     texts,
     negated,
     everything: patterns.includes('*'),
+    hasVariables: inexact.some(hasVariable),
     exact: new Set(patterns.filter(isExact)),
     patterns: inexact.map((text) => {
       const template = readTemplate(text, { wildcards: true, variables: hasVariable(text) });

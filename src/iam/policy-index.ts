@@ -3,10 +3,12 @@ import { includes, type Statement } from './statement.js';
 
 /** The statements of one effect that an action could meet. */
 export class Candidates {
-  /** those that name whom or what they are about, by each name */
+  /** those that name principals, by the ARN of each; accounts by their root's */
   readonly #byName = new Map<string, Statement[]>();
-  /** those that may be about anything */
+  /** those that are about everybody, or about all but some */
   readonly #others: Statement[] = [];
+  /** of the others, those that are about a resource: worked out once for each */
+  readonly #byResource = new Map<string, readonly Statement[]>();
 
   constructor(statements: readonly Statement[]) {
     for (const statement of statements) {
@@ -21,29 +23,36 @@ export class Candidates {
   }
 
   /**
-   * Goes through those that could be about one of the names, some perhaps twice.
+   * Goes through those that could be about one of the names and the resource, some perhaps twice.
    * @param visit false ends it
    */
-  each(names: readonly string[], visit: (statement: Statement) => boolean): void {
+  each(names: readonly string[], resource: string, visit: (one: Statement) => boolean): void {
     if (this.#byName.size > 0) {
       for (const name of names) {
         for (const statement of this.#byName.get(name) ?? NONE) if (!visit(statement)) return;
       }
     }
-    for (const statement of this.#others) if (!visit(statement)) return;
+    if (this.#others.length === 0) return;
+    for (const statement of this.#about(resource)) if (!visit(statement)) return;
+  }
+
+  #about(resource: string): readonly Statement[] {
+    const known = this.#byResource.get(resource);
+    if (known) return known;
+    const found = this.#others.filter(
+      ({ resources }) => resources.hasVariables || includes(resources, resource, noVariables),
+    );
+    if (this.#byResource.size >= LIMITS.policy_resources_max) this.#byResource.clear();
+    this.#byResource.set(resource, found.length > 0 ? found : NONE);
+    return found;
   }
 }
 
 const NONE: readonly Statement[] = [];
 
-/** What a statement with principals says is theirs, by ARN; of others, the resources. */
-function namesOf({ principals, resources }: Statement): readonly string[] | undefined {
-  if (principals) {
-    if (principals.negated || principals.everyone) return undefined;
-    return [...principals.arns, ...principals.roots];
-  }
-  const isListed = !resources.negated && !resources.everything && resources.patterns.length === 0;
-  return isListed ? [...resources.exact] : undefined;
+function namesOf({ principals }: Statement): readonly string[] | undefined {
+  if (!principals || principals.negated || principals.everyone) return undefined;
+  return [...principals.arns, ...principals.roots];
 }
 
 /** The statements of a policy that an action could meet, by their effect. */
@@ -75,6 +84,6 @@ export class PolicyIndex {
   }
 }
 
-/** Actions are written without variables. */
-export const noVariables = (): { get(): undefined } => NO_VARIABLES;
+/** Nothing is known of a request where no variable asks for it. */
+const noVariables = (): { get(): undefined } => NO_VARIABLES;
 const NO_VARIABLES = { get: () => undefined };

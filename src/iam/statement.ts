@@ -27,6 +27,8 @@ export interface PatternMatch {
   readonly exact: ReadonlySet<string>;
   /** the others */
   readonly patterns: readonly Template[];
+  /** what some of them stand for the request says */
+  readonly hasVariables: boolean;
 }
 
 export interface PrincipalMatch {

@@ -70,12 +70,22 @@ export class AccessContext implements ConditionContext {
   readonly #access: Access;
   #general: RequestContext | undefined;
   #special: ReadonlyMap<string, readonly string[]> | undefined;
+  /** many statements ask for the same keys */
+  readonly #known = new Map<string, readonly string[] | undefined>();
 
   constructor(access: Access) {
     this.#access = access;
   }
 
   get(key: string): readonly string[] | undefined {
+    const known = this.#known.get(key);
+    if (known || this.#known.has(key)) return known;
+    const made = this.#make(key);
+    this.#known.set(key, made);
+    return made;
+  }
+
+  #make(key: string): readonly string[] | undefined {
     const { details, key: fact } = this.#access;
     const special = details.keys && (this.#special ??= lowerCase(details.keys())).get(key);
     if (special) return special;

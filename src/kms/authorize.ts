@@ -18,7 +18,7 @@ export function authorizeKey<A extends KmsAction>(
   details: AccessDetails = NO_DETAILS,
 ): void {
   request.resource ??= key.arn;
-  const action = `kms:${details.permission ?? request.action}`;
+  const action = permissionOf(details.permission ?? request.action);
   const access = { kms, caller: request.caller, action, key, details };
   requireAllowed(decideKey(access), access, key.arn);
 }
@@ -36,12 +36,22 @@ export function authorizeAccount<A extends KmsAction>(
 ): void {
   if (resource !== '*') request.resource ??= resource;
   const { caller } = request;
-  const access = { kms, caller, action: `kms:${request.action}`, key: undefined, details };
+  const access = { kms, caller, action: permissionOf(request.action), key: undefined, details };
   const decision = evaluate(requestOf(access, resource), policiesOn(access));
   requireAllowed(decision, access, resource);
 }
 
 const NO_DETAILS: AccessDetails = {};
+const permissions = new Map<string, string>();
+
+/** One text for each action, of which there are so many as the code names. */
+function permissionOf(action: string): string {
+  const known = permissions.get(action);
+  if (known !== undefined) return known;
+  const made = `kms:${action}`;
+  permissions.set(action, made);
+  return made;
+}
 
 /** The policies' word on a key, and after it the grants'. */
 export function decideKey(access: Access & { readonly key: KeyFact }): Decision {
