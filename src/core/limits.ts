@@ -227,6 +227,8 @@ export const LIMITS = {
   policy_actions_max: 64,
   policy_resources_max: 64,
   policy_action_names_max: 512,
+  /** values of one condition key that an operator gives */
+  explained_values_max: 64,
   kms_keys_max: 100_000,
   kms_aliases_per_key_max: 50,
   kms_on_demand_rotations_max: 25,

@@ -393,6 +393,10 @@ export class Daemon implements AsyncDisposable {
       },
       ClusterCheck: ({ repair }) => this.#cluster.check(repair),
       ClusterDiscardUnknown: ({ keys }) => this.#discardUnknown(keys),
+      PolicyExplain: async (question) => {
+        if (this.#kms) return this.#kms.explain(question, this.#config.region);
+        throw new KeyspanError('KeyspanRefused', 'KMS does not run yet.');
+      },
       IssueCertificate: (params) => this.#issueCertificate(params),
     };
   }
