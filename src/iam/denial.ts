@@ -7,7 +7,7 @@ export interface Denial {
   readonly resource: string;
 }
 
-/** AWS's sentence of who may not do what, and why (IAM user guide, "Access denied error messages"). */
+/** AWS's sentence of who may not do what, and why (IAM user guide, "Access denied errors"). */
 export function denialSentence(
   { principal, action, resource }: Denial,
   reason: DenyReason,
