@@ -40,7 +40,7 @@ const OTHER_PRINCIPALS = ['Service', 'Federated', 'CanonicalUser'];
  */
 export function parsePolicy(text: string, kind: PolicyKind): PolicyDocument {
   const document = readPolicy(text, kind);
-  requireSound(document);
+  requireSound(document, kind);
   return document;
 }
 
@@ -74,7 +74,7 @@ const OVERLY_PERMISSIVE =
   'key matches requests without the specified [encryption context or tag] or with an unspecified ' +
   '[encryption context or tag]. To fix, remove ForAllValues.';
 
-function requireSound({ statements }: PolicyDocument): void {
+function requireSound({ statements }: PolicyDocument, kind: PolicyKind): void {
   for (const { principals, conditions } of statements) {
     for (const principal of principals?.texts ?? []) {
       const [type, name = ''] = principal.split(' ');
@@ -83,7 +83,9 @@ function requireSound({ statements }: PolicyDocument): void {
     }
     for (const { operator, key, quantifier, isReadable } of conditions) {
       if (!isReadable) throw malformed(`The condition operator ${operator} has an invalid value.`);
-      if (quantifier === 'all' && SINGLE_VALUED.test(key)) throw malformed(OVERLY_PERMISSIVE);
+      const isOpen = quantifier === 'all' && SINGLE_VALUED.test(key);
+      // KMS says so; IAM lets it pass
+      if (isOpen && kind === 'key') throw malformed(OVERLY_PERMISSIVE);
     }
   }
 }

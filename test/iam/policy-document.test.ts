@@ -158,6 +158,8 @@ describe('parsePolicy', () => {
       expect(() => parsePolicy(policy({ Condition }), 'key')).toThrow(
         expect.objectContaining({ code: 'MalformedPolicyDocumentException', message: sentence }),
       );
+      const identity = policy({ Principal: undefined, Condition });
+      expect(parsePolicy(identity, 'identity').statements).toHaveLength(1);
     },
   );
 

@@ -44,6 +44,7 @@ export const role = `arn:aws:iam::${OWN}:role/Deploy`;
 export const denyAllBut = (...AWS: string[]): object =>
   deny('*', { Principal: undefined, NotPrincipal: { AWS } });
 export const decrypt = { Effect: 'Allow', Action: 'kms:Decrypt', Resource: '*' };
+
 /** What is decided about a row. */
 export function decide(row: Row, version = '2012-10-17'): Expected {
   const text = (Statement: object[]): string => JSON.stringify({ Version: version, Statement });
