@@ -18,6 +18,7 @@ export function authorizeKey<A extends KmsAction>(
   details: AccessDetails = NO_DETAILS,
 ): void {
   request.resource ??= key.arn;
+  request.key = key.arn;
   const action = permissionOf(details.permission ?? request.action);
   const access = { kms, caller: request.caller, action, key, details };
   requireAllowed(decideKey(access), access, key.arn);
