@@ -48,7 +48,7 @@ export async function createAlias(
   checkName(name);
   const key = findTarget(kms, request);
   const arn = aliasArn(caller.region, account, name);
-  authorizeAccount(request, arn);
+  authorizeAccount(kms, request, arn);
   authorizeKey(kms, request, key);
   requireState(key, 'attach');
   if (kms.facts.alias(account, caller.region, name)) {
@@ -94,7 +94,7 @@ export async function updateAlias(
   const alias = findAlias(kms, request);
   const former = kms.facts.targetOf(alias);
   const key = findTarget(kms, request);
-  authorizeAccount(request, alias.arn);
+  authorizeAccount(kms, request, alias.arn);
   if (former) authorizeKey(kms, request, former);
   authorizeKey(kms, request, key);
   requireState(key, 'attach');
@@ -127,7 +127,7 @@ export async function deleteAlias(
 ): Promise<Answer> {
   const alias = findAlias(kms, request);
   const key = kms.facts.targetOf(alias);
-  authorizeAccount(request, alias.arn);
+  authorizeAccount(kms, request, alias.arn);
   if (key) authorizeKey(kms, request, key);
   const revision = await kms.facts.commit({
     compares: [{ key: alias.path, modRevision: alias.modRevision }],
@@ -144,7 +144,7 @@ export async function listAliases(
   const { caller } = request;
   const { KeyId, Limit = LIST_LIMIT, Marker } = request.params;
   const key = KeyId === undefined ? undefined : findKeyById(kms.facts, caller, KeyId);
-  authorizeAccount(request);
+  authorizeAccount(kms, request);
   const after = readMarker(Marker);
   const found = key
     ? kms.facts.aliasesOf(key).filter((alias) => after === undefined || alias.name > after)

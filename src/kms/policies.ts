@@ -3,7 +3,8 @@ import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { evaluate } from '../iam/evaluate.js';
 import { parsePolicy } from '../iam/policy-document.js';
-import { authorizeKey, callerContext } from './authorize.js';
+import { AccessContext } from './access-context.js';
+import { authorizeKey } from './authorize.js';
 import { findKeyById } from './key-lookup.js';
 import type { Answer, KmsCaller, KmsParts, KmsRequest } from './request.js';
 
@@ -32,6 +33,7 @@ export const defaultPolicy = (account: string): string =>
  * did not say that this is meant; LimitExceededException
  */
 export function checkPolicy(
+  kms: KmsParts,
   text: string,
   caller: KmsCaller,
   options: { readonly keyArn: string; readonly bypassLockoutCheck: boolean },
@@ -42,14 +44,15 @@ export function checkPolicy(
   }
   const document = parsePolicy(text, 'key');
   if (options.bypassLockoutCheck) return;
+  const action = 'kms:PutKeyPolicy';
   const decision = evaluate(
     {
       principal: caller.principal,
-      action: 'kms:PutKeyPolicy',
+      action,
       resource: options.keyArn,
-      context: () => callerContext(caller),
+      context: () => new AccessContext({ kms, caller, action, key: undefined, details: {} }),
     },
-    { key: { document, account: caller.principal.account }, identity: [] },
+    { resource: { document, account: caller.principal.account }, identity: [] },
   );
   // where the policy leaves it to IAM, the account can still let the caller in
   if (decision.allowed || decision.reason === 'no identity-based policy') return;

@@ -5,6 +5,7 @@ import { REGION } from '../core/arn.js';
 import { isHsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { HSM_SESSION_ACTIONS, type HsmSessionResults } from './hsm-session.js';
+import { POLICY_QUESTION, type PolicyExplanation } from './policy-explanation.js';
 
 /**
  * The operator's own interface: `POST /v1/<Action>` with a JSON body on the daemon's unix
@@ -206,6 +207,7 @@ export const ADMIN_ACTIONS = {
     passphrase,
     region: optional(text({ max: 32, pattern: REGION })),
   }),
+  PolicyExplain: POLICY_QUESTION,
   // CloudHSM's CLI
   ...HSM_SESSION_ACTIONS,
   IssueCertificate: object({
@@ -244,5 +246,6 @@ export interface AdminResults extends HsmSessionResults {
   BackupList: { readonly backups: readonly BackupStatus[] };
   BackupExport: BackupStatus;
   BackupImport: BackupStatus;
+  PolicyExplain: PolicyExplanation;
   IssueCertificate: CertificateDocument;
 }
