@@ -4,7 +4,7 @@ import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
 import { requireState } from './key.js';
-import { aliasNotFound, findKeyById } from './key-lookup.js';
+import { aliasNotFound, findKeyById, findOwnKey } from './key-lookup.js';
 import { invalid } from './key-spec.js';
 import { pageMembers, readMarker } from './pages.js';
 import { civilSeconds, encodeAlias, type AliasFact, type KeyFact } from './records.js';
@@ -143,7 +143,7 @@ export async function listAliases(
 ): Promise<Answer> {
   const { caller } = request;
   const { KeyId, Limit = LIST_LIMIT, Marker } = request.params;
-  const key = KeyId === undefined ? undefined : findKeyById(kms.facts, caller, KeyId);
+  const key = KeyId === undefined ? undefined : findOwnKey(kms.facts, request, KeyId);
   authorizeAccount(request);
   const after = readMarker(Marker);
   const found = key

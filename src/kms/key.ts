@@ -20,7 +20,10 @@ export type StateGroup =
   | 'use'
   /** EnableKey, DisableKey */
   | 'switch'
-  /** CreateAlias, UpdateAlias (the key that the alias shall name) */
+  /**
+   * CreateAlias, UpdateAlias (the key that the alias shall name), TagResource, UntagResource,
+   * UpdateKeyDescription
+   */
   | 'attach';
 
 /** AWS's table of key states: in which words a state refuses a group (absent: it does not). */

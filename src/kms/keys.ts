@@ -7,7 +7,8 @@ import { authorizeAccount, authorizeKey } from './authorize.js';
 import type { Facts } from './facts.js';
 import { requireState } from './key.js';
 import { chooseKind, encryptionAlgorithms } from './key-spec.js';
-import { findKey, findKeyById } from './key-lookup.js';
+import { changeKey } from './key-change.js';
+import { findKey, findOwnKey } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
 import { checkPolicy, defaultPolicy } from './policies.js';
@@ -114,14 +115,23 @@ async function switchState(
   request: KmsRequest<'EnableKey' | 'DisableKey'>,
   state: KeyRecord['state'],
 ): Promise<Answer> {
-  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  const key = findOwnKey(kms.facts, request, request.params.KeyId);
   authorizeKey(kms, request, key);
   requireState(key, 'switch');
-  if (key.state === state) return {};
-  const revision = await kms.facts.commit({
-    compares: [{ key: key.path, modRevision: key.modRevision }],
-    writes: [{ op: 'put', key: key.path, value: encodeKey({ ...key, state }) }],
-  });
-  await kms.facts.shown(revision, request.call.deadline);
+  if (key.state !== state) await changeKey(kms, request, key, { state });
+  return {};
+}
+
+export async function updateKeyDescription(
+  kms: KmsParts,
+  request: KmsRequest<'UpdateKeyDescription'>,
+): Promise<Answer> {
+  const { KeyId, Description } = request.params;
+  const key = findOwnKey(kms.facts, request, KeyId);
+  authorizeKey(kms, request, key);
+  requireState(key, 'attach');
+  if (key.description !== Description) {
+    await changeKey(kms, request, key, { description: Description });
+  }
   return {};
 }

@@ -14,11 +14,19 @@ import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
 import { decrypt, encrypt, reEncrypt } from './encrypt.js';
 import { Facts } from './facts.js';
-import { createKey, describeKey, disableKey, enableKey, listKeys } from './keys.js';
-import { getKeyPolicy } from './policies.js';
+import {
+  createKey,
+  describeKey,
+  disableKey,
+  enableKey,
+  listKeys,
+  updateKeyDescription,
+} from './keys.js';
+import { getKeyPolicy, listKeyPolicies, putKeyPolicy } from './policies.js';
 import { generateRandom } from './random.js';
 import type { Answer, KmsCaller as Caller, KmsParts, KmsRequest, Operation } from './request.js';
 import { listKeyRotations, rotateKeyOnDemand } from './rotation.js';
+import { listResourceTags, tagResource, untagResource } from './tags.js';
 import { toKmsError } from './vault-errors.js';
 
 /** Who asks, and in which region: what a door hands over with a request. */
@@ -52,11 +60,17 @@ const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   GenerateRandom: generateRandom,
   GetKeyPolicy: getKeyPolicy,
   ListAliases: listAliases,
+  ListKeyPolicies: listKeyPolicies,
   ListKeyRotations: listKeyRotations,
   ListKeys: listKeys,
+  ListResourceTags: listResourceTags,
+  PutKeyPolicy: putKeyPolicy,
   ReEncrypt: reEncrypt,
   RotateKeyOnDemand: rotateKeyOnDemand,
+  TagResource: tagResource,
+  UntagResource: untagResource,
   UpdateAlias: updateAlias,
+  UpdateKeyDescription: updateKeyDescription,
 };
 
 /** What the audit line says of one request. */

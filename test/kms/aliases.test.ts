@@ -174,3 +174,11 @@ test('ListAliases goes through all in pages, also those of one key', async () =>
   expect(await names()).toEqual([...of('a'), ...of('b')]);
   expect(await names(other)).toEqual(of('b'));
 });
+
+test('ListAliases says nothing of the keys of another account', async () => {
+  await using at = await KmsFixture.open();
+  const Policy = policyOf(allow(ROOT.principal.arn), allow(OTHER_ROOT.principal.arn));
+  const { KeyId, Arn } = await at.createKey({ Policy });
+  await at.call('CreateAlias', { AliasName: 'alias/a', TargetKeyId: KeyId });
+  expect(await at.refused('ListAliases', { KeyId: Arn }, OTHER_ROOT)).toMatch(/^AccessDenied/);
+});
