@@ -285,13 +285,10 @@ export class Daemon implements AsyncDisposable {
 
   /** While the HSM processes come up: it costs a start no time. */
   async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Kms> {
-    const { home, port, accessKey } = this.#config;
     const { kms, aws } = await openKmsParts(
       {
+        ...this.#config,
         ...parts,
-        home,
-        port,
-        accessKey,
         control: this.#control,
         backups: this.#parts.backups,
         vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },

@@ -65,14 +65,17 @@ export function authorizeAccount<A extends KmsAction>(
 
 /** What every request says about its caller. */
 export function callerContext(caller: KmsCaller): Map<string, readonly string[]> {
-  const { principal, region } = caller;
-  return new Map([
+  const { principal, region, origin } = caller;
+  const context = new Map<string, readonly string[]>([
     ['aws:principalaccount', [principal.account]],
     ['aws:principalarn', [principal.names.at(-1) ?? principal.arn]],
     ['aws:principaltype', [principal.type]],
     ['aws:requestedregion', [region]],
     ['kms:calleraccount', [principal.account]],
   ]);
+  const viaService = origin?.viaService;
+  if (viaService !== undefined) context.set('kms:viaservice', [viaService]);
+  return context;
 }
 
 function contextOf(

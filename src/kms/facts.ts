@@ -6,6 +6,7 @@ import type { KmsKeyId, MaterialId } from '../core/ids.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { Snapshot } from '../store/snapshot.js';
 import type { Entry, Store } from '../store/store.js';
+import type { ConsistencyDelay } from './consistency.js';
 import {
   decodeFact,
   type AliasFact,
@@ -117,41 +118,67 @@ export class Facts implements AsyncDisposable {
   readonly #store: Store;
   readonly #snapshot: Snapshot<Fact>;
   readonly #index: FactIndex;
+  readonly #delay: ConsistencyDelay<Entry> | undefined;
 
-  private constructor(store: Store, snapshot: Snapshot<Fact>, index: FactIndex) {
+  private constructor(
+    store: Store,
+    snapshot: Snapshot<Fact>,
+    index: FactIndex,
+    delay: ConsistencyDelay<Entry> | undefined,
+  ) {
     this.#store = store;
+    this.#delay = delay;
     this.#snapshot = snapshot;
     this.#index = index;
   }
 
-  /** @throws StoreClosed, StoreFailed */
-  static async open(store: Store): Promise<Facts> {
+  /**
+   * @param delay where changed policies and aliases shall decide only after a while
+   * @throws StoreClosed, StoreFailed
+   */
+  static async open(store: Store, delay?: ConsistencyDelay<Entry>): Promise<Facts> {
     const index = new FactIndex();
     const opened: { snapshot?: Snapshot<Fact> } = {};
     opened.snapshot = await Snapshot.open(store, KEYSPACE.kms, decodeFact, {
-      onEntry: (entry) => index.put(entry),
+      onEntry: (entry) => {
+        index.put(entry);
+        if (delay) note(delay, entry, { isFirst: !opened.snapshot });
+      },
       onChange: (paths) => {
         for (const path of paths) {
-          if (opened.snapshot && isGone(opened.snapshot, path)) index.remove(path);
+          if (!opened.snapshot || !isGone(opened.snapshot, path)) continue;
+          index.remove(path);
+          if (delay?.current(path)) delay.change(path, undefined);
         }
       },
     });
-    return new Facts(store, opened.snapshot, index);
+    return new Facts(store, opened.snapshot, index, delay);
   }
 
   key(account: string, region: string, id: KmsKeyId): KeyFact | undefined {
     const place = this.#index.place(id);
     const isHere = place?.account === account && place.region === region;
-    if (!isHere) return this.#fact(KEYSPACE.kmsKey(account, region, id), 'key');
-    return this.#remembered(place.key, place.path, 'key');
+    const fact = isHere
+      ? this.#remembered(place.key, place.path, 'key')
+      : this.#fact(KEYSPACE.kmsKey(account, region, id), 'key');
+    return fact && this.#delay ? withPolicyInForce(fact, this.#delay) : fact;
   }
 
   alias(account: string, region: string, name: string): AliasFact | undefined {
     return this.#fact(KEYSPACE.kmsAlias(account, region, name), 'alias');
   }
 
+  /** The alias that decides which key a request names: as `alias`, or a while the former one. */
+  aliasInForce(account: string, region: string, name: string): AliasFact | undefined {
+    if (!this.#delay) return this.alias(account, region, name);
+    const entry = this.#delay.inForce(KEYSPACE.kmsAlias(account, region, name));
+    const fact = entry && decodeFact(entry);
+    return fact?.kind === 'alias' ? fact : undefined;
+  }
+
   targetOf(alias: AliasFact): KeyFact | undefined {
-    return this.#fact(alias.targetPath, 'key');
+    const fact = this.#fact(alias.targetPath, 'key');
+    return fact && this.#delay ? withPolicyInForce(fact, this.#delay) : fact;
   }
 
   material(key: KeyFact, id: MaterialId): MaterialFact | undefined {
@@ -248,6 +275,28 @@ export class Facts implements AsyncDisposable {
     const options = after === undefined ? { limit } : { limit, after: prefix + after };
     return this.#snapshot.entries(prefix, options).map(({ value }) => value);
   }
+}
+
+/** Policies and aliases alone wait: their entries are kept as they came. */
+function note(
+  delay: ConsistencyDelay<Entry>,
+  entry: Entry,
+  { isFirst }: { readonly isFirst: boolean },
+): void {
+  if (!/^kms\/(key|alias)\//.test(entry.key)) return;
+  if (isFirst) delay.begin(entry.key, entry);
+  else if (delay.current(entry.key)?.modRevision !== entry.modRevision) {
+    delay.change(entry.key, entry);
+  }
+}
+
+/** The key as it is, with the policy that decides at this moment. A new key's decides at once. */
+function withPolicyInForce(key: KeyFact, delay: ConsistencyDelay<Entry>): KeyFact {
+  const entry = delay.inForce(key.path);
+  if (!entry || entry.modRevision === key.modRevision) return key;
+  const former = decodeFact(entry);
+  if (former.kind !== 'key' || former.policy === key.policy) return key;
+  return { ...key, document: former.document };
 }
 
 /** An entry that cannot be read is there. */

@@ -78,7 +78,7 @@ function keyOf(facts: Facts, account: string, { region }: KmsCaller, id: string)
 }
 
 function aliased(facts: Facts, account: string, { region }: KmsCaller, name: string): FoundKey {
-  const alias = facts.alias(account, region, name);
+  const alias = facts.aliasInForce(account, region, name);
   const key = alias && facts.targetOf(alias);
   if (key) return { key, alias: name };
   throw aliasNotFound(aliasArn(region, account, name));

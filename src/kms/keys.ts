@@ -77,7 +77,7 @@ export function metadataOf(key: KeyRecord): Answer {
     KeyUsage: key.usage,
     KeyState: key.state,
     Origin: key.origin,
-    KeyManager: 'CUSTOMER',
+    KeyManager: key.manager ?? 'CUSTOMER',
     CustomerMasterKeySpec: key.spec,
     KeySpec: key.spec,
     EncryptionAlgorithms: encryptionAlgorithms(key.spec),

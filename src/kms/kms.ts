@@ -9,7 +9,8 @@ import type { VaultDirectory } from '../core/vault.js';
 import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../protocol/kms.js';
 import type { Encoding } from '../protocol/aws-parser.js';
 import type { Identities } from '../iam/identities.js';
-import type { Store } from '../store/store.js';
+import type { Entry, Store } from '../store/store.js';
+import { ConsistencyDelay } from './consistency.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
 import { decrypt, encrypt, reEncrypt } from './encrypt.js';
@@ -22,9 +23,18 @@ import {
   listKeys,
   updateKeyDescription,
 } from './keys.js';
+import { makeManagedKeys, mayNeedManagedKey } from './managed-keys.js';
 import { getKeyPolicy, listKeyPolicies, putKeyPolicy } from './policies.js';
 import { generateRandom } from './random.js';
-import type { Answer, KmsCaller as Caller, KmsParts, KmsRequest, Operation } from './request.js';
+import type {
+  Answer,
+  KmsCaller as Caller,
+  KmsParts,
+  KmsRequest,
+  KmsSettings,
+  Operation,
+} from './request.js';
+import { RequestQuotas } from './request-quotas.js';
 import { listKeyRotations, rotateKeyOnDemand } from './rotation.js';
 import { listResourceTags, tagResource, untagResource } from './tags.js';
 import { toKmsError } from './vault-errors.js';
@@ -40,6 +50,7 @@ export interface KmsDependencies {
   readonly log: Logger;
   /** absent: there are the accounts' roots alone */
   readonly identities?: Identities | undefined;
+  readonly settings?: KmsSettings | undefined;
 }
 
 /** An installation in which no principals but the accounts' roots were made. */
@@ -93,6 +104,7 @@ export class Kms implements AsyncDisposable {
   readonly #events: Events;
   readonly #log: Logger;
   readonly #traced: boolean;
+  readonly #quotas: RequestQuotas | undefined;
 
   private constructor(dependencies: KmsDependencies, facts: Facts) {
     const { vaults, clock, events, log, identities = NO_IDENTITIES } = dependencies;
@@ -100,11 +112,17 @@ export class Kms implements AsyncDisposable {
     this.#events = events;
     this.#log = log;
     this.#traced = log.isLevelEnabled('debug');
+    const quotas = dependencies.settings?.requestQuotas ?? false;
+    this.#quotas = quotas ? new RequestQuotas(quotas, () => clock.monotonic()) : undefined;
   }
 
   /** Reads what KMS knows from the store and follows it. @throws StoreClosed, StoreFailed */
   static async open(dependencies: KmsDependencies): Promise<Kms> {
-    return new Kms(dependencies, await Facts.open(dependencies.store));
+    const { store, clock, settings } = dependencies;
+    const delayMs = settings?.consistencyDelayMs ?? 0;
+    const monotonic = (): number => clock.monotonic();
+    const delay = delayMs > 0 ? new ConsistencyDelay<Entry>({ delayMs, monotonic }) : undefined;
+    return new Kms(dependencies, await Facts.open(store, delay));
   }
 
   /**
@@ -125,6 +143,9 @@ export class Kms implements AsyncDisposable {
     const begin = this.#parts.clock.monotonic();
     const line: Line = { action, caller, call, door, begin, request: undefined };
     try {
+      if (this.#quotas && isKmsAction(action)) {
+        this.#quotas.take({ account: caller.principal.account, region: caller.region }, action);
+      }
       const parsed = parseKmsRequest(action, params, encoding);
       const { action: known, params: members } = parsed;
       const request: KmsRequest = {
@@ -135,6 +156,7 @@ export class Kms implements AsyncDisposable {
         resource: undefined,
       };
       line.request = request;
+      if (mayNeedManagedKey(request)) await makeManagedKeys(this.#parts, request);
       const answer = await (isMutating(action) ? this.#change(request) : this.#run(request));
       this.#audit(line);
       return answer;

@@ -60,6 +60,8 @@ const keyMembers = {
   /** how often RotateKeyOnDemand was used: it is limited */
   onDemandRotations: int({ min: 0 }),
   tags: list(object({ key: content, value: content }), { max: LIMITS.kms_tags_max }),
+  /** AWS: the key of a service, which rotates every 365 days; absent: the account's own */
+  manager: optional(oneOf('AWS')),
 };
 const keyRecord = object(keyMembers);
 const KEY_MEMBERS = Object.keys(keyMembers).filter((name) => name !== 'v');
@@ -167,6 +169,7 @@ function decodeKey(entry: Entry): KeyFact {
     currentMaterial: key.currentMaterial,
     onDemandRotations: key.onDemandRotations,
     tags: key.tags,
+    manager: key.manager,
     arn: keyArn(key.region, key.account, key.id),
     path: entry.key,
     modRevision: entry.modRevision,

@@ -14,6 +14,10 @@ import {
 
 const arn = (name: string): string => `arn:aws:kms:${REGION}:${ACCOUNT}:${name}`;
 
+/** Those of services are listed too: their keys are not made yet. */
+const own = <A extends { AliasName: string }>(aliases: readonly A[]): A[] =>
+  aliases.filter(({ AliasName }) => !AliasName.startsWith('alias/aws/'));
+
 describe('CreateAlias', () => {
   test('names a key', async () => {
     await using at = await KmsFixture.open();
@@ -21,7 +25,7 @@ describe('CreateAlias', () => {
     await at.call('CreateAlias', { AliasName: 'alias/app/key_1', TargetKeyId: Arn });
     const { Aliases, Truncated } = await at.call('ListAliases');
     expect(Truncated).toBe(false);
-    expect(Aliases).toEqual([
+    expect(own(Aliases)).toEqual([
       {
         AliasName: 'alias/app/key_1',
         AliasArn: arn('alias/app/key_1'),
@@ -146,8 +150,8 @@ describe('UpdateAlias and DeleteAlias', () => {
       at.call('UpdateAlias', { AliasName: 'alias/a', TargetKeyId: third }, ROOT, another),
     ]);
     const { Aliases } = await at.call('ListAliases');
-    expect([second, third]).toContain(Aliases[0]?.TargetKeyId);
-    expect(Aliases).toHaveLength(1);
+    expect([second, third]).toContain(own(Aliases)[0]?.TargetKeyId);
+    expect(own(Aliases)).toHaveLength(1);
   });
 });
 
@@ -164,7 +168,7 @@ test('ListAliases goes through all in pages, also those of one key', async () =>
     let Marker: string | undefined;
     do {
       const page = await at.call('ListAliases', { KeyId: key, Limit: 2, Marker });
-      found.push(...page.Aliases.map((alias) => alias.AliasName));
+      found.push(...own(page.Aliases).map((alias) => alias.AliasName));
       Marker = page.NextMarker;
     } while (Marker !== undefined);
     return found;
