@@ -48,6 +48,12 @@ export class ConsistencyDelay<T> {
     return this.#current.get(path);
   }
 
+  /** Whether there are changes at `path` that are not in force yet. */
+  waits(path: string): boolean {
+    const changes = this.#changes.get(path);
+    return changes?.some(({ until }) => until > this.#monotonic()) ?? false;
+  }
+
   /** What decides at this moment: the newest version that is old enough. */
   inForce(path: string): T | undefined {
     const changes = this.#changes.get(path);

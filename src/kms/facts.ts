@@ -170,8 +170,9 @@ export class Facts implements AsyncDisposable {
 
   /** The alias that decides which key a request names: as `alias`, or a while the former one. */
   aliasInForce(account: string, region: string, name: string): AliasFact | undefined {
-    if (!this.#delay) return this.alias(account, region, name);
-    const entry = this.#delay.inForce(KEYSPACE.kmsAlias(account, region, name));
+    const path = KEYSPACE.kmsAlias(account, region, name);
+    if (!this.#delay?.waits(path)) return this.#fact(path, 'alias');
+    const entry = this.#delay.inForce(path);
     const fact = entry && decodeFact(entry);
     return fact?.kind === 'alias' ? fact : undefined;
   }
@@ -292,8 +293,8 @@ function note(
 
 /** The key as it is, with the policy that decides at this moment. A new key's decides at once. */
 function withPolicyInForce(key: KeyFact, delay: ConsistencyDelay<Entry>): KeyFact {
-  const entry = delay.inForce(key.path);
-  if (!entry || entry.modRevision === key.modRevision) return key;
+  const entry = delay.waits(key.path) ? delay.inForce(key.path) : undefined;
+  if (!entry) return key;
   const former = decodeFact(entry);
   if (former.kind !== 'key' || former.policy === key.policy) return key;
   return { ...key, document: former.document };

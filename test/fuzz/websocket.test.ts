@@ -57,6 +57,10 @@ const WEIGHTS: Readonly<Partial<Record<KmsAction, number>>> = {
   ScheduleKeyDeletion: 0.02,
   DisableKeyRotation: 0.1,
   EnableKeyRotation: 0.1,
+  PutKeyPolicy: 0.2,
+  TagResource: 0.2,
+  UntagResource: 0.2,
+  UpdateKeyDescription: 0.2,
 };
 const ACTIONS = (Object.keys(KMS_ACTIONS) as KmsAction[]).map(
   (action) => [action, WEIGHTS[action] ?? 1] as const,
@@ -85,6 +89,12 @@ function rightParams(dice: Dice, action: KmsAction, corpus: Corpus): Members {
     GenerateDataKeyWithoutPlaintext: () => ({ ...dataKey, DryRun: false }),
     GenerateRandom: () => ({ NumberOfBytes: 1 + dice.below(1_024) }),
     GetKeyPolicy: () => ({ KeyId, PolicyName: 'default' }),
+    ListKeyPolicies: () => ({ KeyId }),
+    ListResourceTags: () => ({ KeyId, ...page }),
+    PutKeyPolicy: () => ({ KeyId, PolicyName: 'default', Policy: '{}' }),
+    TagResource: () => ({ KeyId, Tags: [{ TagKey: `k${dice.below(60)}`, TagValue: 'v' }] }),
+    UntagResource: () => ({ KeyId, TagKeys: [`k${dice.below(60)}`] }),
+    UpdateKeyDescription: () => ({ KeyId, Description: 'd' }),
     ListAliases: () => ({ ...page, ...(dice.chance(0.5) ? { KeyId } : {}) }),
     ListKeyRotations: () => ({ KeyId, Limit }),
     ListKeys: () => page,

@@ -179,6 +179,44 @@ test('ListAliases goes through all in pages, also those of one key', async () =>
   expect(await names(other)).toEqual(of('b'));
 });
 
+test('a marker of ListAliases outlives its alias', async () => {
+  await using at = await KmsFixture.open();
+  const { KeyId } = await at.createKey();
+  for (const name of ['a', 'b', 'c', 'd']) {
+    await at.call('CreateAlias', { AliasName: `alias/${name}`, TargetKeyId: KeyId });
+  }
+  for (const key of [undefined, KeyId]) {
+    const first = await at.call('ListAliases', { KeyId: key, Limit: 2 });
+    const { NextMarker: Marker } = first;
+    await at.call('DeleteAlias', { AliasName: 'alias/b' });
+    const { Aliases } = await at.call('ListAliases', { KeyId: key, Marker });
+    const names = own(Aliases).map((alias) => alias.AliasName);
+    expect(names).toEqual(['alias/c', 'alias/d']);
+    await at.call('CreateAlias', { AliasName: 'alias/b', TargetKeyId: KeyId });
+  }
+});
+
+test("each change of an alias needs its keys' permission, too", async () => {
+  await using at = await KmsFixture.open();
+  const { KeyId } = await at.createKey();
+  const BypassPolicyLockoutSafetyCheck = true;
+  const Policy = policyOf(allow(ALICE.principal.arn));
+  const closed = await at.createKey({ Policy, BypassPolicyLockoutSafetyCheck });
+  const AliasName = 'alias/a';
+  await at.call('CreateAlias', { AliasName, TargetKeyId: KeyId });
+  const toClosed = { AliasName: 'alias/b', TargetKeyId: closed.KeyId };
+  const denied = (action: string, key: string): RegExp =>
+    new RegExp(`^AccessDeniedException: .*kms:${action} on resource: ${key} because no resource`);
+  expect(await at.refused('CreateAlias', toClosed)).toMatch(denied('CreateAlias', closed.Arn));
+  const move = { AliasName, TargetKeyId: closed.KeyId };
+  expect(await at.refused('UpdateAlias', move)).toMatch(denied('UpdateAlias', closed.Arn));
+  const { Arn } = (await at.call('DescribeKey', { KeyId })).KeyMetadata;
+  await at.call('PutKeyPolicy', { KeyId, Policy, BypassPolicyLockoutSafetyCheck });
+  const back = { AliasName, TargetKeyId: (await at.createKey()).KeyId };
+  expect(await at.refused('UpdateAlias', back)).toMatch(denied('UpdateAlias', Arn));
+  expect(await at.refused('DeleteAlias', { AliasName })).toMatch(denied('DeleteAlias', Arn));
+});
+
 test('ListAliases says nothing of the keys of another account', async () => {
   await using at = await KmsFixture.open();
   const Policy = policyOf(allow(ROOT.principal.arn), allow(OTHER_ROOT.principal.arn));

@@ -22,8 +22,9 @@ test('a change is in force when it is old enough, not earlier', () => {
   delay.begin('a', 'one');
   expect(at(5)).toBe('one');
   delay.change('a', 'two');
-  expect(delay.current('a')).toBe('two');
+  expect([delay.current('a'), delay.waits('a'), delay.waits('b')]).toEqual(['two', true, false]);
   expect([at(5), at(14.9), at(15), at(99)]).toEqual(['one', 'one', 'two', 'two']);
+  expect(delay.waits('a')).toBe(false);
 });
 
 test('each of several changes has its own time', () => {
