@@ -2,8 +2,8 @@ import { keyArn } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
 import { newKmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import { KEYSPACE } from '../store/keyspace.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
+import { addKey, changeKey } from './due-keys.js';
 import type { Facts } from './facts.js';
 import { requireState } from './key.js';
 import { chooseKind, encryptionAlgorithms } from './key-spec.js';
@@ -11,7 +11,7 @@ import { findKey, findKeyById } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
 import { checkPolicy, defaultPolicy } from './policies.js';
-import { civilSeconds, encodeKey, type KeyRecord } from './records.js';
+import { civilSeconds, type KeyRecord } from './records.js';
 import type { Answer, KmsCaller, KmsParts } from './request.js';
 import type { KmsRequest } from './request.js';
 import { readTags } from './tags.js';
@@ -47,13 +47,7 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
   let made: KeyRecord | undefined;
   await addMaterial(kms, request, key, (material) => {
     made = { ...key, currentMaterial: material.id };
-    const path = KEYSPACE.kmsKey(account, key.region, key.id);
-    return {
-      part: {
-        compares: [{ key: path, modRevision: null }],
-        writes: [{ op: 'put', key: path, value: encodeKey(made) }],
-      },
-    };
+    return { part: addKey(made) };
   });
   return { KeyMetadata: made && metadataOf(made) };
 }
@@ -82,6 +76,7 @@ export function metadataOf(key: KeyRecord): Answer {
     EncryptionAlgorithms: encryptionAlgorithms(key.spec),
     MultiRegion: key.multiRegion,
     CurrentKeyMaterialId: key.currentMaterial,
+    ...(key.state === 'PendingDeletion' && { DeletionDate: key.deletionDate }),
   };
 }
 
@@ -118,10 +113,7 @@ async function switchState(
   authorizeKey(kms, request, key);
   requireState(key, 'switch');
   if (key.state === state) return {};
-  const revision = await kms.facts.commit({
-    compares: [{ key: key.path, modRevision: key.modRevision }],
-    writes: [{ op: 'put', key: key.path, value: encodeKey({ ...key, state }) }],
-  });
+  const revision = await kms.facts.commit(changeKey(key, { ...key, state }));
   await kms.facts.shown(revision, request.call.deadline);
   return {};
 }
