@@ -26,10 +26,7 @@ export interface DueKey {
   readonly id: KmsKeyId;
 }
 
-type Timed = Pick<
-  KeyRecord,
-  'id' | 'account' | 'region' | 'state' | 'deletionDate' | 'rotation'
->;
+type Timed = Pick<KeyRecord, 'id' | 'account' | 'region' | 'state' | 'deletionDate' | 'rotation'>;
 
 /** When a key is to be removed or rotated, in milliseconds; a disabled one is not rotated. */
 export function dueAtMs({ state, deletionDate, rotation }: Timed): number | undefined {

@@ -107,7 +107,10 @@ export class KeyJobs implements AsyncDisposable {
   /** @returns false when it has to be tried again */
   async #serve(due: DueKey): Promise<boolean> {
     const { kms, log } = this.#options;
-    const call: Call = { requestId: newRequestId(), deadline: deadlineIn(LIMITS.request_timeout_ms) };
+    const call: Call = {
+      requestId: newRequestId(),
+      deadline: deadlineIn(LIMITS.request_timeout_ms),
+    };
     try {
       await kms.facts.catchUp(call.deadline);
       const key = kms.facts.standing(due.account, due.region, due.id);

@@ -1,5 +1,6 @@
 import { KeyspanError } from '../core/errors.js';
-import type { KeyUsage } from '../protocol/kms.js';
+import type { KmsAction } from '../protocol/kms.js';
+import type { KeyUsage } from '../protocol/kms-members.js';
 
 /** KMS API, KeyState. Not all can be reached yet. */
 export const KEY_STATES = [
@@ -96,7 +97,7 @@ export const STATE_GROUPS = {
   UpdatePrimaryRegion: 'replicate',
   Verify: 'use',
   VerifyMac: 'use',
-} as const satisfies Record<string, StateGroup>;
+} as const satisfies Partial<Record<KmsAction, StateGroup>>;
 
 interface KeyInState {
   readonly arn: string;

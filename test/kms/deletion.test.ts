@@ -132,9 +132,7 @@ describe('from its day on', () => {
       'AccessDeniedException: The ciphertext refers to a customer master key that does not ' +
         'exist, does not exist in this region, or you are not allowed to access.',
     );
-    expect((await at.call('ListKeys')).Keys).toEqual([
-      { KeyId: other.KeyId, KeyArn: other.Arn },
-    ]);
+    expect((await at.call('ListKeys')).Keys).toEqual([{ KeyId: other.KeyId, KeyArn: other.Arn }]);
   });
 
   test('a page of a list is filled with what exists', async () => {

@@ -43,7 +43,8 @@ type Unit = keyof typeof UNITS_MS;
 const DURATION = /^-?(?:\d{1,9}[wdhms])+$/;
 
 /**
- * Reads weeks, days, hours, minutes and seconds, each a number and its letter; with `-` they go back.
+ * Reads weeks, days, hours, minutes and seconds, each a number and its letter; with `-` they go
+ * back.
  * @throws KeyspanError KeyspanUsage
  */
 export function durationMs(text: string): number {
