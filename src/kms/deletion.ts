@@ -1,7 +1,7 @@
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { authorizeKey } from './authorize.js';
-import { changeKey } from './due-keys.js';
+import { changePart } from './due-keys.js';
 import { requireState } from './key.js';
 import { findKeyById } from './key-lookup.js';
 import { civilSecondsIn } from './records.js';
@@ -18,7 +18,7 @@ export async function scheduleKeyDeletion(
   requireState(key, 'attach');
   const deletionDate = civilSecondsIn(days, kms.clock);
   const state = 'PendingDeletion';
-  const revision = await kms.facts.commit(changeKey(key, { ...key, state, deletionDate }));
+  const revision = await kms.facts.commit(changePart(key, { ...key, state, deletionDate }));
   await kms.facts.shown(revision, request.call.deadline);
   return {
     KeyId: key.arn,
@@ -45,7 +45,7 @@ export async function cancelKeyDeletion(
   authorizeKey(kms, request, key);
   requireState(key, 'cancel');
   const to = { ...key, state: 'Disabled' as const, deletionDate: undefined };
-  const revision = await kms.facts.commit(changeKey(key, to));
+  const revision = await kms.facts.commit(changePart(key, to));
   await kms.facts.shown(revision, request.call.deadline);
   return { KeyId: key.arn };
 }

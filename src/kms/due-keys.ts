@@ -44,7 +44,7 @@ export function duePath(key: Timed): string | undefined {
 const put = (path: string): Write => ({ op: 'put', key: path, value: encodeValue(VERSION, {}) });
 
 /** The part of a commit that makes a key. */
-export function addKey(key: KeyRecord): CommitPart {
+export function addPart(key: KeyRecord): CommitPart {
   const path = KEYSPACE.kmsKey(key.account, key.region, key.id);
   const due = duePath(key);
   return {
@@ -54,7 +54,7 @@ export function addKey(key: KeyRecord): CommitPart {
 }
 
 /** The part of a commit that changes a key, if it still is what was read. */
-export function changeKey(from: KeyFact, to: KeyRecord): CommitPart {
+export function changePart(from: KeyFact, to: KeyRecord): CommitPart {
   const [before, after] = [duePath(from), duePath(to)];
   const writes: Write[] = [{ op: 'put', key: from.path, value: encodeKey(to) }];
   if (before !== after) {
@@ -65,7 +65,7 @@ export function changeKey(from: KeyFact, to: KeyRecord): CommitPart {
 }
 
 /** The part of a commit that ends a key, if it still is what was read. */
-export function endKey(key: KeyFact): CommitPart {
+export function endPart(key: KeyFact): CommitPart {
   const due = duePath(key);
   return {
     compares: [{ key: key.path, modRevision: key.modRevision }],

@@ -3,7 +3,7 @@ import type { Call } from '../core/call.js';
 import { isKeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
-import { changeKey, duePath, endKey, type DueKey } from './due-keys.js';
+import { changePart, duePath, endPart, type DueKey } from './due-keys.js';
 import type { Facts } from './facts.js';
 import type { AliasFact, KeyFact, MaterialFact } from './records.js';
 import type { KmsParts } from './request.js';
@@ -30,7 +30,7 @@ export async function removeKey(
     if (!key || duePath(key) !== due.path) return;
     const portion = await nextPortion(kms, key);
     ({ isAll } = portion);
-    const end = isAll ? endKey(key) : changeKey(key, { ...key, isGoing: true });
+    const end = isAll ? endPart(key) : changePart(key, { ...key, isGoing: true });
     const revision = await kms.facts.commit(joinParts(end, ...portion.pieces));
     await kms.facts.shown(revision, call.deadline);
     await step(isAll ? 'done' : 'portion');

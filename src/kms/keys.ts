@@ -3,7 +3,7 @@ import { KeyspanError } from '../core/errors.js';
 import { newKmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
-import { addKey, changeKey } from './due-keys.js';
+import { addPart, changePart } from './due-keys.js';
 import type { Facts } from './facts.js';
 import { requireState } from './key.js';
 import { chooseKind, encryptionAlgorithms } from './key-spec.js';
@@ -47,7 +47,7 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
   let made: KeyRecord | undefined;
   await addMaterial(kms, request, key, (material) => {
     made = { ...key, currentMaterial: material.id };
-    return { part: addKey(made) };
+    return { part: addPart(made) };
   });
   return { KeyMetadata: made && metadataOf(made) };
 }
@@ -113,7 +113,7 @@ async function switchState(
   authorizeKey(kms, request, key);
   requireState(key, 'switch');
   if (key.state === state) return {};
-  const revision = await kms.facts.commit(changeKey(key, { ...key, state }));
+  const revision = await kms.facts.commit(changePart(key, { ...key, state }));
   await kms.facts.shown(revision, request.call.deadline);
   return {};
 }

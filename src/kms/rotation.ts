@@ -2,7 +2,7 @@ import type { Call } from '../core/call.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { authorizeKey } from './authorize.js';
-import { changeKey, duePath, type DueKey } from './due-keys.js';
+import { changePart, duePath, type DueKey } from './due-keys.js';
 import { requireState } from './key.js';
 import { findKeyById } from './key-lookup.js';
 import { addMaterial } from './materials.js';
@@ -28,7 +28,7 @@ export async function rotateKeyOnDemand(
     const onDemandRotations = now.onDemandRotations + 1;
     return {
       rotation: { date: civilSeconds(kms.clock), type: 'ON_DEMAND' },
-      part: changeKey(now, { ...now, currentMaterial: material.id, onDemandRotations }),
+      part: changePart(now, { ...now, currentMaterial: material.id, onDemandRotations }),
     };
   });
   return { KeyId: key.arn };
@@ -83,7 +83,7 @@ async function changeRotation(
   requireRotatable(key);
   requireState(key, 'rotation');
   if (!rotation && !key.rotation) return {};
-  const revision = await kms.facts.commit(changeKey(key, { ...key, rotation }));
+  const revision = await kms.facts.commit(changePart(key, { ...key, rotation }));
   await kms.facts.shown(revision, request.call.deadline);
   return {};
 }
@@ -133,7 +133,7 @@ export async function rotateDueKey(
     const rotation = rotatedAt(seconds, now.rotation);
     return {
       rotation: { date: seconds, type: 'AUTOMATIC' },
-      part: changeKey(now, { ...now, currentMaterial: material.id, rotation }),
+      part: changePart(now, { ...now, currentMaterial: material.id, rotation }),
     };
   });
   return key.arn;

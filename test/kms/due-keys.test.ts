@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { addKey, changeKey, dueAtMs, DueKeys, duePath, endKey } from '../../src/kms/due-keys.js';
+import { addPart, changePart, dueAtMs, DueKeys, duePath, endPart } from '../../src/kms/due-keys.js';
 import type { KmsKeyId } from '../../src/core/ids.js';
 import { decodeFact, type KeyFact, type KeyRecord } from '../../src/kms/records.js';
 import { defaultPolicy } from '../../src/kms/policies.js';
@@ -74,10 +74,10 @@ describe('the index', () => {
   };
 
   test('has keys in the order of time, whatever the order of their making', async () => {
-    await store.commit(addKey(plain(1, { rotation: { periodDays: 90, next: 2_000_000_000 } })));
-    await store.commit(addKey(plain(2)));
-    await store.commit(addKey(plain(3, { state: 'PendingDeletion', deletionDate: 999 })));
-    await store.commit(addKey(plain(4, { rotation })));
+    await store.commit(addPart(plain(1, { rotation: { periodDays: 90, next: 2_000_000_000 } })));
+    await store.commit(addPart(plain(2)));
+    await store.commit(addPart(plain(3, { state: 'PendingDeletion', deletionDate: 999 })));
+    await store.commit(addPart(plain(4, { rotation })));
     await shows([
       [idOf(4), 500_500],
       [idOf(3), 999_000],
@@ -87,22 +87,22 @@ describe('the index', () => {
   });
 
   test('follows a key in one commit with each change of it, to its end', async () => {
-    await store.commit(addKey(plain(1)));
-    await store.commit(changeKey(await read(1), plain(1, { rotation })));
+    await store.commit(addPart(plain(1)));
+    await store.commit(changePart(await read(1), plain(1, { rotation })));
     await shows([[idOf(1), 500_500]]);
     const pending = { rotation, state: 'PendingDeletion', deletionDate: 700 } as const;
-    await store.commit(changeKey(await read(1), plain(1, pending)));
+    await store.commit(changePart(await read(1), plain(1, pending)));
     await shows([[idOf(1), 700_000]]);
-    await store.commit(changeKey(await read(1), plain(1, { rotation, state: 'Disabled' })));
+    await store.commit(changePart(await read(1), plain(1, { rotation, state: 'Disabled' })));
     await shows([]);
-    await store.commit(changeKey(await read(1), plain(1, { rotation })));
+    await store.commit(changePart(await read(1), plain(1, { rotation })));
     await shows([[idOf(1), 500_500]]);
     const stale = await read(1);
-    await store.commit(changeKey(stale, plain(1, { rotation, description: 'new' })));
-    await expect(store.commit(endKey(stale))).rejects.toMatchObject({ code: 'StoreConflict' });
+    await store.commit(changePart(stale, plain(1, { rotation, description: 'new' })));
+    await expect(store.commit(endPart(stale))).rejects.toMatchObject({ code: 'StoreConflict' });
     const last = await read(1);
     expect(duePath(last)).toBe(KEYSPACE.kmsDueKey(500_500, ACCOUNT, REGION, idOf(1)));
-    await store.commit(endKey(last));
+    await store.commit(endPart(last));
     await shows([]);
     expect((await store.range('')).entries).toEqual([]);
   });

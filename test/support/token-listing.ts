@@ -12,8 +12,8 @@ const ID = /^ {2}ID: +([0-9a-f]+)$/gm;
 const HSM_KEY_ID = /bidx ([0-9a-f]{32})/;
 
 /**
- * What OpenSC's pkcs11-tool finds on the tokens of a home whose daemon is down, by the HSMs: the ids
- * of the HSM keys, in their order.
+ * What OpenSC's pkcs11-tool finds on the tokens of a home whose daemon is down, by the HSMs: the
+ * ids of the HSM keys, in their order.
  */
 export async function listTokens(
   home: Home,
