@@ -228,7 +228,6 @@ export const LIMITS = {
   kms_on_demand_rotations_max: 25,
   kms_deletion_window_min_days: 7,
   kms_deletion_window_max_days: 30,
-  kms_rotation_period_min_days: 90,
   kms_rotation_period_max_days: 2_560,
   /** of one commit of a key's removal; a key that has more goes in several */
   kms_removal_writes_max: 64,

@@ -1,5 +1,9 @@
+import { cpSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { StepName } from '../../src/cluster/fault-desk.js';
+import { pause } from '../../src/core/deadline.js';
 import { keyspan } from '../support/command.js';
 import { eventually } from '../support/daemon-fixture.js';
 import { FaultScene, PLAINTEXT, type Kept } from '../support/fault-scene.js';
@@ -105,4 +109,39 @@ describe('a key is removed whole when the daemon is killed', () => {
     await isWhole(scene);
     await haveStruck(scene);
   });
+});
+
+test('a store that is an older copy removes no key before its adoption', async () => {
+  const { daemon } = scene;
+  const key = await largeKey();
+  await schedule(key.KeyId, 7);
+  const aliasesLeft = async (): Promise<number> => {
+    await using client = await daemon.client();
+    const { result } = await client.call('ListAliases', {});
+    const aliases = result['Aliases'] as { TargetKeyId?: string }[];
+    return aliases.filter(({ TargetKeyId }) => TargetKeyId === key.KeyId).length;
+  };
+  await daemon.down();
+  const copy = mkdtempSync(join(tmpdir(), 'keyspan-copy-'));
+  cpSync(daemon.home.store, copy, { recursive: true, preserveTimestamps: true });
+  await daemon.up(scene.options);
+  await daemon.allActive();
+  // what the copy does not know: the deletion was cancelled
+  await using client = await daemon.client();
+  await client.call('CancelKeyDeletion', { KeyId: key.KeyId });
+  await scene.keep(client);
+  await client.close();
+  await isWhole(scene);
+  await daemon.down();
+  rmSync(daemon.home.store, { recursive: true });
+  cpSync(copy, daemon.home.store, { recursive: true, preserveTimestamps: true });
+  rmSync(copy, { recursive: true });
+  await daemon.up(scene.options);
+  await daemon.allActive();
+  expect((await daemon.status()).cluster.storeBehind).toBe(true);
+  await advance('8d');
+  await pause(1_500);
+  expect(await aliasesLeft()).toBe(20);
+  await operate(scene, 'StoreAdopt');
+  await isDead(key);
 });
