@@ -130,25 +130,27 @@ export class KeyJobs implements AsyncDisposable {
 
   async #remove(due: DueKey, call: Call): Promise<void> {
     const { kms, step } = this.#options;
+    const begin = kms.clock.monotonic();
     await step?.('removal.begun');
     await removeKey(kms, due, call, async (removed) => {
-      if (removed === 'done') this.#told('DeleteKey', due, call);
+      if (removed === 'done') this.#told('DeleteKey', due, call, begin);
       await step?.(`removal.${removed}`);
     });
   }
 
   async #rotate(due: DueKey, call: Call): Promise<void> {
     const { kms, step } = this.#options;
+    const begin = kms.clock.monotonic();
     if ((await rotateDueKey(kms, due, call)) === undefined) return;
-    this.#told('RotateKey', due, call);
+    this.#told('RotateKey', due, call, begin);
     await step?.('rotation.done');
   }
 
-  #told(action: 'DeleteKey' | 'RotateKey', due: DueKey, { requestId }: Call): void {
-    const { events, log } = this.#options;
+  #told(action: 'DeleteKey' | 'RotateKey', due: DueKey, { requestId }: Call, begin: number): void {
+    const { kms, events, log } = this.#options;
     const resource = keyArn(due.region, due.account, due.id);
-    const principal = ITSELF;
-    events.requestEvent({ requestId, door: 'job', principal, action, resource, latencyMs: 0 });
+    const latencyMs = kms.clock.monotonic() - begin;
+    events.requestEvent({ requestId, door: 'job', principal: ITSELF, action, resource, latencyMs });
     log.info({ key: due.id, action }, 'the day of a key came');
   }
 
