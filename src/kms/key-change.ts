@@ -1,4 +1,5 @@
-import { encodeKey, type KeyFact, type KeyRecord } from './records.js';
+import { changePart } from './due-keys.js';
+import type { KeyFact, KeyRecord } from './records.js';
 import type { KmsParts, KmsRequest } from './request.js';
 
 /**
@@ -11,9 +12,6 @@ export async function changeKey(
   key: KeyFact,
   changes: Partial<Omit<KeyRecord, 'id' | 'account' | 'region'>>,
 ): Promise<void> {
-  const revision = await kms.facts.commit({
-    compares: [{ key: key.path, modRevision: key.modRevision }],
-    writes: [{ op: 'put', key: key.path, value: encodeKey({ ...key, ...changes }) }],
-  });
+  const revision = await kms.facts.commit(changePart(key, { ...key, ...changes }));
   await kms.facts.shown(revision, request.call.deadline);
 }

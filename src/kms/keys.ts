@@ -2,8 +2,8 @@ import { keyArn } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
 import { newKmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import { KEYSPACE } from '../store/keyspace.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
+import { addPart } from './due-keys.js';
 import type { Facts } from './facts.js';
 import { requireState } from './key.js';
 import { chooseKind, encryptionAlgorithms } from './key-spec.js';
@@ -12,7 +12,7 @@ import { findKey, findOwnKey } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
 import { checkPolicy, defaultPolicy } from './policies.js';
-import { civilSeconds, encodeKey, type KeyRecord } from './records.js';
+import { civilSeconds, type KeyRecord } from './records.js';
 import type { Answer, KmsCaller, KmsParts } from './request.js';
 import type { KmsRequest } from './request.js';
 import { readTags } from './tags.js';
@@ -48,13 +48,7 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
   let made: KeyRecord | undefined;
   await addMaterial(kms, request, key, (material) => {
     made = { ...key, currentMaterial: material.id };
-    const path = KEYSPACE.kmsKey(account, key.region, key.id);
-    return {
-      part: {
-        compares: [{ key: path, modRevision: null }],
-        writes: [{ op: 'put', key: path, value: encodeKey(made) }],
-      },
-    };
+    return { part: addPart(made) };
   });
   return { KeyMetadata: made && metadataOf(made) };
 }
@@ -83,6 +77,7 @@ export function metadataOf(key: KeyRecord): Answer {
     EncryptionAlgorithms: encryptionAlgorithms(key.spec),
     MultiRegion: key.multiRegion,
     CurrentKeyMaterialId: key.currentMaterial,
+    ...(key.state === 'PendingDeletion' && { DeletionDate: key.deletionDate }),
   };
 }
 

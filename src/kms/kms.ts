@@ -14,7 +14,9 @@ import { ConsistencyDelay } from './consistency.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
 import { decrypt, encrypt, reEncrypt } from './encrypt.js';
+import { cancelKeyDeletion, scheduleKeyDeletion } from './deletion.js';
 import { Facts } from './facts.js';
+import { KeyJobs, type KeyJobsOptions } from './key-jobs.js';
 import {
   createKey,
   describeKey,
@@ -35,7 +37,13 @@ import type {
   Operation,
 } from './request.js';
 import { RequestQuotas } from './request-quotas.js';
-import { listKeyRotations, rotateKeyOnDemand } from './rotation.js';
+import {
+  disableKeyRotation,
+  enableKeyRotation,
+  getKeyRotationStatus,
+  listKeyRotations,
+  rotateKeyOnDemand,
+} from './rotation.js';
 import { listResourceTags, tagResource, untagResource } from './tags.js';
 import { toKmsError } from './vault-errors.js';
 
@@ -51,6 +59,8 @@ export interface KmsDependencies {
   /** absent: there are the accounts' roots alone */
   readonly identities?: Identities | undefined;
   readonly settings?: KmsSettings | undefined;
+  /** when jobs wait, and the steps of theirs that faults strike at */
+  readonly jobs?: Pick<KeyJobsOptions, 'isHeld' | 'step'> | undefined;
 }
 
 /** An installation in which no principals but the accounts' roots were made. */
@@ -58,18 +68,22 @@ const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }
 
 /** The actions that are built. */
 const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
+  CancelKeyDeletion: cancelKeyDeletion,
   CreateAlias: createAlias,
   CreateKey: createKey,
   Decrypt: decrypt,
   DeleteAlias: deleteAlias,
   DescribeKey: describeKey,
   DisableKey: disableKey,
+  DisableKeyRotation: disableKeyRotation,
   EnableKey: enableKey,
+  EnableKeyRotation: enableKeyRotation,
   Encrypt: encrypt,
   GenerateDataKey: generateDataKey,
   GenerateDataKeyWithoutPlaintext: generateDataKeyWithoutPlaintext,
   GenerateRandom: generateRandom,
   GetKeyPolicy: getKeyPolicy,
+  GetKeyRotationStatus: getKeyRotationStatus,
   ListAliases: listAliases,
   ListKeyPolicies: listKeyPolicies,
   ListKeyRotations: listKeyRotations,
@@ -78,6 +92,7 @@ const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   PutKeyPolicy: putKeyPolicy,
   ReEncrypt: reEncrypt,
   RotateKeyOnDemand: rotateKeyOnDemand,
+  ScheduleKeyDeletion: scheduleKeyDeletion,
   TagResource: tagResource,
   UntagResource: untagResource,
   UpdateAlias: updateAlias,
@@ -106,23 +121,34 @@ export class Kms implements AsyncDisposable {
   readonly #traced: boolean;
   readonly #quotas: RequestQuotas | undefined;
 
-  private constructor(dependencies: KmsDependencies, facts: Facts) {
-    const { vaults, clock, events, log, identities = NO_IDENTITIES } = dependencies;
-    this.#parts = { facts, vaults, clock, identities };
+  /** what is done with keys by itself, once it was started */
+  readonly jobs: KeyJobs;
+
+  private constructor(
+    { events, log, clock, settings }: KmsDependencies,
+    parts: KmsParts,
+    jobs: KeyJobs,
+  ) {
+    this.#parts = parts;
+    this.jobs = jobs;
     this.#events = events;
     this.#log = log;
     this.#traced = log.isLevelEnabled('debug');
-    const quotas = dependencies.settings?.requestQuotas ?? false;
+    const quotas = settings?.requestQuotas ?? false;
     this.#quotas = quotas ? new RequestQuotas(quotas, () => clock.monotonic()) : undefined;
   }
 
   /** Reads what KMS knows from the store and follows it. @throws StoreClosed, StoreFailed */
   static async open(dependencies: KmsDependencies): Promise<Kms> {
-    const { store, clock, settings } = dependencies;
+    const { store, vaults, clock, events, log, settings } = dependencies;
+    const { identities = NO_IDENTITIES } = dependencies;
     const delayMs = settings?.consistencyDelayMs ?? 0;
     const monotonic = (): number => clock.monotonic();
     const delay = delayMs > 0 ? new ConsistencyDelay<Entry>({ delayMs, monotonic }) : undefined;
-    return new Kms(dependencies, await Facts.open(store, delay));
+    const facts = await Facts.open(store, clock, delay);
+    const parts = { facts, vaults, clock, identities };
+    const jobs = await KeyJobs.open({ kms: parts, store, events, log, ...dependencies.jobs });
+    return new Kms(dependencies, parts, jobs);
   }
 
   /**
@@ -168,6 +194,7 @@ export class Kms implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.jobs[Symbol.asyncDispose]();
     await this.#parts.facts[Symbol.asyncDispose]();
   }
 

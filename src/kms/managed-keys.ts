@@ -1,12 +1,15 @@
 import { aliasArn, parseArn, rootArn } from '../core/arn.js';
+import { joinParts } from '../core/commit.js';
 import { isKeyspanError } from '../core/errors.js';
 import { newKmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { PageRequest } from './facts.js';
 import { addMaterial } from './materials.js';
-import { civilSeconds, encodeAlias, encodeKey, type AliasFact, type KeyRecord } from './records.js';
+import { addPart } from './due-keys.js';
+import { civilSeconds, encodeAlias, type AliasFact, type KeyRecord } from './records.js';
 import type { Answer, KmsParts, KmsRequest } from './request.js';
+import { enabledAt } from './rotation-schedule.js';
 
 /**
  * AWS managed keys: each belongs to an account, is for one service, and is made when it is first
@@ -48,6 +51,8 @@ const SERVICES: readonly ManagedService[] = [
   managed('ssm', 'SSM'),
 ];
 const PREFIX = 'alias/aws/';
+/** nobody can change it (developer guide, rotating AWS managed keys) */
+const ROTATION_DAYS = 365;
 const BY_ALIAS = new Map(SERVICES.map((one) => [PREFIX + one.name, one]));
 
 /** As ListAliases shows an alias whose key was not made yet: it has no TargetKeyId. */
@@ -132,20 +137,13 @@ async function commitKey(
   const key = recordOf(kms, { account: caller.principal.account, region: caller.region, service });
   const { account, region, createdAt } = key;
   const name = PREFIX + service.name;
-  const keyPath = KEYSPACE.kmsKey(account, region, key.id);
   const aliasPath = KEYSPACE.kmsAlias(account, region, name);
   const alias = encodeAlias({ name, target: key.id, createdAt, updatedAt: createdAt });
   await addMaterial(kms, request, key, (material) => ({
-    part: {
-      compares: [
-        { key: keyPath, modRevision: null },
-        { key: aliasPath, modRevision: null },
-      ],
-      writes: [
-        { op: 'put', key: keyPath, value: encodeKey({ ...key, currentMaterial: material.id }) },
-        { op: 'put', key: aliasPath, value: alias },
-      ],
-    },
+    part: joinParts(addPart({ ...key, currentMaterial: material.id }), {
+      compares: [{ key: aliasPath, modRevision: null }],
+      writes: [{ op: 'put', key: aliasPath, value: alias }],
+    }),
   }));
 }
 
@@ -158,6 +156,7 @@ function recordOf(
   },
 ): Omit<KeyRecord, 'currentMaterial'> {
   const { account, region, service } = place;
+  const createdAt = civilSeconds(kms.clock);
   return {
     id: newKmsKeyId(),
     account,
@@ -167,12 +166,13 @@ function recordOf(
     usage: 'ENCRYPT_DECRYPT',
     origin: 'AWS_KMS',
     state: 'Enabled',
-    createdAt: civilSeconds(kms.clock),
+    createdAt,
     policy: policyOf(place),
     multiRegion: false,
     onDemandRotations: 0,
     tags: [],
     manager: 'AWS',
+    rotation: enabledAt(createdAt, ROTATION_DAYS),
   };
 }
 

@@ -54,7 +54,7 @@ const WEIGHTS: Readonly<Partial<Record<KmsAction, number>>> = {
   DeleteAlias: 0.4,
   EnableKey: 0.4,
   DisableKey: 0.1,
-  ScheduleKeyDeletion: 0.02,
+  ScheduleKeyDeletion: 0.01,
   DisableKeyRotation: 0.1,
   EnableKeyRotation: 0.1,
   PutKeyPolicy: 0.2,
@@ -62,8 +62,11 @@ const WEIGHTS: Readonly<Partial<Record<KmsAction, number>>> = {
   UntagResource: 0.2,
   UpdateKeyDescription: 0.2,
 };
+/** Nothing stands behind the form of these yet, or a key id alone is not the right form. */
+const SELDOM =
+  /KeyStore|Import|Replicate|PrimaryRegion|Sign|Verify|Mac|KeyPair|apsulate|SharedSecret|Grant$/;
 const ACTIONS = (Object.keys(KMS_ACTIONS) as KmsAction[]).map(
-  (action) => [action, WEIGHTS[action] ?? 1] as const,
+  (action) => [action, WEIGHTS[action] ?? (SELDOM.test(action) ? 0.02 : 1)] as const,
 );
 
 /** A request that is right, as far as the form of its members goes. */
@@ -176,7 +179,6 @@ const otherAction = (dice: Dice, action: KmsAction): string =>
     action.toLowerCase(),
     '__proto__',
     'constructor',
-    'ScheduleKeyDeletion',
     'AddFault',
     'Subscribe',
     ' ',
@@ -319,6 +321,8 @@ async function makeCorpus(fixture: DaemonFixture): Promise<Corpus & { readonly s
 /** Whatever was done to it meanwhile, the key and its first ciphertext are there. */
 async function stillDecrypts(fixture: DaemonFixture, keyId: string, blob: Uint8Array) {
   await using client = await fixture.client();
+  // its deletion may have been scheduled
+  await client.call('CancelKeyDeletion', { KeyId: keyId }).catch(() => undefined);
   await client.call('EnableKey', { KeyId: keyId });
   const EncryptionContext = { n: '1', app: 'fuzz' };
   const { result } = await client.call('Decrypt', { CiphertextBlob: blob, EncryptionContext });

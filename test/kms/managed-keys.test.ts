@@ -151,3 +151,22 @@ describe('what nobody may do', () => {
     expect(await at.refused('CreateAlias', named)).toMatch(/^AccessDeniedException/);
   });
 });
+
+test('such a key rotates every 365 days', async () => {
+  await using at = await KmsFixture.open();
+  const { KeyMetadata } = await at.call('DescribeKey', { KeyId: S3 });
+  const status = await at.call('GetKeyRotationStatus', { KeyId: KeyMetadata.KeyId });
+  expect(status).toMatchObject({
+    KeyRotationEnabled: true,
+    RotationPeriodInDays: 365,
+    NextRotationDate: 1_800_000_000.123 + 365 * 86_400,
+  });
+  const { KeyId } = KeyMetadata;
+  for (const action of [
+    'DisableKeyRotation',
+    'EnableKeyRotation',
+    'ScheduleKeyDeletion',
+  ] as const) {
+    expect(await at.refused(action, { KeyId })).toMatch(/^AccessDeniedException/);
+  }
+});
