@@ -32,9 +32,11 @@ export interface AwsOptions {
   readonly events: Events;
   readonly log: Logger;
   /** undefined: the default one, or any other when that is taken */
-  readonly port: number | undefined;
+  readonly port?: number | undefined;
+  /** see AwsDoorOptions */
+  readonly trustServiceHeader: boolean;
   /** the root's, if the configuration names one */
-  readonly accessKey: AccessKeyPair | undefined;
+  readonly accessKey?: AccessKeyPair | undefined;
 }
 
 /** The AWS door of this installation, with the access keys that open it. */
@@ -52,12 +54,20 @@ export class AwsEndpoint implements AsyncDisposable {
   /** @throws KeyspanError KeyspanConfig when a port that was asked for cannot be had */
   static async open(options: AwsOptions): Promise<AwsEndpoint> {
     const { store, sealer, accessKey: configured, home, clock, events, log, port } = options;
-    const { account } = options;
+    const { account, trustServiceHeader } = options;
     const keys = await StoredAccessKeys.open({ store, sealer, account, configured });
     try {
       const services = [kmsOf(options.kms), cloudHsmOf(options)];
       const publicDirectory = home.public;
-      const door = new AwsDoor({ services, keys, publicDirectory, clock, events, log });
+      const door = new AwsDoor({
+        services,
+        keys,
+        trustServiceHeader,
+        publicDirectory,
+        clock,
+        events,
+        log,
+      });
       const somewhere = (): Promise<string> => listenSomewhere(door, store, log);
       const url = port === undefined ? await somewhere() : await door.listen(port);
       return new AwsEndpoint({ url, keys, door });

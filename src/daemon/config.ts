@@ -5,10 +5,14 @@ import { KeyspanError } from '../core/errors.js';
 import { findHome, type Home } from '../core/home.js';
 import { isAccessKeyId, isSecretAccessKey } from '../iam/credentials.js';
 import { LIMITS } from '../core/limits.js';
+import type { KmsSettings } from '../kms/request.js';
+import { areQuotas, type QuotaSettings } from '../kms/request-quotas.js';
 import {
   FormError,
   flag,
   int,
+  mapOf,
+  number,
   object,
   oneOf,
   optional,
@@ -53,6 +57,10 @@ export interface DaemonConfig {
   readonly accessKey?: AccessKeyPair | undefined;
   /** of http://127.0.0.1/metrics, 0 for any; undefined: the admin socket alone serves metrics */
   readonly metricsPort?: number | undefined;
+  /** a header of AWS requests says through which service they come (kms:ViaService) */
+  readonly trustServiceHeader: boolean;
+  /** off unless given: what AWS's KMS does that slows tests down or makes them fail */
+  readonly kms: KmsSettings;
   /** what PKCS #11 applications get: the standard, or what AWS's client SDK 5 has of it */
   readonly pkcs11Profile: 'pkcs11' | 'cloudhsm';
   /**
@@ -82,6 +90,20 @@ const checked =
     throw new FormError(what);
   };
 
+const quotas = mapOf(number);
+
+function requestQuotas(value: unknown): QuotaSettings {
+  if (typeof value === 'boolean') return value;
+  const read = quotas(value);
+  if (areQuotas(read)) return read;
+  throw new FormError('must be true, or name actions of KMS with their requests for each second');
+}
+
+const KMS_SETTINGS = {
+  consistencyDelayMs: optional(int({ min: 0, max: LIMITS.kms_consistency_delay_max_ms })),
+  requestQuotas: optional(requestQuotas),
+};
+
 const SETTINGS = {
   hsms: optional(count({ min: 1, max: LIMITS.hsms_per_cluster_max })),
   region: orElse(checked(isRegion, 'is not a region'), 'us-east-1'),
@@ -91,6 +113,7 @@ const SETTINGS = {
   clustersPerRegion: orElse(count({ min: 0, max: 1_000 }), 4),
   hsmsPerRegion: orElse(count({ min: 0, max: 1_000 }), 6),
   allowHsm1: orElse(flag, false),
+  trustServiceHeader: orElse(flag, false),
   eniMode: orElse(oneOf('addresses', 'ports'), defaultEniMode()),
   bind: orElse(text({ max: 256 }), '127.0.0.1'),
   port: optional(count({ min: 0, max: 65_535 })),
@@ -98,6 +121,7 @@ const SETTINGS = {
   secretAccessKey: optional(checked(isSecretAccessKey, 'is not 1 to 128 visible characters')),
   metricsPort: optional(count({ min: 0, max: 65_535 })),
   startTimeoutSeconds: orElse(count({ min: 1, max: 3_600 }), 60),
+  kms: orElse(object(KMS_SETTINGS), {}),
   pkcs11Profile: orElse(oneOf('pkcs11', 'cloudhsm'), 'pkcs11'),
   pkcs11User: optional(text({ max: LIMITS.hsm_user_name_max_chars })),
 };

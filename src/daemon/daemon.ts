@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Events } from '../audit/events.js';
 import type { FaultDesk } from '../cluster/fault-desk.js';
 import { USERS } from '../cluster/lifecycle.js';
@@ -7,7 +6,7 @@ import type { ControlPlane } from '../cluster/control-plane.js';
 import { allEnis, type Block } from '../cluster/network.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import { Secrets } from '../cluster/secrets.js';
-import { systemClock, type Clock } from '../core/clock.js';
+import type { Clock } from '../core/clock.js';
 import { packageFile } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -16,15 +15,14 @@ import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
 import { policyHandlers } from '../front/policy-actions.js';
 import { backupHandlers } from '../front/backup-actions.js';
+import { clockHandlers } from '../front/clock-actions.js';
 import { DataPlane } from '../front/hsm-session.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import type { P11Door } from '../front/p11-rpc/door.js';
-import { parsePrincipal } from '../iam/principal.js';
 import type { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
 import type {
-  CertificateDocument,
   CredentialsDocument,
   DiscardedCopies,
   HsmState,
@@ -39,9 +37,11 @@ import type { AwsEndpoint } from './aws.js';
 import { ClaimedDoors } from './claimed-doors.js';
 import { openClusterParts, type ClusterParts } from './cluster-parts.js';
 import type { DaemonConfig } from './config.js';
+import { issueCertificate } from './client-certificates.js';
 import { Doors } from './doors.js';
 import { readVersion } from './installation.js';
 import { openKmsParts } from './kms-parts.js';
+import { OperatorClock } from './operator-clock.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { openPkcs11 } from './pkcs11.js';
 import { clusterReadings } from './readings.js';
@@ -62,7 +62,7 @@ export class Daemon implements AsyncDisposable {
   #parts!: ClusterParts;
   #clusters!: Clusters;
   #control!: ControlPlane;
-  #clock!: Clock;
+  #clock!: OperatorClock;
   #block!: Block;
   #secrets!: Secrets;
   #events!: Events;
@@ -117,7 +117,8 @@ export class Daemon implements AsyncDisposable {
     }
     const sealer = new Sealer(key);
     this.#secrets = new Secrets(store, sealer);
-    const clock = systemClock();
+    const clock = await OperatorClock.open(store);
+    this.#cleanup.push(() => clock[Symbol.asyncDispose]());
     this.#clock = clock;
     const audit = await openAudit({ home, store, sealer, log: this.#log });
     this.#cleanup.push(() => audit[Symbol.asyncDispose]());
@@ -134,6 +135,11 @@ export class Daemon implements AsyncDisposable {
     this.#followClaims(kms);
     this.#state = 'READY';
     this.#parts.jobs.start();
+    kms.jobs.start();
+    clock.onMove(() => {
+      this.#parts.jobs.wake();
+      kms.jobs.wake();
+    });
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
   }
 
@@ -286,17 +292,18 @@ export class Daemon implements AsyncDisposable {
 
   /** While the HSM processes come up: it costs a start no time. */
   async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Kms> {
-    const { home, port, accessKey } = this.#config;
     const { kms, aws } = await openKmsParts(
       {
+        ...this.#config,
         ...parts,
-        home,
-        port,
-        accessKey,
         control: this.#control,
         backups: this.#parts.backups,
         vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },
         account: this.#clusters.own?.record.account ?? this.#config.account,
+        jobs: {
+          isHeld: () => this.#clusters.own?.isStoreBehind === true,
+          step: async (name) => await this.#clusters.own?.faults?.step(name),
+        },
         events: this.#events,
         log: this.#log,
       },
@@ -337,6 +344,7 @@ export class Daemon implements AsyncDisposable {
   }
 
   #handlers(): AdminHandlers {
+    const { home } = this.#config;
     const want = (intent: Intent) => (params: { id: string }) => this.#want(params.id, intent);
     return {
       ...this.#dataPlane.operator(),
@@ -348,6 +356,7 @@ export class Daemon implements AsyncDisposable {
         region: this.#config.region,
       }),
       ...policyHandlers(() => this.#kms, this.#config.region),
+      ...clockHandlers(this.#clock, this.#events),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
       AuditHead: async () => this.#events.auditHead,
@@ -396,7 +405,8 @@ export class Daemon implements AsyncDisposable {
       },
       ClusterCheck: ({ repair }) => this.#cluster.check(repair),
       ClusterDiscardUnknown: ({ keys }) => this.#discardUnknown(keys),
-      IssueCertificate: (params) => this.#issueCertificate(params),
+      IssueCertificate: (params) =>
+        issueCertificate({ home, secrets: this.#secrets, events: this.#events }, params),
     };
   }
 
@@ -462,22 +472,6 @@ export class Daemon implements AsyncDisposable {
       admin: await of(USERS.admin),
       cryptoUser: await of(USERS.cryptoUser),
       rootAccessKey,
-    };
-  }
-
-  async #issueCertificate(params: {
-    principal: string;
-    days: number;
-  }): Promise<CertificateDocument> {
-    const { arn } = parsePrincipal(params.principal);
-    const { certifyClient, privateKeyPem } = await import('../cluster/certificates.js');
-    const authority = await this.#secrets.authority('clients');
-    const issued = await certifyClient({ authority, principal: arn, days: params.days });
-    this.#events.operatorEvent({ action: 'cert issue', target: arn });
-    return {
-      certificate: issued.certificate,
-      privateKey: privateKeyPem(issued.privateKey),
-      serverCa: readFileSync(this.#config.home.customerCa, 'utf8'),
     };
   }
 

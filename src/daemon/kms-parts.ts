@@ -1,5 +1,5 @@
-import { Kms } from '../kms/kms.js';
-import type { VaultDirectory } from '../core/vault.js';
+import { Kms, type KmsDependencies } from '../kms/kms.js';
+import type { KmsSettings } from '../kms/request.js';
 import { AwsEndpoint, type AwsOptions } from './aws.js';
 
 /** What was opened is closed by the owner's clean-up, the last first. */
@@ -12,11 +12,12 @@ export interface KmsParts {
 
 /** Opens KMS and the door that AWS's clients come in by. @throws as AwsEndpoint.open */
 export async function openKmsParts(
-  options: Omit<AwsOptions, 'kms'> & { readonly vaults: VaultDirectory },
+  options: Omit<AwsOptions, 'kms'> &
+    Pick<KmsDependencies, 'vaults' | 'jobs'> & { readonly kms: KmsSettings },
   cleanup: Cleanup,
 ): Promise<KmsParts> {
-  const { store, vaults, clock, events, log } = options;
-  const kms = await Kms.open({ store, vaults, clock, events, log });
+  const { store, vaults, clock, events, log, jobs, kms: settings } = options;
+  const kms = await Kms.open({ store, vaults, clock, events, log, jobs, settings });
   cleanup.push(() => kms[Symbol.asyncDispose]());
   const aws = await AwsEndpoint.open({ ...options, kms });
   cleanup.push(() => aws[Symbol.asyncDispose]());

@@ -16,18 +16,21 @@ const STATUSES: Partial<Readonly<Record<ErrorCode, number>>> = {
   RequestEntityTooLargeException: 413,
 };
 
-/** CloudHSM writes its own errors' member with a capital letter (CloudHSM V2 API). */
-const HAS_CAPITAL = /^CloudHsm/;
+/**
+ * Whose member has a capital letter: CloudHSM's own errors (CloudHSM V2 API), and two that KMS
+ * leaves to what stands in front of it.
+ */
+const HAS_CAPITAL = /^(CloudHsm|AccessDeniedException$|UnsupportedOperationException$)/;
 
 /** The result of one request; blobs are in base64. */
 export const resultAnswer = (result: object): AwsAnswer => ({ status: 200, body: toJson(result) });
 
-/** An error in the form of AWS's JSON protocols: its name is `__type`. */
+/** An error in the form of AWS's JSON protocols: its name is `__type`. Some have no sentence. */
 export function errorAnswer({ code, message }: Pick<KeyspanError, 'code' | 'message'>): AwsAnswer {
   const member = HAS_CAPITAL.test(code) ? 'Message' : 'message';
   return {
     status: STATUSES[code] ?? 400,
-    body: JSON.stringify({ __type: code, [member]: message }),
+    body: JSON.stringify({ __type: code, ...(message !== '' && { [member]: message }) }),
   };
 }
 

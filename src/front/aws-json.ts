@@ -48,6 +48,8 @@ export interface AwsOperations {
 export interface AwsDoorOptions {
   readonly services: readonly AwsService[];
   readonly keys: AccessKeys;
+  /** callers say through which service they come (kms:ViaService): for tests alone */
+  readonly trustServiceHeader?: boolean | undefined;
   /** what `GET /public/…` shows */
   readonly publicDirectory: string;
   readonly clock: Pick<Clock, 'wire'>;
@@ -67,6 +69,8 @@ interface Admitted {
 const ADDRESS = '127.0.0.1';
 /** AWS JSON 1.1 */
 const CONTENT_TYPE = 'application/x-amz-json-1.1';
+/** as in `s3.us-east-1.amazonaws.com` */
+const SERVICE_HEADER = 'x-keyspan-via-service';
 const TARGET = /^(\w+)\.(\w+)$/;
 /** of a header `Authorization`: the access key and the region of its scope */
 const CREDENTIAL = /Credential=(\w{1,128})\/\d{8}\/([a-z0-9-]{1,64})\//;
@@ -187,7 +191,7 @@ export class AwsDoor implements AsyncDisposable {
 
   /** Nothing is decided, nor said of what there is, before it is known who asks. */
   #read(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
-    const { services, keys, clock } = this.#options;
+    const { services, keys, clock, trustServiceHeader = false } = this.#options;
     const isPost = request.method === 'POST' && request.url === '/';
     if (!isPost) throw new KeyspanError('UnknownOperationException');
     if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
@@ -203,7 +207,8 @@ export class AwsDoor implements AsyncDisposable {
     );
     if (!service) throw new KeyspanError('UnknownOperationException');
     const credentials = { accessKeyId: key.id };
-    const caller = { principal: key.principal, region, origin: originOf(request), credentials };
+    const origin = originOf(request, { trustServiceHeader });
+    const caller = { principal: key.principal, region, origin, credentials };
     return { service, action, params: parseJson(body), caller };
   }
 
@@ -228,8 +233,13 @@ export class AwsDoor implements AsyncDisposable {
 }
 
 /** The door is plain HTTP on the loopback: TLS is at the ENIs. */
-function originOf({ socket, headers }: IncomingMessage): RequestOrigin {
-  return { sourceIp: socket.remoteAddress, isSecure: false, userAgent: headers['user-agent'] };
+function originOf(
+  { socket, headers }: IncomingMessage,
+  { trustServiceHeader }: { readonly trustServiceHeader: boolean },
+): RequestOrigin {
+  const { 'user-agent': userAgent, [SERVICE_HEADER]: service } = headers;
+  const viaService = trustServiceHeader && typeof service === 'string' ? service : undefined;
+  return { sourceIp: socket.remoteAddress, isSecure: false, userAgent, viaService };
 }
 
 /** A header that was sent twice is one that names no action. */

@@ -4,8 +4,10 @@ import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
 import { requireState } from './key.js';
-import { aliasNotFound, findKeyById } from './key-lookup.js';
+import { aliasNotFound, findKeyById, findOwnKey } from './key-lookup.js';
 import { invalid } from './key-spec.js';
+import type { PageRequest } from './facts.js';
+import { listedAliases, type ListedAlias } from './managed-keys.js';
 import { pageMembers, readMarker } from './pages.js';
 import { civilSeconds, encodeAlias, type AliasFact, type KeyFact } from './records.js';
 import type { Answer, KmsParts, KmsRequest } from './request.js';
@@ -143,21 +145,31 @@ export async function listAliases(
 ): Promise<Answer> {
   const { caller } = request;
   const { KeyId, Limit = LIST_LIMIT, Marker } = request.params;
-  const key = KeyId === undefined ? undefined : findKeyById(kms.facts, caller, KeyId);
+  const key = KeyId === undefined ? undefined : findOwnKey(kms.facts, request, KeyId);
   authorizeAccount(kms, request);
   const after = readMarker(Marker);
+  const page = { after, limit: Limit + 1 };
+  const { account } = caller.principal;
   const found = key
-    ? kms.facts.aliasesOf(key).filter((alias) => after === undefined || alias.name > after)
-    : kms.facts.aliases(caller.principal.account, caller.region, { after, limit: Limit + 1 });
+    ? aliasesOf(kms, key, page)
+    : listedAliases(kms, { account, region: caller.region }, page);
   const { items, members } = pageMembers(found, Limit, (alias) => alias.name);
   return { Aliases: items.map(entryOf), ...members };
 }
 
+const aliasesOf = (kms: KmsParts, key: KeyFact, { after }: PageRequest): ListedAlias[] =>
+  kms.facts
+    .aliasesOf(key)
+    .filter(({ name }) => after === undefined || name > after)
+    .map((fact) => ({ name: fact.name, arn: fact.arn, fact }));
+
 /** KMS API, AliasListEntry */
-const entryOf = (alias: AliasFact): Answer => ({
-  AliasName: alias.name,
-  AliasArn: alias.arn,
-  TargetKeyId: alias.target,
-  CreationDate: alias.createdAt,
-  LastUpdatedDate: alias.updatedAt,
+const entryOf = ({ name, arn, fact }: ListedAlias): Answer => ({
+  AliasName: name,
+  AliasArn: arn,
+  ...(fact && {
+    TargetKeyId: fact.target,
+    CreationDate: fact.createdAt,
+    LastUpdatedDate: fact.updatedAt,
+  }),
 });

@@ -1,4 +1,5 @@
 import { assert } from '../core/assert.js';
+import type { Clock } from '../core/clock.js';
 import type { CommitPart } from '../core/commit.js';
 import { within, type Deadline } from '../core/deadline.js';
 import { isKeyspanError } from '../core/errors.js';
@@ -6,6 +7,7 @@ import type { KmsKeyId, MaterialId } from '../core/ids.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { Snapshot } from '../store/snapshot.js';
 import type { Entry, Store } from '../store/store.js';
+import type { ConsistencyDelay } from './consistency.js';
 import {
   decodeFact,
   type AliasFact,
@@ -117,41 +119,83 @@ export class Facts implements AsyncDisposable {
   readonly #store: Store;
   readonly #snapshot: Snapshot<Fact>;
   readonly #index: FactIndex;
+  readonly #clock: Clock;
+  readonly #delay: ConsistencyDelay<Entry> | undefined;
 
-  private constructor(store: Store, snapshot: Snapshot<Fact>, index: FactIndex) {
+  private constructor(
+    store: Store,
+    clock: Clock,
+    snapshot: Snapshot<Fact>,
+    index: FactIndex,
+    delay: ConsistencyDelay<Entry> | undefined,
+  ) {
     this.#store = store;
+    this.#clock = clock;
+    this.#delay = delay;
     this.#snapshot = snapshot;
     this.#index = index;
   }
 
-  /** @throws StoreClosed, StoreFailed */
-  static async open(store: Store): Promise<Facts> {
+  /**
+   * @param delay where changed policies and aliases shall decide only after a while
+   * @throws StoreClosed, StoreFailed
+   */
+  static async open(store: Store, clock: Clock, delay?: ConsistencyDelay<Entry>): Promise<Facts> {
     const index = new FactIndex();
     const opened: { snapshot?: Snapshot<Fact> } = {};
     opened.snapshot = await Snapshot.open(store, KEYSPACE.kms, decodeFact, {
-      onEntry: (entry) => index.put(entry),
+      onEntry: (entry) => {
+        index.put(entry);
+        if (delay) note(delay, entry, { isFirst: !opened.snapshot });
+      },
       onChange: (paths) => {
         for (const path of paths) {
-          if (opened.snapshot && isGone(opened.snapshot, path)) index.remove(path);
+          if (!opened.snapshot || !isGone(opened.snapshot, path)) continue;
+          index.remove(path);
+          if (delay?.current(path)) delay.change(path, undefined);
         }
       },
     });
-    return new Facts(store, opened.snapshot, index);
+    return new Facts(store, clock, opened.snapshot, index, delay);
   }
 
+  /** A key that exists at this moment of civil time. */
   key(account: string, region: string, id: KmsKeyId): KeyFact | undefined {
+    return this.#present(this.standing(account, region, id));
+  }
+
+  /** As `key`, also of one whose day came and that is not removed yet. */
+  standing(account: string, region: string, id: KmsKeyId): KeyFact | undefined {
     const place = this.#index.place(id);
     const isHere = place?.account === account && place.region === region;
-    if (!isHere) return this.#fact(KEYSPACE.kmsKey(account, region, id), 'key');
-    return this.#remembered(place.key, place.path, 'key');
+    const fact = isHere
+      ? this.#remembered(place.key, place.path, 'key')
+      : this.#fact(KEYSPACE.kmsKey(account, region, id), 'key');
+    return fact && this.#delay ? withPolicyInForce(fact, this.#delay) : fact;
   }
 
   alias(account: string, region: string, name: string): AliasFact | undefined {
     return this.#fact(KEYSPACE.kmsAlias(account, region, name), 'alias');
   }
 
+  /** The alias that decides which key a request names: as `alias`, or a while the former one. */
+  aliasInForce(account: string, region: string, name: string): AliasFact | undefined {
+    const path = KEYSPACE.kmsAlias(account, region, name);
+    if (!this.#delay?.waits(path)) return this.#fact(path, 'alias');
+    const entry = this.#delay.inForce(path);
+    const fact = entry && decodeFact(entry);
+    return fact?.kind === 'alias' ? fact : undefined;
+  }
+
   targetOf(alias: AliasFact): KeyFact | undefined {
-    return this.#fact(alias.targetPath, 'key');
+    const fact = this.#present(this.#fact(alias.targetPath, 'key'));
+    return fact && this.#delay ? withPolicyInForce(fact, this.#delay) : fact;
+  }
+
+  /** Each request asks: of a key whose deletion is not pending it costs one comparison. */
+  #present(key: KeyFact | undefined): KeyFact | undefined {
+    if (key === undefined || key.goneAtMs === Infinity) return key;
+    return this.#clock.civil() < key.goneAtMs ? key : undefined;
   }
 
   material(key: KeyFact, id: MaterialId): MaterialFact | undefined {
@@ -172,9 +216,19 @@ export class Facts implements AsyncDisposable {
   }
 
   keys(account: string, region: string, page: PageRequest): KeyFact[] {
-    return this.#page(KEYSPACE.kmsKeys(account, region), page).flatMap((fact) =>
-      fact.kind === 'key' ? [fact] : [],
-    );
+    const keys: KeyFact[] = [];
+    // those whose day came may still stand there: a page is filled up with what comes behind it
+    for (let { after } = page; keys.length < page.limit;) {
+      const limit = page.limit - keys.length;
+      const found = this.#page(KEYSPACE.kmsKeys(account, region), { after, limit });
+      for (const fact of found) {
+        if (fact.kind !== 'key') continue;
+        after = fact.id;
+        if (this.#present(fact)) keys.push(fact);
+      }
+      if (found.length < limit) break;
+    }
+    return keys;
   }
 
   aliases(account: string, region: string, page: PageRequest): AliasFact[] {
@@ -248,6 +302,28 @@ export class Facts implements AsyncDisposable {
     const options = after === undefined ? { limit } : { limit, after: prefix + after };
     return this.#snapshot.entries(prefix, options).map(({ value }) => value);
   }
+}
+
+/** Policies and aliases alone wait: their entries are kept as they came. */
+function note(
+  delay: ConsistencyDelay<Entry>,
+  entry: Entry,
+  { isFirst }: { readonly isFirst: boolean },
+): void {
+  if (!/^kms\/(key|alias)\//.test(entry.key)) return;
+  if (isFirst) delay.begin(entry.key, entry);
+  else if (delay.current(entry.key)?.modRevision !== entry.modRevision) {
+    delay.change(entry.key, entry);
+  }
+}
+
+/** The key as it is, with the policy that decides at this moment. A new key's decides at once. */
+function withPolicyInForce(key: KeyFact, delay: ConsistencyDelay<Entry>): KeyFact {
+  const entry = delay.waits(key.path) ? delay.inForce(key.path) : undefined;
+  if (!entry) return key;
+  const former = decodeFact(entry);
+  if (former.kind !== 'key' || former.policy === key.policy) return key;
+  return { ...key, document: former.document };
 }
 
 /** An entry that cannot be read is there. */

@@ -3,7 +3,7 @@ import { KeyspanError } from '../core/errors.js';
 import { isKmsKeyId, type KmsKeyId } from '../core/ids.js';
 import type { Facts } from './facts.js';
 import type { KeyFact } from './records.js';
-import type { KmsCaller } from './request.js';
+import type { KmsCaller, KmsRequest } from './request.js';
 
 /** A key, with the alias that named it. */
 export interface FoundKey {
@@ -38,6 +38,27 @@ export function findKeyById(facts: Facts, caller: KmsCaller, given: string): Key
   return keyOf(facts, account, caller, resource.slice('key/'.length));
 }
 
+/**
+ * As findKeyById, for actions that work within one account alone: what another account's policy
+ * says of them has no effect (developer guide, key policies for external accounts).
+ * @throws NotFoundException, AccessDeniedException
+ */
+export function findOwnKey(
+  facts: Facts,
+  request: Pick<KmsRequest, 'action' | 'caller' | 'resource'>,
+  given: string,
+): KeyFact {
+  const { caller, action } = request;
+  const key = findKeyById(facts, caller, given);
+  if (key.account === caller.principal.account) return key;
+  request.resource ??= key.arn;
+  throw new KeyspanError(
+    'AccessDeniedException',
+    `User: ${caller.principal.arn} is not authorized to perform: kms:${action} on resource: ` +
+      `${key.arn} because no resource-based policy allows the kms:${action} action`,
+  );
+}
+
 function splitArn(caller: KmsCaller, given: string): { account: string; resource: string } {
   const arn = parseArn(given);
   if (!arn || arn.service !== 'kms' || !isAccount(arn.account)) throw invalidKeyId(given);
@@ -57,7 +78,7 @@ function keyOf(facts: Facts, account: string, { region }: KmsCaller, id: string)
 }
 
 function aliased(facts: Facts, account: string, { region }: KmsCaller, name: string): FoundKey {
-  const alias = facts.alias(account, region, name);
+  const alias = facts.aliasInForce(account, region, name);
   const key = alias && facts.targetOf(alias);
   if (key) return { key, alias: name };
   throw aliasNotFound(aliasArn(region, account, name));

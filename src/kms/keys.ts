@@ -2,18 +2,19 @@ import { keyArn } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
 import { newKmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import { KEYSPACE } from '../store/keyspace.js';
 import type { KmsParams } from '../protocol/kms.js';
 import type { AccessDetails } from './access-context.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
+import { addPart } from './due-keys.js';
 import type { Facts } from './facts.js';
 import { requireState } from './key.js';
 import { chooseKind, encryptionAlgorithms } from './key-spec.js';
-import { findKey, findKeyById } from './key-lookup.js';
+import { changeKey } from './key-change.js';
+import { findKey, findOwnKey } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
 import { checkPolicy, defaultPolicy } from './policies.js';
-import { civilSeconds, encodeKey, type KeyRecord } from './records.js';
+import { civilSeconds, type KeyRecord } from './records.js';
 import type { Answer, KmsCaller, KmsParts } from './request.js';
 import type { KmsRequest } from './request.js';
 import { readTags } from './tags.js';
@@ -49,13 +50,7 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
   let made: KeyRecord | undefined;
   await addMaterial(kms, request, key, (material) => {
     made = { ...key, currentMaterial: material.id };
-    const path = KEYSPACE.kmsKey(account, key.region, key.id);
-    return {
-      part: {
-        compares: [{ key: path, modRevision: null }],
-        writes: [{ op: 'put', key: path, value: encodeKey(made) }],
-      },
-    };
+    return { part: addPart(made) };
   });
   return { KeyMetadata: made && metadataOf(made) };
 }
@@ -96,12 +91,13 @@ export function metadataOf(key: KeyRecord): Answer {
     KeyUsage: key.usage,
     KeyState: key.state,
     Origin: key.origin,
-    KeyManager: 'CUSTOMER',
+    KeyManager: key.manager ?? 'CUSTOMER',
     CustomerMasterKeySpec: key.spec,
     KeySpec: key.spec,
     EncryptionAlgorithms: encryptionAlgorithms(key.spec),
     MultiRegion: key.multiRegion,
     CurrentKeyMaterialId: key.currentMaterial,
+    ...(key.state === 'PendingDeletion' && { DeletionDate: key.deletionDate }),
   };
 }
 
@@ -134,14 +130,23 @@ async function switchState(
   request: KmsRequest<'EnableKey' | 'DisableKey'>,
   state: KeyRecord['state'],
 ): Promise<Answer> {
-  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  const key = findOwnKey(kms.facts, request, request.params.KeyId);
   authorizeKey(kms, request, key);
   requireState(key, 'switch');
-  if (key.state === state) return {};
-  const revision = await kms.facts.commit({
-    compares: [{ key: key.path, modRevision: key.modRevision }],
-    writes: [{ op: 'put', key: key.path, value: encodeKey({ ...key, state }) }],
-  });
-  await kms.facts.shown(revision, request.call.deadline);
+  if (key.state !== state) await changeKey(kms, request, key, { state });
+  return {};
+}
+
+export async function updateKeyDescription(
+  kms: KmsParts,
+  request: KmsRequest<'UpdateKeyDescription'>,
+): Promise<Answer> {
+  const { KeyId, Description } = request.params;
+  const key = findOwnKey(kms.facts, request, KeyId);
+  authorizeKey(kms, request, key);
+  requireState(key, 'attach');
+  if (key.description !== Description) {
+    await changeKey(kms, request, key, { description: Description });
+  }
   return {};
 }

@@ -10,17 +10,43 @@ import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../pro
 import type { Encoding } from '../protocol/aws-parser.js';
 import type { PolicyExplanation, PolicyQuestion } from '../protocol/policy-explanation.js';
 import type { Identities } from '../iam/identities.js';
-import type { Store } from '../store/store.js';
+import type { Entry, Store } from '../store/store.js';
+import { ConsistencyDelay } from './consistency.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
 import { decrypt, encrypt, reEncrypt } from './encrypt.js';
 import { explainAccess } from './explanation.js';
+import { cancelKeyDeletion, scheduleKeyDeletion } from './deletion.js';
 import { Facts } from './facts.js';
-import { createKey, describeKey, disableKey, enableKey, listKeys } from './keys.js';
-import { getKeyPolicy } from './policies.js';
+import { KeyJobs, type KeyJobsOptions } from './key-jobs.js';
+import {
+  createKey,
+  describeKey,
+  disableKey,
+  enableKey,
+  listKeys,
+  updateKeyDescription,
+} from './keys.js';
+import { makeManagedKeys, mayNeedManagedKey } from './managed-keys.js';
+import { getKeyPolicy, listKeyPolicies, putKeyPolicy } from './policies.js';
 import { generateRandom } from './random.js';
-import type { Answer, KmsCaller as Caller, KmsParts, KmsRequest, Operation } from './request.js';
-import { listKeyRotations, rotateKeyOnDemand } from './rotation.js';
+import type {
+  Answer,
+  KmsCaller as Caller,
+  KmsParts,
+  KmsRequest,
+  KmsSettings,
+  Operation,
+} from './request.js';
+import { RequestQuotas } from './request-quotas.js';
+import {
+  disableKeyRotation,
+  enableKeyRotation,
+  getKeyRotationStatus,
+  listKeyRotations,
+  rotateKeyOnDemand,
+} from './rotation.js';
+import { listResourceTags, tagResource, untagResource } from './tags.js';
 import { toKmsError } from './vault-errors.js';
 
 /** Who asks, and in which region: what a door hands over with a request. */
@@ -34,6 +60,9 @@ export interface KmsDependencies {
   readonly log: Logger;
   /** absent: there are the accounts' roots alone */
   readonly identities?: Identities | undefined;
+  readonly settings?: KmsSettings | undefined;
+  /** when jobs wait, and the steps of theirs that faults strike at */
+  readonly jobs?: Pick<KeyJobsOptions, 'isHeld' | 'step'> | undefined;
 }
 
 /** An installation in which no principals but the accounts' roots were made. */
@@ -41,24 +70,35 @@ const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }
 
 /** The actions that are built. */
 const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
+  CancelKeyDeletion: cancelKeyDeletion,
   CreateAlias: createAlias,
   CreateKey: createKey,
   Decrypt: decrypt,
   DeleteAlias: deleteAlias,
   DescribeKey: describeKey,
   DisableKey: disableKey,
+  DisableKeyRotation: disableKeyRotation,
   EnableKey: enableKey,
+  EnableKeyRotation: enableKeyRotation,
   Encrypt: encrypt,
   GenerateDataKey: generateDataKey,
   GenerateDataKeyWithoutPlaintext: generateDataKeyWithoutPlaintext,
   GenerateRandom: generateRandom,
   GetKeyPolicy: getKeyPolicy,
+  GetKeyRotationStatus: getKeyRotationStatus,
   ListAliases: listAliases,
+  ListKeyPolicies: listKeyPolicies,
   ListKeyRotations: listKeyRotations,
   ListKeys: listKeys,
+  ListResourceTags: listResourceTags,
+  PutKeyPolicy: putKeyPolicy,
   ReEncrypt: reEncrypt,
   RotateKeyOnDemand: rotateKeyOnDemand,
+  ScheduleKeyDeletion: scheduleKeyDeletion,
+  TagResource: tagResource,
+  UntagResource: untagResource,
   UpdateAlias: updateAlias,
+  UpdateKeyDescription: updateKeyDescription,
 };
 
 /** What the audit line says of one request. */
@@ -81,18 +121,36 @@ export class Kms implements AsyncDisposable {
   readonly #events: Events;
   readonly #log: Logger;
   readonly #traced: boolean;
+  readonly #quotas: RequestQuotas | undefined;
 
-  private constructor(dependencies: KmsDependencies, facts: Facts) {
-    const { vaults, clock, events, log, identities = NO_IDENTITIES } = dependencies;
-    this.#parts = { facts, vaults, clock, identities };
+  /** what is done with keys by itself, once it was started */
+  readonly jobs: KeyJobs;
+
+  private constructor(
+    { events, log, clock, settings }: KmsDependencies,
+    parts: KmsParts,
+    jobs: KeyJobs,
+  ) {
+    this.#parts = parts;
+    this.jobs = jobs;
     this.#events = events;
     this.#log = log;
     this.#traced = log.isLevelEnabled('debug');
+    const quotas = settings?.requestQuotas ?? false;
+    this.#quotas = quotas ? new RequestQuotas(quotas, () => clock.monotonic()) : undefined;
   }
 
   /** Reads what KMS knows from the store and follows it. @throws StoreClosed, StoreFailed */
   static async open(dependencies: KmsDependencies): Promise<Kms> {
-    return new Kms(dependencies, await Facts.open(dependencies.store));
+    const { store, vaults, clock, events, log, settings } = dependencies;
+    const { identities = NO_IDENTITIES } = dependencies;
+    const delayMs = settings?.consistencyDelayMs ?? 0;
+    const monotonic = (): number => clock.monotonic();
+    const delay = delayMs > 0 ? new ConsistencyDelay<Entry>({ delayMs, monotonic }) : undefined;
+    const facts = await Facts.open(store, clock, delay);
+    const parts = { facts, vaults, clock, identities };
+    const jobs = await KeyJobs.open({ kms: parts, store, events, log, ...dependencies.jobs });
+    return new Kms(dependencies, parts, jobs);
   }
 
   /**
@@ -113,6 +171,9 @@ export class Kms implements AsyncDisposable {
     const begin = this.#parts.clock.monotonic();
     const line: Line = { action, caller, call, door, begin, request: undefined };
     try {
+      if (this.#quotas && isKmsAction(action)) {
+        this.#quotas.take({ account: caller.principal.account, region: caller.region }, action);
+      }
       const parsed = parseKmsRequest(action, params, encoding);
       const { action: known, params: members } = parsed;
       const request: KmsRequest = {
@@ -124,6 +185,7 @@ export class Kms implements AsyncDisposable {
         key: undefined,
       };
       line.request = request;
+      if (mayNeedManagedKey(request)) await makeManagedKeys(this.#parts, request);
       const answer = await (isMutating(action) ? this.#change(request) : this.#run(request));
       this.#audit(line, answer);
       return answer;
@@ -140,6 +202,7 @@ export class Kms implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.jobs[Symbol.asyncDispose]();
     await this.#parts.facts[Symbol.asyncDispose]();
   }
 

@@ -40,14 +40,13 @@ export const vaultOf = (kms: KmsParts, material: MaterialFact): Vault =>
  */
 export async function addMaterial(
   kms: KmsParts,
-  request: KmsRequest,
+  { call }: Pick<KmsRequest, 'call'>,
   key: Pick<KeyRecord, 'account' | 'region' | 'id'>,
   complete: (material: Omit<MaterialRecord, 'rotation'>) => {
     readonly rotation?: MaterialRecord['rotation'];
     readonly part: CommitPart;
   },
 ): Promise<void> {
-  const { call } = request;
   const vault = kms.vaults.own();
   const prepared = await vault.createKey('AES_256', call);
   let revision: number;

@@ -5,11 +5,14 @@ import { evaluate } from '../iam/evaluate.js';
 import { parsePolicy } from '../iam/policy-document.js';
 import { AccessContext } from './access-context.js';
 import { authorizeKey } from './authorize.js';
-import { findKeyById } from './key-lookup.js';
+import { changeKey } from './key-change.js';
+import { findOwnKey } from './key-lookup.js';
+import { pageMembers, readMarker } from './pages.js';
 import type { Answer, KmsCaller, KmsParts, KmsRequest } from './request.js';
 
 /** The only name that a key policy can have. */
 const POLICY_NAME = 'default';
+const LIST_LIMIT = 100;
 
 /** The policy of a key that was made through the API without one: all is left to IAM. */
 export const defaultPolicy = (account: string): string =>
@@ -67,10 +70,45 @@ export async function getKeyPolicy(
   request: KmsRequest<'GetKeyPolicy'>,
 ): Promise<Answer> {
   const { KeyId, PolicyName = POLICY_NAME } = request.params;
-  const key = findKeyById(kms.facts, request.caller, KeyId);
+  const key = findOwnKey(kms.facts, request, KeyId);
   authorizeKey(kms, request, key);
-  if (PolicyName !== POLICY_NAME) {
-    throw new KeyspanError('NotFoundException', 'No such policy exists');
-  }
+  requireName(PolicyName);
   return { Policy: key.policy, PolicyName };
+}
+
+/** It works in every state of the key. */
+export async function putKeyPolicy(
+  kms: KmsParts,
+  request: KmsRequest<'PutKeyPolicy'>,
+): Promise<Answer> {
+  const { caller, params } = request;
+  const key = findOwnKey(kms.facts, request, params.KeyId);
+  const bypassLockoutCheck = params.BypassPolicyLockoutSafetyCheck ?? false;
+  const bypass = ['kms:BypassPolicyLockoutSafetyCheck', [String(bypassLockoutCheck)]] as const;
+  authorizeKey(kms, request, key, { keys: () => [bypass] });
+  requireName(params.PolicyName);
+  checkPolicy(kms, params.Policy, caller, { keyArn: key.arn, bypassLockoutCheck });
+  if (params.Policy !== key.policy) {
+    await changeKey(kms, request, key, { policy: params.Policy });
+  }
+  return {};
+}
+
+/** A key has one policy. */
+export async function listKeyPolicies(
+  kms: KmsParts,
+  request: KmsRequest<'ListKeyPolicies'>,
+): Promise<Answer> {
+  const { KeyId, Limit = LIST_LIMIT, Marker } = request.params;
+  const key = findOwnKey(kms.facts, request, KeyId);
+  authorizeKey(kms, request, key);
+  const after = readMarker(Marker);
+  const found = [POLICY_NAME].filter((name) => after === undefined || name > after);
+  const { items, members } = pageMembers(found, Limit, (name) => name);
+  return { PolicyNames: items, ...members };
+}
+
+function requireName(name = POLICY_NAME): void {
+  if (name === POLICY_NAME) return;
+  throw new KeyspanError('NotFoundException', 'No such policy exists');
 }

@@ -7,6 +7,7 @@ import type { Principal } from '../iam/principal.js';
 import type { RequestOrigin } from '../iam/request-origin.js';
 import type { KmsAction, KmsParams } from '../protocol/kms.js';
 import type { Facts } from './facts.js';
+import type { QuotaSettings } from './request-quotas.js';
 
 /** Who asks, and in which region. The principal's account owns what the request makes. */
 export interface KmsCaller {
@@ -16,6 +17,13 @@ export interface KmsCaller {
   readonly origin?: RequestOrigin | undefined;
   /** for the audit log */
   readonly credentials?: CredentialFacts | undefined;
+}
+
+/** What KMS does as AWS does only where it is asked to; off unless given. */
+export interface KmsSettings {
+  /** how long a changed policy or alias does not decide yet */
+  readonly consistencyDelayMs?: number | undefined;
+  readonly requestQuotas?: QuotaSettings | undefined;
 }
 
 /** What every operation works with. */

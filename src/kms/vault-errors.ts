@@ -9,7 +9,7 @@ export interface ErrorPlace {
 }
 
 const INTERNAL = 'The request could not be completed; it can be tried again.';
-const THROTTLED =
+export const THROTTLED =
   'You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls.';
 
 /** Ours that are not AWS's begin with the name of the part that they come from. */

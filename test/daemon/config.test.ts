@@ -66,6 +66,25 @@ describe('what holds', () => {
     );
   });
 
+  test('what KMS does as AWS does only where it is asked to', async () => {
+    expect(await read(undefined)).toMatchObject({ kms: {}, trustServiceHeader: false });
+    const yaml =
+      'trustServiceHeader: true\nkms:\n  consistencyDelayMs: 2000\n  requestQuotas: true\n';
+    expect(await read(yaml)).toMatchObject({
+      kms: { consistencyDelayMs: 2_000, requestQuotas: true },
+      trustServiceHeader: true,
+    });
+    expect(await read('kms:\n  requestQuotas: { Decrypt: 0.5 }\n')).toMatchObject({
+      kms: { requestQuotas: { Decrypt: 0.5 } },
+    });
+    expect(await refused('kms:\n  requestQuotas: { ListBuckets: 1 }\n')).toBe(
+      'KeyspanConfig: The setting kms.requestQuotas must be true, or name actions of KMS with ' +
+        'their requests for each second.',
+    );
+    expect(await refused('kms:\n  consistencyDelayMs: -1\n')).toMatch(/kms\.consistencyDelayMs/);
+    expect(await refused('kms:\n  delay: 1\n')).toMatch(/^KeyspanConfig: The setting kms/);
+  });
+
   test("the AWS door's port and key", async () => {
     const yaml = 'port: 4600\naccessKeyId: AKIDEXAMPLE\nsecretAccessKey: geheim\n';
     const config = await read(yaml);

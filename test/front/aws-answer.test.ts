@@ -8,6 +8,17 @@ test.each<[ErrorCode, number, object]>([
   ['CloudHsmInternalFailureException', 500, { Message: 'why' }],
   ['UnrecognizedClientException', 400, { message: 'why' }],
   ['ValidationException', 400, { message: 'why' }],
+  ['AccessDeniedException', 400, { Message: 'why' }],
+  ['UnsupportedOperationException', 400, { Message: 'why' }],
+  ['NotFoundException', 400, { message: 'why' }],
+  ['AlreadyExistsException', 400, { message: 'why' }],
+  ['DisabledException', 400, { message: 'why' }],
+  ['DryRunOperationException', 400, { message: 'why' }],
+  ['KMSInvalidStateException', 400, { message: 'why' }],
+  ['ThrottlingException', 400, { message: 'why' }],
+  ['KMSInternalException', 500, { message: 'why' }],
+  ['KeyUnavailableException', 500, { message: 'why' }],
+  ['DependencyTimeoutException', 503, { message: 'why' }],
   ['RequestEntityTooLargeException', 413, { message: 'why' }],
   ['InternalFailure', 500, { message: 'why' }],
 ])('%s', (code, status, members) => {
@@ -16,6 +27,11 @@ test.each<[ErrorCode, number, object]>([
     status,
     body: { __type: code, ...members },
   });
+});
+
+test('an error without a sentence has no member for it', () => {
+  const { status, body } = errorAnswer(new KeyspanError('InvalidCiphertextException', ''));
+  expect([status, body]).toEqual([400, '{"__type":"InvalidCiphertextException"}']);
 });
 
 test('names of the inside are not for callers', () => {

@@ -9,7 +9,7 @@ import { systemClock } from '../../src/core/clock.js';
 import { KeyspanError } from '../../src/core/errors.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { silentLog } from '../../src/core/log.js';
-import { AwsDoor, type AwsOperations } from '../../src/front/aws-json.js';
+import { AwsDoor, type AwsDoorOptions, type AwsOperations } from '../../src/front/aws-json.js';
 import type { AccessKey } from '../../src/iam/credentials.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
 import { awsRequest, wire } from '../support/aws-request.js';
@@ -34,7 +34,10 @@ interface Scene {
 }
 
 /** A door with one service that says what it was asked, or does what `perform` does. */
-async function scene(perform?: AwsOperations['perform']): Promise<Scene> {
+async function scene(
+  perform?: AwsOperations['perform'],
+  more: Pick<AwsDoorOptions, 'trustServiceHeader'> = {},
+): Promise<Scene> {
   const directory = temporaryDirectory();
   const log = await AuditLog.open(join(directory, 'audit'));
   onTestFinished(() => log[Symbol.asyncDispose]());
@@ -58,6 +61,7 @@ async function scene(perform?: AwsOperations['perform']): Promise<Scene> {
       },
     ],
     keys: { find: (id) => (id === ROOT.id ? ROOT : undefined) },
+    ...more,
     publicDirectory,
     clock: systemClock(),
     events: new Events(log, systemClock()),
@@ -93,6 +97,23 @@ describe('a signed request', () => {
         principal: 'arn:aws:iam::123456789012:root',
       },
     ]);
+  });
+
+  test.each([
+    [true, 's3.eu-west-3.amazonaws.com'],
+    [false, undefined],
+    [undefined, undefined],
+  ])('says through which service it comes, where that is trusted: %s', async (trust, service) => {
+    const origins: unknown[] = [];
+    const perform: AwsOperations['perform'] = async (_action, _params, { origin }) => {
+      origins.push(origin.viaService);
+      return {};
+    };
+    const { url } = await scene(perform, { trustServiceHeader: trust });
+    const extra = { 'x-keyspan-via-service': 's3.eu-west-3.amazonaws.com' };
+    await awsRequest(url, { target: 'Service.A', extra });
+    await awsRequest(url, { target: 'Service.A' });
+    expect(origins).toEqual([service, undefined]);
   });
 
   test('may be empty, and is at most as long as the bound', async () => {

@@ -14,6 +14,10 @@ import {
 
 const arn = (name: string): string => `arn:aws:kms:${REGION}:${ACCOUNT}:${name}`;
 
+/** Those of services are listed too: their keys are not made yet. */
+const own = <A extends { AliasName: string }>(aliases: readonly A[]): A[] =>
+  aliases.filter(({ AliasName }) => !AliasName.startsWith('alias/aws/'));
+
 describe('CreateAlias', () => {
   test('names a key', async () => {
     await using at = await KmsFixture.open();
@@ -21,7 +25,7 @@ describe('CreateAlias', () => {
     await at.call('CreateAlias', { AliasName: 'alias/app/key_1', TargetKeyId: Arn });
     const { Aliases, Truncated } = await at.call('ListAliases');
     expect(Truncated).toBe(false);
-    expect(Aliases).toEqual([
+    expect(own(Aliases)).toEqual([
       {
         AliasName: 'alias/app/key_1',
         AliasArn: arn('alias/app/key_1'),
@@ -146,8 +150,8 @@ describe('UpdateAlias and DeleteAlias', () => {
       at.call('UpdateAlias', { AliasName: 'alias/a', TargetKeyId: third }, ROOT, another),
     ]);
     const { Aliases } = await at.call('ListAliases');
-    expect([second, third]).toContain(Aliases[0]?.TargetKeyId);
-    expect(Aliases).toHaveLength(1);
+    expect([second, third]).toContain(own(Aliases)[0]?.TargetKeyId);
+    expect(own(Aliases)).toHaveLength(1);
   });
 });
 
@@ -164,7 +168,7 @@ test('ListAliases goes through all in pages, also those of one key', async () =>
     let Marker: string | undefined;
     do {
       const page = await at.call('ListAliases', { KeyId: key, Limit: 2, Marker });
-      found.push(...page.Aliases.map((alias) => alias.AliasName));
+      found.push(...own(page.Aliases).map((alias) => alias.AliasName));
       Marker = page.NextMarker;
     } while (Marker !== undefined);
     return found;
@@ -173,4 +177,50 @@ test('ListAliases goes through all in pages, also those of one key', async () =>
     Array.from({ length: 5 }, (_, n) => `alias/${letter}${n}`);
   expect(await names()).toEqual([...of('a'), ...of('b')]);
   expect(await names(other)).toEqual(of('b'));
+});
+
+test('a marker of ListAliases outlives its alias', async () => {
+  await using at = await KmsFixture.open();
+  const { KeyId } = await at.createKey();
+  for (const name of ['a', 'b', 'c', 'd']) {
+    await at.call('CreateAlias', { AliasName: `alias/${name}`, TargetKeyId: KeyId });
+  }
+  for (const key of [undefined, KeyId]) {
+    const first = await at.call('ListAliases', { KeyId: key, Limit: 2 });
+    const { NextMarker: Marker } = first;
+    await at.call('DeleteAlias', { AliasName: 'alias/b' });
+    const { Aliases } = await at.call('ListAliases', { KeyId: key, Marker });
+    const names = own(Aliases).map((alias) => alias.AliasName);
+    expect(names).toEqual(['alias/c', 'alias/d']);
+    await at.call('CreateAlias', { AliasName: 'alias/b', TargetKeyId: KeyId });
+  }
+});
+
+test("each change of an alias needs its keys' permission, too", async () => {
+  await using at = await KmsFixture.open();
+  const { KeyId } = await at.createKey();
+  const BypassPolicyLockoutSafetyCheck = true;
+  const Policy = policyOf(allow(ALICE.principal.arn));
+  const closed = await at.createKey({ Policy, BypassPolicyLockoutSafetyCheck });
+  const AliasName = 'alias/a';
+  await at.call('CreateAlias', { AliasName, TargetKeyId: KeyId });
+  const toClosed = { AliasName: 'alias/b', TargetKeyId: closed.KeyId };
+  const denied = (action: string, key: string): RegExp =>
+    new RegExp(`^AccessDeniedException: .*kms:${action} on resource: ${key} because no resource`);
+  expect(await at.refused('CreateAlias', toClosed)).toMatch(denied('CreateAlias', closed.Arn));
+  const move = { AliasName, TargetKeyId: closed.KeyId };
+  expect(await at.refused('UpdateAlias', move)).toMatch(denied('UpdateAlias', closed.Arn));
+  const { Arn } = (await at.call('DescribeKey', { KeyId })).KeyMetadata;
+  await at.call('PutKeyPolicy', { KeyId, Policy, BypassPolicyLockoutSafetyCheck });
+  const back = { AliasName, TargetKeyId: (await at.createKey()).KeyId };
+  expect(await at.refused('UpdateAlias', back)).toMatch(denied('UpdateAlias', Arn));
+  expect(await at.refused('DeleteAlias', { AliasName })).toMatch(denied('DeleteAlias', Arn));
+});
+
+test('ListAliases says nothing of the keys of another account', async () => {
+  await using at = await KmsFixture.open();
+  const Policy = policyOf(allow(ROOT.principal.arn), allow(OTHER_ROOT.principal.arn));
+  const { KeyId, Arn } = await at.createKey({ Policy });
+  await at.call('CreateAlias', { AliasName: 'alias/a', TargetKeyId: KeyId });
+  expect(await at.refused('ListAliases', { KeyId: Arn }, OTHER_ROOT)).toMatch(/^AccessDenied/);
 });

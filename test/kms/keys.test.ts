@@ -255,6 +255,19 @@ describe('EnableKey and DisableKey', () => {
   });
 });
 
+test('UpdateKeyDescription works on a disabled key, and within the account', async () => {
+  await using at = await KmsFixture.open();
+  const { KeyId, Arn } = await at.createKey({ Description: 'old' });
+  await at.call('DisableKey', { KeyId });
+  for (const Description of ['new', 'new', '']) {
+    await at.call('UpdateKeyDescription', { KeyId: Arn, Description });
+    const { KeyMetadata } = await at.call('DescribeKey', { KeyId });
+    expect(KeyMetadata).toMatchObject({ Description, KeyState: 'Disabled' });
+  }
+  const foreign = { KeyId: Arn, Description: 'theirs' };
+  expect(await at.refused('UpdateKeyDescription', foreign, OTHER_ROOT)).toMatch(/^AccessDenied/);
+});
+
 describe('ListKeys', () => {
   test('goes through all keys in pages', async () => {
     await using at = await KmsFixture.open();

@@ -11,7 +11,8 @@ import { newRequestId } from '../../src/core/ids.js';
 import { silentLog } from '../../src/core/log.js';
 import type { Identities, Identity } from '../../src/iam/identities.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
-import { Kms, type KmsCaller } from '../../src/kms/kms.js';
+import { Kms, type KmsCaller, type KmsDependencies } from '../../src/kms/kms.js';
+import type { KmsSettings } from '../../src/kms/request.js';
 import type { KmsAction } from '../../src/protocol/kms.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import type { Store } from '../../src/store/store.js';
@@ -77,8 +78,9 @@ export class KmsFixture implements AsyncDisposable {
   readonly kms: Kms;
   readonly #audit: AuditLog;
   readonly #directory: string;
-  /** civil time in milliseconds */
-  readonly time: { civil: number };
+  readonly #settings: KmsSettings;
+  /** civil time, and how far monotonic time is ahead, in milliseconds */
+  readonly time: { civil: number; ahead: number };
 
   private constructor(parts: {
     store: Store;
@@ -86,7 +88,8 @@ export class KmsFixture implements AsyncDisposable {
     kms: Kms;
     audit: AuditLog;
     directory: string;
-    time: { civil: number };
+    time: { civil: number; ahead: number };
+    settings: KmsSettings;
   }) {
     this.store = parts.store;
     this.vaults = parts.vaults;
@@ -95,46 +98,50 @@ export class KmsFixture implements AsyncDisposable {
     this.#audit = parts.audit;
     this.#directory = parts.directory;
     this.time = parts.time;
+    this.#settings = parts.settings;
   }
 
   static async open(
     vaults = new SoftwareVaults(new SoftwareVault()),
     between: (store: Store) => Store = (store) => store,
+    settings: KmsSettings = {},
     identities?: Identities,
   ): Promise<KmsFixture> {
     const directory = temporaryDirectory();
     const store = between(await MemoryStore.open());
-    const time = { civil: 1_800_000_000_123 };
+    const time = { civil: 1_800_000_000_123, ahead: 0 };
     const clock: Clock = {
       civil: () => time.civil,
       wire: Date.now,
-      monotonic: () => performance.now(),
+      monotonic: () => performance.now() + time.ahead,
     };
     const audit = await AuditLog.open(directory);
     const events = new Events(audit, clock);
     const log = silentLog();
-    const kms = await Kms.open({ store, vaults, clock, events, log, identities });
-    return new KmsFixture({ store, vaults, kms, audit, directory, time });
+    const kms = await Kms.open({ store, vaults, clock, events, log, identities, settings });
+    return new KmsFixture({ store, vaults, kms, audit, directory, time, settings });
   }
 
   /** KMS whose accounts say of their principals what is given, by ARN. */
   static withIdentities(known: Readonly<Record<string, Partial<Identity>>>): Promise<KmsFixture> {
     const nobody: Identity = { policies: [], tags: new Map() };
-    return KmsFixture.open(undefined, undefined, {
+    return KmsFixture.open(undefined, undefined, {}, {
       of: ({ arn }) => ({ ...nobody, ...known[arn] }),
     });
   }
 
   /** A second daemon's KMS on the same store. */
-  async another(): Promise<Kms> {
+  async another(others: Pick<KmsDependencies, 'jobs'> = {}): Promise<Kms> {
     const clock: Clock = {
       civil: () => this.time.civil,
       wire: Date.now,
-      monotonic: () => performance.now(),
+      monotonic: () => performance.now() + this.time.ahead,
     };
     const events = new Events(this.#audit, clock);
     const { store, vaults } = this;
-    return Kms.open({ store, vaults, clock, events, log: silentLog() });
+    const settings = this.#settings;
+    const log = silentLog();
+    return Kms.open({ store, vaults, clock, events, log, settings, ...others });
   }
 
   /** Performs one request; blobs are bytes. */
