@@ -12,11 +12,15 @@ export interface KmsParts {
 
 /** Opens KMS and the door that AWS's clients come in by. @throws as AwsEndpoint.open */
 export async function openKmsParts(
-  options: Omit<AwsOptions, 'kms'> & { readonly vaults: VaultDirectory },
+  options: Omit<AwsOptions, 'kms'> & {
+    readonly vaults: VaultDirectory;
+    /** milliseconds of civil time */
+    readonly grantDelayMs: number;
+  },
   cleanup: Cleanup,
 ): Promise<KmsParts> {
-  const { store, vaults, clock, events, log } = options;
-  const kms = await Kms.open({ store, vaults, clock, events, log });
+  const { store, vaults, clock, events, log, sealer, grantDelayMs } = options;
+  const kms = await Kms.open({ store, vaults, clock, events, log, sealer, grantDelayMs });
   cleanup.push(() => kms[Symbol.asyncDispose]());
   const aws = await AwsEndpoint.open({ ...options, kms });
   cleanup.push(() => aws[Symbol.asyncDispose]());

@@ -6,6 +6,7 @@ import type { KmsKeyId, MaterialId } from '../core/ids.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { Snapshot } from '../store/snapshot.js';
 import type { Entry, Store } from '../store/store.js';
+import { GrantFacts, GrantIndex } from './grant-index.js';
 import {
   decodeFact,
   type AliasFact,
@@ -42,18 +43,22 @@ type Indexed =
   | { readonly kind: 'key'; readonly place: string }
   | { readonly kind: 'alias'; readonly targetPath: string };
 
+const GRANTS = 'kms/grant/';
+
 /** Ways to facts that the store's order does not offer. It may know more than there is. */
 class FactIndex {
   readonly #places = new Map<KmsKeyId, KeyPlace>();
   readonly #keysByPlace = new Map<string, Set<string>>();
   readonly #aliasesByKey = new Map<string, Set<string>>();
   readonly #facts = new Map<string, Indexed>();
+  readonly grants = new GrantIndex();
 
   put(entry: Entry): void {
     const { key: path } = entry;
     const [, kind, account = '', region = '', id = ''] = path.split('/');
     // most facts are materials, and none of them is indexed
     if (kind === 'material') return;
+    if (kind === 'grant') return this.grants.put(entry);
     this.remove(path);
     if (kind === 'key') {
       const place = `${account}/${region}`;
@@ -79,6 +84,7 @@ class FactIndex {
   }
 
   remove(path: string): void {
+    if (path.startsWith(GRANTS)) return this.grants.remove(path);
     const fact = this.#facts.get(path);
     if (!fact) return;
     this.#facts.delete(path);
@@ -117,11 +123,18 @@ export class Facts implements AsyncDisposable {
   readonly #store: Store;
   readonly #snapshot: Snapshot<Fact>;
   readonly #index: FactIndex;
+  readonly grants: GrantFacts;
 
   private constructor(store: Store, snapshot: Snapshot<Fact>, index: FactIndex) {
     this.#store = store;
     this.#snapshot = snapshot;
     this.#index = index;
+    this.grants = new GrantFacts(
+      index.grants,
+      (path) => this.#fact(path, 'grant'),
+      (prefix, page) =>
+        this.#page(prefix, page).flatMap((fact) => (fact.kind === 'grant' ? [fact] : [])),
+    );
   }
 
   /** @throws StoreClosed, StoreFailed */

@@ -21,7 +21,8 @@ export type StateGroup =
   /** EnableKey, DisableKey */
   | 'switch'
   /** CreateAlias, UpdateAlias (the key that the alias shall name) */
-  | 'attach';
+  | 'attach'
+  | 'grant';
 
 /** AWS's table of key states: in which words a state refuses a group (absent: it does not). */
 const REFUSALS: Readonly<Record<StateGroup, Partial<Record<KeyState, string>>>> = {
@@ -42,6 +43,13 @@ const REFUSALS: Readonly<Record<StateGroup, Partial<Record<KeyState, string>>>> 
   },
   attach: {
     PendingDeletion: 'is pending deletion.',
+    PendingReplicaDeletion: 'is pending replica deletion.',
+  },
+  grant: {
+    Creating: 'is creating.',
+    Disabled: 'is disabled.',
+    PendingDeletion: 'is pending deletion.',
+    PendingImport: 'is pending import.',
     PendingReplicaDeletion: 'is pending replica deletion.',
   },
 };

@@ -9,12 +9,16 @@ import type { VaultDirectory } from '../core/vault.js';
 import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../protocol/kms.js';
 import type { Encoding } from '../protocol/aws-parser.js';
 import type { Identities } from '../iam/identities.js';
+import type { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
 import { decrypt, encrypt, reEncrypt } from './encrypt.js';
 import { Facts } from './facts.js';
 import { createKey, describeKey, disableKey, enableKey, listKeys } from './keys.js';
+import { listGrants, listRetirableGrants } from './grant-lists.js';
+import { GrantTokens } from './grant-tokens.js';
+import { createGrant, retireGrant, revokeGrant } from './grants.js';
 import { getKeyPolicy } from './policies.js';
 import { generateRandom } from './random.js';
 import type { Answer, KmsCaller as Caller, KmsParts, KmsRequest, Operation } from './request.js';
@@ -30,6 +34,10 @@ export interface KmsDependencies {
   readonly clock: Clock;
   readonly events: Events;
   readonly log: Logger;
+  /** makes grant tokens */
+  readonly sealer: Sealer;
+  /** milliseconds of civil time until what becomes of a grant shows; absent: none */
+  readonly grantDelayMs?: number | undefined;
   /** absent: there are the accounts' roots alone */
   readonly identities?: Identities | undefined;
 }
@@ -40,6 +48,7 @@ const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }
 /** The actions that are built. */
 const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   CreateAlias: createAlias,
+  CreateGrant: createGrant,
   CreateKey: createKey,
   Decrypt: decrypt,
   DeleteAlias: deleteAlias,
@@ -52,9 +61,13 @@ const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   GenerateRandom: generateRandom,
   GetKeyPolicy: getKeyPolicy,
   ListAliases: listAliases,
+  ListGrants: listGrants,
   ListKeyRotations: listKeyRotations,
   ListKeys: listKeys,
+  ListRetirableGrants: listRetirableGrants,
   ReEncrypt: reEncrypt,
+  RetireGrant: retireGrant,
+  RevokeGrant: revokeGrant,
   RotateKeyOnDemand: rotateKeyOnDemand,
   UpdateAlias: updateAlias,
 };
@@ -82,7 +95,9 @@ export class Kms implements AsyncDisposable {
 
   private constructor(dependencies: KmsDependencies, facts: Facts) {
     const { vaults, clock, events, log, identities = NO_IDENTITIES } = dependencies;
-    this.#parts = { facts, vaults, clock, identities };
+    const { sealer, grantDelayMs = 0 } = dependencies;
+    const grantTokens = new GrantTokens(sealer);
+    this.#parts = { facts, vaults, clock, identities, grantTokens, grantDelayMs };
     this.#events = events;
     this.#log = log;
     this.#traced = log.isLevelEnabled('debug');
