@@ -12,10 +12,9 @@ type Constraints = GrantTerms['constraints'];
 
 const SOURCE = 'arn:aws:dynamodb:eu-central-1:111122223333:table/Services';
 const OTHER = `${SOURCE}2`;
-const two = [
-  ['Department', 'IT'],
-  ['team', 'post'],
-] as const;
+const department: [string, string] = ['Department', 'IT'];
+const team: [string, string] = ['team', 'post'];
+const two = [department, team];
 
 /** Constraints, an operation, its context and what it is done for: and whether it may be done. */
 const CASES: [string, Constraints, string, Record<string, string>, boolean, string?][] = [
@@ -84,7 +83,7 @@ const CHILDREN: [string, Constraints, Constraints, boolean][] = [
   ['subset, less', { subset: two }, { subset: [['team', 'post']] }, false],
   ['subset, equals with it', { subset: [['team', 'post']] }, { equals: two }, true],
   ['subset, equals without it', { subset: two }, { equals: [['team', 'post']] }, false],
-  ['equals, the same', { equals: two }, { equals: [two[1], two[0]] }, true],
+  ['equals, the same', { equals: two }, { equals: [team, department] }, true],
   ['equals, another', { equals: two }, { equals: [['team', 'post']] }, false],
   ['equals, subset', { equals: two }, { subset: two }, false],
   ['resource, the same', { sourceArn: SOURCE }, { sourceArn: SOURCE }, true],

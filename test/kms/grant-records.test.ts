@@ -112,7 +112,8 @@ test('the digest is of the name and all terms, in any order of pairs', () => {
   const { subset = [] } = grant.constraints;
   const same = { ...grant, constraints: { ...grant.constraints, subset: subset.toReversed() } };
   expect(digestOf(same)).toBe(digestOf(grant));
-  expect(digestOf({ ...grant, issuer: 'arn:aws:iam::444455556666:root' })).toBe(digestOf(grant));
+  const otherIssuer: GrantRecord = { ...grant, issuer: 'arn:aws:iam::444455556666:root' };
+  expect(digestOf(otherIssuer)).toBe(digestOf(grant));
   const { name: _, ...unnamed } = grant;
   expect(digestOf(unnamed)).toBeUndefined();
   const { retiring, ...others } = grant;

@@ -27,6 +27,7 @@ const service: Given = {
   Constraints: { SourceArn: TABLE },
 };
 const { RetiringServicePrincipal: _, ...notRetirable } = service;
+const pair: [string, string] = ['a', 'b'];
 const pairs = (count: number, value = 'v'): Map<string, string> =>
   new Map(Array.from({ length: count }, (__, n) => [`k${n}`, value]));
 
@@ -189,7 +190,7 @@ describe('a key can have grants', () => {
       keyOf('HMAC_256', 'GENERATE_VERIFY_MAC'),
       keyOf('SYMMETRIC_DEFAULT', 'ENCRYPT_DECRYPT'),
     ];
-    for (const constraints of [{ equals: [['a', 'b']] }, { subset: [['a', 'b']] }] as const) {
+    for (const constraints of [{ equals: [pair] }, { subset: [pair] }]) {
       expect(() => requireGrantable(hmac, { ...terms, constraints })).toThrow(
         expect.objectContaining({ code: 'ValidationException' }),
       );
@@ -201,7 +202,7 @@ describe('a key can have grants', () => {
 
 test('the context of a grant is that of its constraint', () => {
   const terms = { grantee: ALICE, operations: ['Decrypt'] as const };
-  const equals = [['a', 'b']] as const;
+  const equals = [pair];
   expect(contextOfTerms({ ...terms, constraints: { equals } })).toEqual(new Map(equals));
   expect(contextOfTerms({ ...terms, constraints: { subset: equals } })).toEqual(new Map(equals));
   expect(contextOfTerms({ ...terms, constraints: {} })).toBeUndefined();
