@@ -68,6 +68,8 @@ export interface DaemonConfig {
    * the one that `up` makes, on the installation's own cluster
    */
   readonly pkcs11User?: string | undefined;
+  /** until a grant of KMS is good for use without its token, and until its end shows */
+  readonly grantDelayMs: number;
 }
 
 /** A whole number, also as it is written on a command line. */
@@ -124,6 +126,7 @@ const SETTINGS = {
   kms: orElse(object(KMS_SETTINGS), {}),
   pkcs11Profile: orElse(oneOf('pkcs11', 'cloudhsm'), 'pkcs11'),
   pkcs11User: optional(text({ max: LIMITS.hsm_user_name_max_chars })),
+  grantDelayMs: orElse(count({ min: 0, max: LIMITS.kms_grant_delay_max_ms }), 0),
 };
 const settingsForm = object(SETTINGS);
 

@@ -13,11 +13,11 @@ export interface KmsParts {
 /** Opens KMS and the door that AWS's clients come in by. @throws as AwsEndpoint.open */
 export async function openKmsParts(
   options: Omit<AwsOptions, 'kms'> &
-    Pick<KmsDependencies, 'vaults' | 'jobs'> & { readonly kms: KmsSettings },
+    Pick<KmsDependencies, 'vaults' | 'jobs' | 'grantDelayMs'> & { readonly kms: KmsSettings },
   cleanup: Cleanup,
 ): Promise<KmsParts> {
-  const { store, vaults, clock, events, log, jobs, kms: settings } = options;
-  const kms = await Kms.open({ store, vaults, clock, events, log, jobs, settings });
+  const { kms: settings, ...others } = options;
+  const kms = await Kms.open({ ...others, settings });
   cleanup.push(() => kms[Symbol.asyncDispose]());
   const aws = await AwsEndpoint.open({ ...options, kms });
   cleanup.push(() => aws[Symbol.asyncDispose]());

@@ -1,6 +1,7 @@
 import { listed, RequestContext, tagValues } from '../iam/request-context.js';
 import type { ConditionContext } from '../iam/policy-variables.js';
 import type { EncryptionContext } from './ciphertext.js';
+import type { GrantTerms } from './grant-records.js';
 import type { KeyFact } from './records.js';
 import type { KmsCaller, KmsParts } from './request.js';
 import type { Tag } from './tags.js';
@@ -14,6 +15,8 @@ export interface AccessDetails {
   /** the alias that the request named the key by */
   readonly alias?: string | undefined;
   readonly reEncryptOnSameKey?: boolean;
+  /** what a new grant shall say */
+  readonly grant?: GrantTerms;
   /** tags that the request gives: aws:RequestTag and aws:TagKeys */
   readonly requestTags?: readonly Tag[] | undefined;
   /**

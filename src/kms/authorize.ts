@@ -3,8 +3,9 @@ import { denialSentence } from '../iam/denial.js';
 import { evaluate, type AccessRequest, type Decision, type Policies } from '../iam/evaluate.js';
 import type { KmsAction } from '../protocol/kms.js';
 import { AccessContext, type Access, type AccessDetails } from './access-context.js';
+import { grantAllows, readTokens, type IdentityVerdict } from './grant-access.js';
 import type { KeyFact } from './records.js';
-import type { KmsParts, KmsRequest } from './request.js';
+import type { KmsCaller, KmsParts, KmsRequest } from './request.js';
 
 /**
  * Decides whether the caller may do this with the key: by the key's policy, by what the caller's
@@ -21,7 +22,10 @@ export function authorizeKey<A extends KmsAction>(
   request.key = key.arn;
   const action = permissionOf(details.permission ?? request.action);
   const access = { kms, caller: request.caller, action, key, details };
-  requireAllowed(decideKey(access), access, key.arn);
+  const tokens = readTokens(kms, request);
+  const decision = evaluate(requestOf(access, key.arn), policiesOn(access));
+  if (decision.allowed || isGranted(access, decision, tokens)) return;
+  requireAllowed(decision, access, key.arn);
 }
 
 /**
@@ -43,22 +47,51 @@ export function authorizeAccount<A extends KmsAction>(
 }
 
 const NO_DETAILS: AccessDetails = {};
+const PREFIX = 'kms:';
 const permissions = new Map<string, string>();
 
 /** One text for each action, of which there are so many as the code names. */
 function permissionOf(action: string): string {
   const known = permissions.get(action);
   if (known !== undefined) return known;
-  const made = `kms:${action}`;
+  const made = PREFIX + action;
   permissions.set(action, made);
   return made;
 }
 
-/** The policies' word on a key, and after it the grants'. */
-export function decideKey(access: Access & { readonly key: KeyFact }): Decision {
-  const decision = evaluate(requestOf(access, access.key.arn), policiesOn(access));
-  // a grant may still allow what is refused without an explicit deny: here grants are asked
-  return decision;
+/**
+ * Whether a grant allows what the policies do not, unless they deny it.
+ * @param tokens where the grants stand that the request has tokens of
+ */
+export function isGranted(
+  access: Access & { readonly key: KeyFact },
+  decision: Decision,
+  tokens?: ReadonlySet<string>,
+): boolean {
+  if (decision.allowed || decision.reason.startsWith('explicit deny')) return false;
+  const { kms, caller, key, action, details } = access;
+  return grantAllows(kms, {
+    caller,
+    key,
+    operation: action.slice(PREFIX.length),
+    encryptionContext: details.encryptionContext,
+    terms: details.grant,
+    tokens,
+    isDelegated: () => evaluate(requestOf(access, key.arn), identityOf(access)).allowed,
+  });
+}
+
+/** What the policies of the caller's account alone say of a key's grants. */
+export function identityVerdict(
+  kms: KmsParts,
+  caller: KmsCaller,
+  action: string,
+  resource: string,
+): IdentityVerdict {
+  const access: Access = { kms, caller, action, key: undefined, details: NO_DETAILS };
+  const decision = evaluate(requestOf(access, resource), identityOf(access));
+  if (decision.allowed) return 'allowed';
+  return decision.reason.startsWith('explicit deny') ? 'denied' : 'not allowed';
 }
 
 /** What the policies are asked. */
@@ -73,11 +106,16 @@ export function requestOf(access: Access, resource: string): AccessRequest {
 }
 
 /** The key's policy, where there is a key, and those of the caller's account. */
-export function policiesOn({ kms, caller, key }: Access): Policies {
+export function policiesOn(access: Access): Policies {
+  const { key } = access;
+  const own = identityOf(access);
+  if (!key) return own;
+  return { ...own, resource: { document: key.document, account: key.account } };
+}
+
+function identityOf({ kms, caller }: Access): Policies {
   const { policies: identity, boundary, session } = kms.identities.of(caller.principal);
-  if (!key) return { identity, boundary, session };
-  const resource = { document: key.document, account: key.account };
-  return { resource, identity, boundary, session };
+  return { identity, boundary, session };
 }
 
 function requireAllowed(decision: Decision, { caller, action }: Access, resource: string): void {

@@ -5,7 +5,7 @@ import { explain, type Explanation } from '../iam/explain.js';
 import { parsePrincipal } from '../iam/principal.js';
 import type { PolicyExplanation, PolicyQuestion } from '../protocol/policy-explanation.js';
 import type { Access, AccessDetails } from './access-context.js';
-import { policiesOn, requestOf } from './authorize.js';
+import { isGranted, policiesOn, requestOf } from './authorize.js';
 import { findKey, type FoundKey } from './key-lookup.js';
 import type { KmsCaller, KmsParts } from './request.js';
 
@@ -27,17 +27,19 @@ export function explainAccess(
   const access: Access = { kms, caller, action, key: found?.key, details };
   const resource = found?.key.arn ?? '*';
   const request = requestOf(access, resource);
-  // what grants add to the policies' word is to be told here
   const explanation = explain(request, policiesOn(access));
   const { decision, policies } = explanation;
+  const byGrant = found ? isGranted({ ...access, key: found.key }, decision) : false;
   return {
     principal: principal.arn,
     action,
     resource,
-    allowed: decision.allowed,
-    reason: decision.allowed
-      ? permissionSentence(access, resource, explanation)
-      : denialSentence(request, decision.reason),
+    allowed: decision.allowed || byGrant,
+    reason: byGrant
+      ? `a grant of ${resource} allows ${action}`
+      : decision.allowed
+        ? permissionSentence(access, resource, explanation)
+        : denialSentence(request, decision.reason),
     policies,
   };
 }

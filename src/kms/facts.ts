@@ -8,6 +8,7 @@ import { KEYSPACE } from '../store/keyspace.js';
 import { Snapshot } from '../store/snapshot.js';
 import type { Entry, Store } from '../store/store.js';
 import type { ConsistencyDelay } from './consistency.js';
+import { GrantFacts, GrantIndex } from './grant-index.js';
 import {
   decodeFact,
   type AliasFact,
@@ -44,18 +45,22 @@ type Indexed =
   | { readonly kind: 'key'; readonly place: string }
   | { readonly kind: 'alias'; readonly targetPath: string };
 
+const GRANTS = 'kms/grant/';
+
 /** Ways to facts that the store's order does not offer. It may know more than there is. */
 class FactIndex {
   readonly #places = new Map<KmsKeyId, KeyPlace>();
   readonly #keysByPlace = new Map<string, Set<string>>();
   readonly #aliasesByKey = new Map<string, Set<string>>();
   readonly #facts = new Map<string, Indexed>();
+  readonly grants = new GrantIndex();
 
   put(entry: Entry): void {
     const { key: path } = entry;
     const [, kind, account = '', region = '', id = ''] = path.split('/');
     // most facts are materials, and none of them is indexed
     if (kind === 'material') return;
+    if (kind === 'grant') return this.grants.put(entry);
     this.remove(path);
     if (kind === 'key') {
       const place = `${account}/${region}`;
@@ -81,6 +86,7 @@ class FactIndex {
   }
 
   remove(path: string): void {
+    if (path.startsWith(GRANTS)) return this.grants.remove(path);
     const fact = this.#facts.get(path);
     if (!fact) return;
     this.#facts.delete(path);
@@ -121,6 +127,7 @@ export class Facts implements AsyncDisposable {
   readonly #index: FactIndex;
   readonly #clock: Clock;
   readonly #delay: ConsistencyDelay<Entry> | undefined;
+  readonly grants: GrantFacts;
 
   private constructor(
     store: Store,
@@ -134,6 +141,12 @@ export class Facts implements AsyncDisposable {
     this.#delay = delay;
     this.#snapshot = snapshot;
     this.#index = index;
+    this.grants = new GrantFacts(
+      index.grants,
+      (path) => this.#fact(path, 'grant'),
+      (prefix, page) =>
+        this.#page(prefix, page).flatMap((fact) => (fact.kind === 'grant' ? [fact] : [])),
+    );
   }
 
   /**

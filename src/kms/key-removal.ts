@@ -5,6 +5,7 @@ import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { changePart, duePath, endPart, type DueKey } from './due-keys.js';
 import type { Facts } from './facts.js';
+import { grantPieces } from './grants.js';
 import type { AliasFact, KeyFact, MaterialFact } from './records.js';
 import type { KmsParts } from './request.js';
 
@@ -55,6 +56,7 @@ async function nextPortion(
 /** What goes with a key. While its deletion is pending nothing is added to it. */
 async function* piecesOf(kms: KmsParts, key: KeyFact): AsyncGenerator<CommitPart> {
   for (const material of kms.facts.materials(key)) yield await materialPiece(kms, key, material);
+  yield* grantPieces(kms, key);
   yield* aliasPieces(kms.facts, key);
 }
 

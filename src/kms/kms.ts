@@ -10,6 +10,7 @@ import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../pro
 import type { Encoding } from '../protocol/aws-parser.js';
 import type { PolicyExplanation, PolicyQuestion } from '../protocol/policy-explanation.js';
 import type { Identities } from '../iam/identities.js';
+import type { Sealer } from '../store/sealed.js';
 import type { Entry, Store } from '../store/store.js';
 import { ConsistencyDelay } from './consistency.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
@@ -18,6 +19,9 @@ import { decrypt, encrypt, reEncrypt } from './encrypt.js';
 import { explainAccess } from './explanation.js';
 import { cancelKeyDeletion, scheduleKeyDeletion } from './deletion.js';
 import { Facts } from './facts.js';
+import { listGrants, listRetirableGrants } from './grant-lists.js';
+import { GrantTokens } from './grant-tokens.js';
+import { createGrant, retireGrant, revokeGrant } from './grants.js';
 import { KeyJobs, type KeyJobsOptions } from './key-jobs.js';
 import {
   createKey,
@@ -58,6 +62,10 @@ export interface KmsDependencies {
   readonly clock: Clock;
   readonly events: Events;
   readonly log: Logger;
+  /** makes grant tokens */
+  readonly sealer: Sealer;
+  /** milliseconds of civil time until what becomes of a grant shows; absent: none */
+  readonly grantDelayMs?: number | undefined;
   /** absent: there are the accounts' roots alone */
   readonly identities?: Identities | undefined;
   readonly settings?: KmsSettings | undefined;
@@ -72,6 +80,7 @@ const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }
 const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   CancelKeyDeletion: cancelKeyDeletion,
   CreateAlias: createAlias,
+  CreateGrant: createGrant,
   CreateKey: createKey,
   Decrypt: decrypt,
   DeleteAlias: deleteAlias,
@@ -87,12 +96,16 @@ const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   GetKeyPolicy: getKeyPolicy,
   GetKeyRotationStatus: getKeyRotationStatus,
   ListAliases: listAliases,
+  ListGrants: listGrants,
   ListKeyPolicies: listKeyPolicies,
   ListKeyRotations: listKeyRotations,
   ListKeys: listKeys,
   ListResourceTags: listResourceTags,
+  ListRetirableGrants: listRetirableGrants,
   PutKeyPolicy: putKeyPolicy,
   ReEncrypt: reEncrypt,
+  RetireGrant: retireGrant,
+  RevokeGrant: revokeGrant,
   RotateKeyOnDemand: rotateKeyOnDemand,
   ScheduleKeyDeletion: scheduleKeyDeletion,
   TagResource: tagResource,
@@ -148,7 +161,9 @@ export class Kms implements AsyncDisposable {
     const monotonic = (): number => clock.monotonic();
     const delay = delayMs > 0 ? new ConsistencyDelay<Entry>({ delayMs, monotonic }) : undefined;
     const facts = await Facts.open(store, clock, delay);
-    const parts = { facts, vaults, clock, identities };
+    const { sealer, grantDelayMs = 0 } = dependencies;
+    const grantTokens = new GrantTokens(sealer);
+    const parts = { facts, vaults, clock, identities, grantTokens, grantDelayMs };
     const jobs = await KeyJobs.open({ kms: parts, store, events, log, ...dependencies.jobs });
     return new Kms(dependencies, parts, jobs);
   }

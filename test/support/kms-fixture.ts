@@ -1,4 +1,5 @@
 import type * as sdk from '@aws-sdk/client-kms';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AuditLog } from '../../src/audit/audit-log.js';
@@ -9,12 +10,13 @@ import type { Clock } from '../../src/core/clock.js';
 import { deadlineIn } from '../../src/core/deadline.js';
 import { newRequestId } from '../../src/core/ids.js';
 import { silentLog } from '../../src/core/log.js';
-import type { Identities, Identity } from '../../src/iam/identities.js';
+import type { Identity } from '../../src/iam/identities.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
 import { Kms, type KmsCaller, type KmsDependencies } from '../../src/kms/kms.js';
 import type { KmsSettings } from '../../src/kms/request.js';
 import type { KmsAction } from '../../src/protocol/kms.js';
 import { MemoryStore } from '../../src/store/memory.js';
+import { InstallationKey, Sealer } from '../../src/store/sealed.js';
 import type { Store } from '../../src/store/store.js';
 import { SoftwareVault, SoftwareVaults } from './software-vault.js';
 import { temporaryDirectory } from './temporary-directory.js';
@@ -70,6 +72,11 @@ type Answers = {
 };
 type KeyMetadata = Answers['CreateKey']['KeyMetadata'];
 
+/** What two daemons on one store have in common. */
+const SEALED = { sealer: new Sealer(new InstallationKey(randomBytes(32))), log: silentLog() };
+
+type KmsOptions = Pick<Partial<KmsDependencies>, 'identities' | 'grantDelayMs'>;
+
 /** KMS on a store in memory and on software vaults, with a civil clock that a test moves. */
 export class KmsFixture implements AsyncDisposable {
   readonly store: Store;
@@ -104,8 +111,7 @@ export class KmsFixture implements AsyncDisposable {
   static async open(
     vaults = new SoftwareVaults(new SoftwareVault()),
     between: (store: Store) => Store = (store) => store,
-    settings: KmsSettings = {},
-    identities?: Identities,
+    settings: KmsSettings & KmsOptions = {},
   ): Promise<KmsFixture> {
     const directory = temporaryDirectory();
     const store = between(await MemoryStore.open());
@@ -117,16 +123,17 @@ export class KmsFixture implements AsyncDisposable {
     };
     const audit = await AuditLog.open(directory);
     const events = new Events(audit, clock);
-    const log = silentLog();
-    const kms = await Kms.open({ store, vaults, clock, events, log, identities, settings });
+    const { grantDelayMs, identities } = settings;
+    const parts = { store, vaults, clock, events, settings, grantDelayMs, identities };
+    const kms = await Kms.open({ ...parts, ...SEALED });
     return new KmsFixture({ store, vaults, kms, audit, directory, time, settings });
   }
 
   /** KMS whose accounts say of their principals what is given, by ARN. */
   static withIdentities(known: Readonly<Record<string, Partial<Identity>>>): Promise<KmsFixture> {
     const nobody: Identity = { policies: [], tags: new Map() };
-    return KmsFixture.open(undefined, undefined, {}, {
-      of: ({ arn }) => ({ ...nobody, ...known[arn] }),
+    return KmsFixture.open(undefined, undefined, {
+      identities: { of: ({ arn }) => ({ ...nobody, ...known[arn] }) },
     });
   }
 
@@ -140,8 +147,7 @@ export class KmsFixture implements AsyncDisposable {
     const events = new Events(this.#audit, clock);
     const { store, vaults } = this;
     const settings = this.#settings;
-    const log = silentLog();
-    return Kms.open({ store, vaults, clock, events, log, settings, ...others });
+    return Kms.open({ store, vaults, clock, events, settings, ...SEALED, ...others });
   }
 
   /** Performs one request; blobs are bytes. */
