@@ -181,15 +181,16 @@ export class Kms implements AsyncDisposable {
         caller,
         call,
         resource: undefined,
+        key: undefined,
       };
       line.request = request;
       if (mayNeedManagedKey(request)) await makeManagedKeys(this.#parts, request);
       const answer = await (isMutating(action) ? this.#change(request) : this.#run(request));
-      this.#audit(line);
+      this.#audit(line, answer);
       return answer;
     } catch (error) {
       const answered = toKmsError(error, { action, resource: line.request?.resource });
-      this.#audit(line, answered);
+      this.#audit(line, undefined, answered);
       throw answered;
     }
   }
@@ -223,7 +224,7 @@ export class Kms implements AsyncDisposable {
     }
   }
 
-  #audit(line: Line, error?: Error): void {
+  #audit(line: Line, answer: Answer | undefined, error?: Error): void {
     const { action, caller, call, door, request } = line;
     const code = isKeyspanError(error) ? error.code : error && 'InternalFailure';
     const known = isKmsAction(action) ? action : 'Unknown';
@@ -232,13 +233,19 @@ export class Kms implements AsyncDisposable {
     }
     const now = this.#parts.clock.monotonic();
     const { requestId, vaultAskedAt } = call;
-    this.#events.requestEvent({
+    this.#events.apiCallEvent({
       requestId,
+      service: 'kms',
       door,
-      principal: caller.principal.arn,
+      caller,
       action: known,
+      isReadOnly: !isMutating(action),
+      params: request?.params,
+      answer,
       resource: request?.resource,
+      key: request?.key,
       code,
+      message: isKeyspanError(error) ? error.message : undefined,
       hsm: call.servedBy,
       entry: call.entry,
       latencyMs: now - line.begin,
