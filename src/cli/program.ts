@@ -5,6 +5,7 @@ import type { HsmVerb } from './commands/hsm.js';
 import { isAccount, isRegion } from '../core/arn.js';
 import { LIMITS } from '../core/limits.js';
 import { addPkcs11 } from './pkcs11-program.js';
+import { addPolicy } from './policy-program.js';
 import { describeError, EXIT, exitCodeOf, note } from './output.js';
 import { readVersion } from './version.js';
 
@@ -56,6 +57,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addCluster(program, act);
   addStore(program, act);
   addBackups(program, act);
+  addPolicy(program, act, withShared);
   addClock(program, act);
   addFaults(program, act);
   addCertificates(program, act);

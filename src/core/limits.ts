@@ -231,6 +231,12 @@ export const LIMITS = {
   kms_tags_max: 50,
   kms_policy_max_bytes: 32_768,
   policy_cache_max: 512,
+  /** actions whose statements a policy remembers, and resources for each */
+  policy_actions_max: 64,
+  policy_resources_max: 64,
+  policy_action_names_max: 512,
+  /** values of one condition key that an operator gives */
+  explained_values_max: 64,
   kms_keys_max: 100_000,
   kms_aliases_per_key_max: 50,
   kms_on_demand_rotations_max: 25,

@@ -13,6 +13,7 @@ import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
 import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
+import { policyHandlers } from '../front/policy-actions.js';
 import { backupHandlers } from '../front/backup-actions.js';
 import { clockHandlers } from '../front/clock-actions.js';
 import { DataPlane } from '../front/hsm-session.js';
@@ -354,6 +355,7 @@ export class Daemon implements AsyncDisposable {
         account: this.#clusters.own?.record.account ?? this.#config.account,
         region: this.#config.region,
       }),
+      ...policyHandlers(() => this.#kms, this.#config.region),
       ...clockHandlers(this.#clock, this.#events),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),

@@ -206,8 +206,8 @@ export class AwsDoor implements AsyncDisposable {
       { keys, service: service?.signingName, nowMs: clock.wire() },
     );
     if (!service) throw new KeyspanError('UnknownOperationException');
-    const origin = originOf(request, { trustServiceHeader });
     const credentials = { accessKeyId: key.id };
+    const origin = originOf(request, { trustServiceHeader });
     const caller = { principal: key.principal, region, origin, credentials };
     return { service, action, params: parseJson(body), caller };
   }

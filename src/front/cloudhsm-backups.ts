@@ -10,6 +10,7 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { evaluate } from '../iam/evaluate.js';
 import { cachedPolicy } from '../iam/policy-document.js';
 import type { CloudHsmAnswer, CloudHsmBackup, CloudHsmParams } from '../protocol/cloudhsm.js';
+import { accessRequest, accountPolicies } from './account-access.js';
 import type { AwsCaller } from './aws-json.js';
 import type { CloudHsmParts } from './cloudhsm-clusters.js';
 import { readFilters, type FilterTable } from './filters.js';
@@ -167,21 +168,20 @@ export function sourceBackup(parts: CloudHsmParts, name: string, caller: AwsCall
   if (!isNamed || record.region !== caller.region) throw notFound(name);
   const isOwn = record.account === caller.principal.account;
   // another account's is named by its whole ARN
-  if (isOwn || (name !== record.id && isShared(record, caller))) return record;
+  if (isOwn || (name !== record.id && isShared(parts, record, caller))) return record;
   throw notFound(name);
 }
 
-function isShared({ policy, ...record }: BackupRecord, { principal }: AwsCaller): boolean {
+function isShared(
+  parts: CloudHsmParts,
+  { policy, ...record }: BackupRecord,
+  caller: AwsCaller,
+): boolean {
   if (policy === null) return false;
-  const resource = backupArn(record, principal.partition);
-  const request = {
-    principal,
-    resource,
-    action: 'cloudhsm:CreateCluster',
-    context: () => new Map(),
-  };
-  const key = { document: readPolicy(policy), account: record.account };
-  return evaluate(request, { key, identity: [] }).allowed;
+  const resource = backupArn(record, caller.principal.partition);
+  const request = accessRequest(parts, { action: 'cloudhsm:CreateCluster', resource, caller });
+  const shared = { document: readPolicy(policy), account: record.account };
+  return evaluate(request, { ...accountPolicies(parts, caller), resource: shared }).allowed;
 }
 
 function readPolicy(policy: string): ReturnType<typeof cachedPolicy> {

@@ -4,19 +4,18 @@ import { shownState } from '../cluster/cluster-states.js';
 import { describeCluster, type ClusterView } from '../cluster/description.js';
 import type { ResourceTags } from '../cluster/resource-tags.js';
 import type { CloudHsmAnswer, CloudHsmCluster, CloudHsmParams } from '../protocol/cloudhsm.js';
+import type { AccessParts } from './account-access.js';
 import type { AwsCaller } from './aws-json.js';
 import { readFilters, type FilterTable } from './filters.js';
 import { formatToken, readToken } from './next-token.js';
 
 /** What CloudHSM's operations work with. */
-export interface CloudHsmParts {
+export interface CloudHsmParts extends AccessParts {
   /** every cluster of the installation, whoever owns it */
   readonly clusters: () => readonly ClusterView[];
   readonly tags: ResourceTags;
   readonly control: ControlPlane;
   readonly backups: BackupRequests;
-  /** civil time, in milliseconds since 1970 */
-  readonly civil: () => number;
 }
 
 type Params = CloudHsmParams<'DescribeClusters'>;

@@ -3,6 +3,7 @@ import type { Call } from '../core/call.js';
 import { monotonic } from '../core/clock.js';
 import { isKeyspanError, KeyspanError } from '../core/errors.js';
 import type { Logger } from '../core/log.js';
+import { denialSentence } from '../iam/denial.js';
 import { evaluate } from '../iam/evaluate.js';
 import {
   isCloudHsmAction,
@@ -11,6 +12,7 @@ import {
   type CloudHsmAnswer,
   type CloudHsmParams,
 } from '../protocol/cloudhsm.js';
+import { accessRequest, accountPolicies } from './account-access.js';
 import { isInternal } from './aws-answer.js';
 import type { AwsCaller, AwsOperations } from './aws-json.js';
 import {
@@ -108,7 +110,7 @@ export class CloudHsm implements AwsOperations {
     const resource = resourceOf(request.params, caller);
     line.resource = resource === '*' ? undefined : resource;
     line.params = request.params;
-    authorize(request.action, resource, caller);
+    authorize(this.#options, request.action, resource, caller);
     // action and params were parsed together: the table and the union agree
     const operation = OPERATIONS[request.action] as Operation<CloudHsmAction>;
     return await operation(this.#options, request.params, caller);
@@ -149,17 +151,19 @@ export class CloudHsm implements AwsOperations {
 }
 
 /**
- * Identity policies decide: an account's root may do all, and there is nobody else yet.
+ * The policies of the caller's account decide.
  * @throws CloudHsmAccessDeniedException
  */
-function authorize(action: CloudHsmAction, resource: string, caller: AwsCaller): void {
-  const { principal } = caller;
-  const name = `cloudhsm:${action}`;
-  const request = { principal, action: name, resource, context: () => new Map() };
-  if (evaluate(request, { identity: [] }).allowed) return;
-  const who = `User: ${principal.arn} is not authorized to perform: ${name}`;
-  const because = `because no identity-based policy allows the ${name} action`;
-  const sentence = `${who} on resource: ${resource} ${because}`;
+function authorize(
+  parts: CloudHsmParts,
+  name: CloudHsmAction,
+  resource: string,
+  caller: AwsCaller,
+): void {
+  const request = accessRequest(parts, { action: `cloudhsm:${name}`, resource, caller });
+  const decision = evaluate(request, accountPolicies(parts, caller));
+  if (decision.allowed) return;
+  const sentence = denialSentence(request, decision.reason);
   throw new KeyspanError('CloudHsmAccessDeniedException', sentence);
 }
 

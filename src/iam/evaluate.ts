@@ -1,8 +1,16 @@
-import type { ConditionContext } from './condition.js';
-import { holds } from './condition.js';
-import type { PatternMatch, PolicyDocument, PrincipalMatch, Statement } from './policy-document.js';
+import { LIMITS } from '../core/limits.js';
+import type { PolicyDocument } from './policy-document.js';
+import type { ConditionContext } from './policy-variables.js';
 import type { Principal } from './principal.js';
-import { matchesWildcard } from './wildcard.js';
+import {
+  includes,
+  NAMINGS,
+  namingOf,
+  type Naming,
+  type Statement,
+  type Subject,
+} from './statement.js';
+import { holds } from './condition.js';
 
 export interface AccessRequest {
   readonly principal: Principal;
@@ -10,99 +18,189 @@ export interface AccessRequest {
   readonly action: string;
   /** the ARN of what is to be used; `*` for actions that stand on no resource */
   readonly resource: string;
-  /** asked for only when a policy has conditions */
+  /** asked for only when a policy has conditions or variables, and then once */
   readonly context: () => ConditionContext;
 }
 
 export interface Policies {
   /**
-   * The policy on the resource, with the account that owns it. Absent for actions that identity
-   * policies alone decide.
+   * The policy on what is to be used (of a key, a role, a backup), with the account that owns it.
+   * Absent for actions that the policies of the caller's account alone decide.
    */
-  readonly key?: { readonly document: PolicyDocument; readonly account: string };
+  readonly resource?: { readonly document: PolicyDocument; readonly account: string };
   /** what the principal's own account attached to it */
   readonly identity: readonly PolicyDocument[];
+  /** its permissions boundary */
+  readonly boundary?: PolicyDocument | undefined;
+  /** what a session was narrowed to when it began; none at all: it was not */
+  readonly session?: readonly PolicyDocument[] | undefined;
 }
 
+/** The kinds of policies, as AWS's sentences have them. */
+export type PolicyType =
+  'resource-based policy' | 'identity-based policy' | 'permissions boundary' | 'session policy';
+
+export const POLICY_TYPES: readonly PolicyType[] = [
+  'resource-based policy',
+  'identity-based policy',
+  'permissions boundary',
+  'session policy',
+];
+
 /** Why a request is refused, as AWS's sentence has it. */
-export type DenyReason =
-  | 'explicit deny in a resource-based policy'
-  | 'explicit deny in an identity-based policy'
-  | 'no identity-based policy'
-  | 'no resource-based policy';
+export type DenyReason = (typeof EXPLICIT)[PolicyType] | `no ${PolicyType}`;
+
+const EXPLICIT = {
+  'resource-based policy': 'explicit deny in a resource-based policy',
+  'identity-based policy': 'explicit deny in an identity-based policy',
+  'permissions boundary': 'explicit deny in a permissions boundary',
+  'session policy': 'explicit deny in a session policy',
+} as const satisfies Record<PolicyType, string>;
 
 export type Decision =
   { readonly allowed: true } | { readonly allowed: false; readonly reason: DenyReason };
 
-const ALLOWED: Decision = { allowed: true };
-const deny = (reason: DenyReason): Decision => ({ allowed: false, reason });
-
-/** How a statement's principals meet the caller: by name, through its account, or not. */
-type Naming = 'principal' | 'account' | 'none';
+/** What the policies say of one request: asked for in turn, as far as the decision needs it. */
+export interface Findings {
+  /** the first kind of policy with a Deny that applies */
+  denying(): PolicyType | undefined;
+  /** the nearest that an Allow of the policy on the resource comes to the caller */
+  naming(): Naming;
+  /** whether a policy of this kind has an Allow that applies */
+  allows(type: Exclude<PolicyType, 'resource-based policy'>): boolean;
+}
 
 /**
- * Decides one request. An explicit deny wins. Else a key policy that names the principal allows;
- * one that names its account allows the account's root, and lets identity policies allow the
- * rest. A principal of another account needs both sides. Pure.
+ * Decides one request. An explicit deny wins. Else the policy on the resource allows whom it
+ * names; where it names the account, that leaves the rest to the account's own policies. Those
+ * must allow too what belongs to another account. Permissions boundary and session policies take
+ * away from all but what is given to a user or a session by its own ARN. Pure.
  */
 export function evaluate(request: AccessRequest, policies: Policies): Decision {
-  const context = lazily(request.context);
-  const action = request.action.toLowerCase();
-  const applies = (statement: Statement): boolean =>
-    matches(statement.actions, action) &&
-    matches(statement.resources, request.resource) &&
-    statement.conditions.every((condition) => holds(condition, context()));
+  return decide(request.principal, policies, new Search(request, policies));
+}
 
-  let named: Naming = 'none';
-  for (const statement of policies.key?.document.statements ?? []) {
-    const naming = namingOf(statement, request.principal);
-    if (naming === 'none' || !applies(statement)) continue;
-    if (statement.effect === 'Deny') return deny('explicit deny in a resource-based policy');
-    if (named !== 'principal') named = naming;
-  }
-  let allowedByIdentity = request.principal.type === 'Account';
-  for (const document of policies.identity) {
-    for (const statement of document.statements) {
-      if (!applies(statement)) continue;
-      if (statement.effect === 'Deny') return deny('explicit deny in an identity-based policy');
-      allowedByIdentity = true;
+const ALLOWED: Decision = { allowed: true };
+const always = (): boolean => true;
+
+/** IAM user guide, "Policy evaluation logic": the one order, whoever found what there is. */
+export function decide(principal: Principal, policies: Policies, findings: Findings): Decision {
+  const denying = findings.denying();
+  if (denying) return { allowed: false, reason: EXPLICIT[denying] };
+  if (policies.resource) {
+    const naming = findings.naming();
+    if (naming === 'none') return { allowed: false, reason: 'no resource-based policy' };
+    if (policies.resource.account === principal.account) {
+      if (naming === 'direct') return ALLOWED;
+      if (naming === 'named') return limited(policies, findings);
     }
   }
-  if (policies.key) {
-    if (named === 'none') return deny('no resource-based policy');
-    const own = policies.key.account === request.principal.account;
-    if (own && named === 'principal') return ALLOWED;
+  // the root may do in its account whatever nobody denies
+  const isAllowed = principal.type === 'Account' || findings.allows('identity-based policy');
+  if (!isAllowed) return { allowed: false, reason: 'no identity-based policy' };
+  return limited(policies, findings);
+}
+
+function limited({ boundary, session }: Policies, findings: Findings): Decision {
+  if (boundary && !findings.allows('permissions boundary')) {
+    return { allowed: false, reason: 'no permissions boundary' };
   }
-  return allowedByIdentity ? ALLOWED : deny('no identity-based policy');
-}
-
-/** Whether a policy lets the principal in by name or as its account's root, without IAM's help. */
-function namingOf(statement: Statement, principal: Principal): Naming {
-  const { principals } = statement;
-  if (!principals) return 'none';
-  const naming = listed(principals, principal);
-  if (!principals.negated) return naming;
-  // a Deny for all but those listed: the account alone does not except its principals
-  return naming === 'principal' ? 'none' : 'principal';
-}
-
-function listed(principals: PrincipalMatch, principal: Principal): Naming {
-  if (principals.everyone) return 'principal';
-  for (const name of principal.names) {
-    if (principals.arns.has(name)) return 'principal';
+  if (session && session.length > 0 && !findings.allows('session policy')) {
+    return { allowed: false, reason: 'no session policy' };
   }
-  if (!principals.roots.has(principal.root)) return 'none';
-  return principal.type === 'Account' ? 'principal' : 'account';
+  return ALLOWED;
 }
 
-function matches(match: PatternMatch, text: string): boolean {
-  for (const pattern of match.patterns) {
-    if (matchesWildcard(pattern, text)) return !match.negated;
+/** The documents of one kind. */
+export function documentsOf(policies: Policies, type: PolicyType): readonly PolicyDocument[] {
+  switch (type) {
+    case 'resource-based policy':
+      return policies.resource ? [policies.resource.document] : NONE;
+    case 'identity-based policy':
+      return policies.identity;
+    case 'permissions boundary':
+      return policies.boundary ? [policies.boundary] : NONE;
+    case 'session policy':
+      return policies.session ?? NONE;
   }
-  return match.negated;
 }
 
-function lazily<T extends object>(make: () => T): () => T {
-  let made: T | undefined;
-  return () => (made ??= make());
+const NONE: readonly PolicyDocument[] = [];
+
+const lowerCased = new Map<string, string>();
+
+/** Remembered: whatever is looked up by one and the same text is found faster. */
+function lowerCase(action: string): string {
+  const known = lowerCased.get(action);
+  if (known !== undefined) return known;
+  if (lowerCased.size >= LIMITS.policy_action_names_max) lowerCased.clear();
+  const made = action.toLowerCase();
+  lowerCased.set(action, made);
+  return made;
+}
+
+/** Finds by the documents' indexes, and no more than is asked for. */
+class Search implements Findings {
+  readonly #request: AccessRequest;
+  readonly #policies: Policies;
+  readonly #subject: Subject;
+  /** in lower case */
+  readonly #action: string;
+  /** what statements may name the caller by */
+  readonly #names: readonly string[];
+  #made: ConditionContext | undefined;
+
+  constructor(request: AccessRequest, policies: Policies) {
+    const { principal } = request;
+    this.#request = request;
+    this.#policies = policies;
+    this.#subject = { principal, isBounded: policies.boundary !== undefined };
+    this.#action = lowerCase(request.action);
+    this.#names = [...principal.names, principal.root];
+  }
+
+  denying(): PolicyType | undefined {
+    for (const type of POLICY_TYPES) if (this.#find(type, 'Deny', always)) return type;
+    return undefined;
+  }
+
+  naming(): Naming {
+    let nearest: Naming = 'none';
+    this.#find('resource-based policy', 'Allow', (naming) => {
+      if (NAMINGS.indexOf(naming) > NAMINGS.indexOf(nearest)) nearest = naming;
+      return nearest === 'direct';
+    });
+    return nearest;
+  }
+
+  allows(type: PolicyType): boolean {
+    return this.#find(type, 'Allow', always);
+  }
+
+  /** @param isEnough whether a statement that applies is all that was looked for */
+  #find(
+    type: PolicyType,
+    effect: Statement['effect'],
+    isEnough: (naming: Naming) => boolean,
+  ): boolean {
+    let found = false;
+    const { resource } = this.#request;
+    for (const { index } of documentsOf(this.#policies, type)) {
+      index.of(this.#action)[effect].each(this.#names, resource, (statement) => {
+        const naming = namingOf(statement, this.#subject);
+        found = naming !== 'none' && this.#applies(statement) && isEnough(naming);
+        return !found;
+      });
+      if (found) return true;
+    }
+    return false;
+  }
+
+  #applies({ resources, conditions }: Statement): boolean {
+    if (!includes(resources, this.#request.resource, this.#context)) return false;
+    for (const condition of conditions) if (!holds(condition, this.#context())) return false;
+    return true;
+  }
+
+  readonly #context = (): ConditionContext => (this.#made ??= this.#request.context());
 }

@@ -50,7 +50,7 @@ export async function createAlias(
   checkName(name);
   const key = findTarget(kms, request);
   const arn = aliasArn(caller.region, account, name);
-  authorizeAccount(request, arn);
+  authorizeAccount(kms, request, arn);
   authorizeKey(kms, request, key);
   requireState(key, 'attach');
   if (kms.facts.alias(account, caller.region, name)) {
@@ -96,7 +96,7 @@ export async function updateAlias(
   const alias = findAlias(kms, request);
   const former = kms.facts.targetOf(alias);
   const key = findTarget(kms, request);
-  authorizeAccount(request, alias.arn);
+  authorizeAccount(kms, request, alias.arn);
   if (former) authorizeKey(kms, request, former);
   authorizeKey(kms, request, key);
   requireState(key, 'attach');
@@ -129,7 +129,7 @@ export async function deleteAlias(
 ): Promise<Answer> {
   const alias = findAlias(kms, request);
   const key = kms.facts.targetOf(alias);
-  authorizeAccount(request, alias.arn);
+  authorizeAccount(kms, request, alias.arn);
   if (key) authorizeKey(kms, request, key);
   const revision = await kms.facts.commit({
     compares: [{ key: alias.path, modRevision: alias.modRevision }],
@@ -146,7 +146,7 @@ export async function listAliases(
   const { caller } = request;
   const { KeyId, Limit = LIST_LIMIT, Marker } = request.params;
   const key = KeyId === undefined ? undefined : findOwnKey(kms.facts, request, KeyId);
-  authorizeAccount(request);
+  authorizeAccount(kms, request);
   const after = readMarker(Marker);
   const page = { after, limit: Limit + 1 };
   const { account } = caller.principal;

@@ -1,140 +1,90 @@
 import { KeyspanError } from '../core/errors.js';
-import type { ConditionContext } from '../iam/condition.js';
-import { evaluate, type Decision, type DenyReason } from '../iam/evaluate.js';
+import { denialSentence } from '../iam/denial.js';
+import { evaluate, type AccessRequest, type Decision, type Policies } from '../iam/evaluate.js';
 import type { KmsAction } from '../protocol/kms.js';
-import type { EncryptionContext } from './ciphertext.js';
-import type { Facts } from './facts.js';
+import { AccessContext, type Access, type AccessDetails } from './access-context.js';
 import type { KeyFact } from './records.js';
-import type { KmsCaller, KmsParts, KmsRequest } from './request.js';
-
-/** What a request says beside its action and its key, for conditions in policies. */
-export interface AccessDetails {
-  /** the permission, where it is not named as the action is (ReEncryptFrom, ReEncryptTo) */
-  readonly permission?: string;
-  readonly encryptionContext?: EncryptionContext | undefined;
-  readonly encryptionAlgorithm?: string;
-  /** the alias that the request named the key by */
-  readonly alias?: string | undefined;
-  readonly reEncryptOnSameKey?: boolean;
-}
+import type { KmsParts, KmsRequest } from './request.js';
 
 /**
- * Decides whether the caller may do this with the key, by the key's own policy. Identity
- * policies do not exist yet: who is not named by a key policy is refused.
+ * Decides whether the caller may do this with the key: by the key's policy, by what the caller's
+ * account says of the caller, and by grants.
  * @throws AccessDeniedException
  */
 export function authorizeKey<A extends KmsAction>(
   kms: KmsParts,
   request: KmsRequest<A>,
   key: KeyFact,
-  details: AccessDetails = {},
+  details: AccessDetails = NO_DETAILS,
 ): void {
   request.resource ??= key.arn;
   request.key = key.arn;
-  const action = `kms:${details.permission ?? request.action}`;
-  const { caller } = request;
-  const decision = evaluate(
-    {
-      principal: caller.principal,
-      action,
-      resource: key.arn,
-      context: () => contextOf(kms.facts, caller, key, details),
-    },
-    { key: { document: key.document, account: key.account }, identity: [] },
-  );
-  requireAllowed(decision, caller, action, key.arn);
+  const action = permissionOf(details.permission ?? request.action);
+  const access = { kms, caller: request.caller, action, key, details };
+  requireAllowed(decideKey(access), access, key.arn);
 }
 
 /**
- * Decides an action that identity policies alone allow: for a resource that has no policy of its
- * own (an alias), or for none (`*`).
+ * Decides an action that stands on no key: for a resource that has no policy of its own (an
+ * alias), or for none (`*`). What the caller's account says of the caller is all there is.
  * @throws AccessDeniedException
  */
 export function authorizeAccount<A extends KmsAction>(
+  kms: KmsParts,
   request: KmsRequest<A>,
   resource = '*',
+  details: AccessDetails = NO_DETAILS,
 ): void {
   if (resource !== '*') request.resource ??= resource;
-  const action = `kms:${request.action}`;
   const { caller } = request;
-  const decision = evaluate(
-    { principal: caller.principal, action, resource, context: () => callerContext(caller) },
-    { identity: [] },
-  );
-  requireAllowed(decision, caller, action, resource);
+  const access = { kms, caller, action: permissionOf(request.action), key: undefined, details };
+  const decision = evaluate(requestOf(access, resource), policiesOn(access));
+  requireAllowed(decision, access, resource);
 }
 
-/** What every request says about its caller. */
-export function callerContext(caller: KmsCaller): Map<string, readonly string[]> {
-  const { principal, region, origin } = caller;
-  const context = new Map<string, readonly string[]>([
-    ['aws:principalaccount', [principal.account]],
-    ['aws:principalarn', [principal.names.at(-1) ?? principal.arn]],
-    ['aws:principaltype', [principal.type]],
-    ['aws:requestedregion', [region]],
-    ['kms:calleraccount', [principal.account]],
-  ]);
-  const viaService = origin?.viaService;
-  if (viaService !== undefined) context.set('kms:viaservice', [viaService]);
-  return context;
+const NO_DETAILS: AccessDetails = {};
+const permissions = new Map<string, string>();
+
+/** One text for each action, of which there are so many as the code names. */
+function permissionOf(action: string): string {
+  const known = permissions.get(action);
+  if (known !== undefined) return known;
+  const made = `kms:${action}`;
+  permissions.set(action, made);
+  return made;
 }
 
-function contextOf(
-  facts: Facts,
-  caller: KmsCaller,
-  key: KeyFact,
-  details: AccessDetails,
-): ConditionContext {
-  const context = callerContext(caller);
-  const set = (name: string, value: string | undefined): void => {
-    if (value !== undefined) context.set(name, [value]);
+/** The policies' word on a key, and after it the grants'. */
+export function decideKey(access: Access & { readonly key: KeyFact }): Decision {
+  const decision = evaluate(requestOf(access, access.key.arn), policiesOn(access));
+  // a grant may still allow what is refused without an explicit deny: here grants are asked
+  return decision;
+}
+
+/** What the policies are asked. */
+export function requestOf(access: Access, resource: string): AccessRequest {
+  const { caller, action } = access;
+  return {
+    principal: caller.principal,
+    action,
+    resource,
+    context: () => new AccessContext(access),
   };
-  set('aws:resourceaccount', key.account);
-  set('kms:keyspec', key.spec);
-  set('kms:customermasterkeyspec', key.spec);
-  set('kms:keyusage', key.usage);
-  set('kms:customermasterkeyusage', key.usage);
-  set('kms:keyorigin', key.origin);
-  set('kms:multiregion', String(key.multiRegion));
-  set('kms:requestalias', details.alias);
-  set('kms:encryptionalgorithm', details.encryptionAlgorithm);
-  set('kms:reencryptonsamekey', details.reEncryptOnSameKey?.toString());
-  for (const { key: tag, value } of key.tags) set(`aws:resourcetag/${tag.toLowerCase()}`, value);
-  const pairs = details.encryptionContext;
-  if (pairs && pairs.size > 0) {
-    context.set('kms:encryptioncontextkeys', [...pairs.keys()]);
-    for (const [pair, value] of pairs) {
-      // names that differ in case alone meet in one condition key: none may hide the other
-      const name = `kms:encryptioncontext:${pair.toLowerCase()}`;
-      context.set(name, [...(context.get(name) ?? []), value]);
-    }
-  }
-  if (key.document.conditionKeys.has('kms:resourcealiases')) {
-    const names = facts.aliasesOf(key).map((alias) => alias.name);
-    if (names.length > 0) context.set('kms:resourcealiases', names);
-  }
-  return context;
 }
 
-const BECAUSE: Readonly<Record<DenyReason, (action: string) => string>> = {
-  'explicit deny in a resource-based policy': () =>
-    'with an explicit deny in a resource-based policy',
-  'explicit deny in an identity-based policy': () =>
-    'with an explicit deny in an identity-based policy',
-  'no identity-based policy': (action) =>
-    `because no identity-based policy allows the ${action} action`,
-  'no resource-based policy': (action) =>
-    `because no resource-based policy allows the ${action} action`,
-};
+/** The key's policy, where there is a key, and those of the caller's account. */
+export function policiesOn({ kms, caller, key }: Access): Policies {
+  const { policies: identity, boundary, session } = kms.identities.of(caller.principal);
+  if (!key) return { identity, boundary, session };
+  const resource = { document: key.document, account: key.account };
+  return { resource, identity, boundary, session };
+}
 
-function requireAllowed(
-  decision: Decision,
-  caller: KmsCaller,
-  action: string,
-  resource: string,
-): void {
+function requireAllowed(decision: Decision, { caller, action }: Access, resource: string): void {
   if (decision.allowed) return;
-  const who = `User: ${caller.principal.arn} is not authorized to perform: ${action}`;
-  const sentence = `${who} on resource: ${resource} ${BECAUSE[decision.reason](action)}`;
+  const sentence = denialSentence(
+    { principal: caller.principal, action, resource },
+    decision.reason,
+  );
   throw new KeyspanError('AccessDeniedException', sentence);
 }

@@ -3,7 +3,7 @@ import { LIMITS } from '../core/limits.js';
 import { authorizeKey } from './authorize.js';
 import { changePart } from './due-keys.js';
 import { requireState } from './key.js';
-import { findKeyById } from './key-lookup.js';
+import { findOwnKey } from './key-lookup.js';
 import { civilSecondsIn } from './records.js';
 import type { Answer, KmsParts, KmsRequest } from './request.js';
 
@@ -13,7 +13,7 @@ export async function scheduleKeyDeletion(
   request: KmsRequest<'ScheduleKeyDeletion'>,
 ): Promise<Answer> {
   const days = windowOf(request.params.PendingWindowInDays);
-  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  const key = findOwnKey(kms.facts, request, request.params.KeyId);
   authorizeKey(kms, request, key);
   requireState(key, 'attach');
   const deletionDate = civilSecondsIn(days, kms.clock);
@@ -41,7 +41,7 @@ export async function cancelKeyDeletion(
   kms: KmsParts,
   request: KmsRequest<'CancelKeyDeletion'>,
 ): Promise<Answer> {
-  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  const key = findOwnKey(kms.facts, request, request.params.KeyId);
   authorizeKey(kms, request, key);
   requireState(key, 'cancel');
   const to = { ...key, state: 'Disabled' as const, deletionDate: undefined };

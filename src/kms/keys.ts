@@ -2,6 +2,8 @@ import { keyArn } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
 import { newKmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
+import type { KmsParams } from '../protocol/kms.js';
+import type { AccessDetails } from './access-context.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
 import { addPart } from './due-keys.js';
 import type { Facts } from './facts.js';
@@ -22,7 +24,7 @@ const LIST_LIMIT = 100;
 export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>): Promise<Answer> {
   const { caller, params } = request;
   const { account } = caller.principal;
-  authorizeAccount(request);
+  authorizeAccount(kms, request, '*', newKeyDetails(params));
   const { spec, usage } = chooseKind(params);
   const tags = readTags(params.Tags);
   const key: Omit<KeyRecord, 'currentMaterial'> = {
@@ -42,7 +44,7 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
   };
   const arn = keyArn(key.region, account, key.id);
   const bypassLockoutCheck = params.BypassPolicyLockoutSafetyCheck ?? false;
-  checkPolicy(key.policy, caller, { keyArn: arn, bypassLockoutCheck });
+  checkPolicy(kms, key.policy, caller, { keyArn: arn, bypassLockoutCheck });
   requireRoom(kms.facts, caller);
   request.resource = arn;
   let made: KeyRecord | undefined;
@@ -51,6 +53,24 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
     return { part: addPart(made) };
   });
   return { KeyMetadata: made && metadataOf(made) };
+}
+
+/** What policies may ask of a key that is to be: also what the request leaves to its default. */
+function newKeyDetails(params: KmsParams<'CreateKey'>): AccessDetails {
+  const spec = params.KeySpec ?? params.CustomerMasterKeySpec ?? 'SYMMETRIC_DEFAULT';
+  const bypass = params.BypassPolicyLockoutSafetyCheck ?? false;
+  return {
+    requestTags: params.Tags?.map(({ TagKey, TagValue }) => ({ key: TagKey, value: TagValue })),
+    keys: () => [
+      ['kms:KeySpec', [spec]],
+      ['kms:CustomerMasterKeySpec', [spec]],
+      ['kms:KeyUsage', [params.KeyUsage ?? 'ENCRYPT_DECRYPT']],
+      ['kms:CustomerMasterKeyUsage', [params.KeyUsage ?? 'ENCRYPT_DECRYPT']],
+      ['kms:KeyOrigin', [params.Origin ?? 'AWS_KMS']],
+      ['kms:MultiRegion', [String(params.MultiRegion ?? false)]],
+      ['kms:BypassPolicyLockoutSafetyCheck', [String(bypass)]],
+    ],
+  };
 }
 
 function requireRoom(facts: Facts, { principal, region }: KmsCaller): void {
@@ -93,7 +113,7 @@ export async function describeKey(
 export async function listKeys(kms: KmsParts, request: KmsRequest<'ListKeys'>): Promise<Answer> {
   const { principal, region } = request.caller;
   const { Limit = LIST_LIMIT, Marker } = request.params;
-  authorizeAccount(request);
+  authorizeAccount(kms, request);
   const page = { after: readMarker(Marker), limit: Limit + 1 };
   const found = kms.facts.keys(principal.account, region, page);
   const { items, members } = pageMembers(found, Limit, (key) => key.id);

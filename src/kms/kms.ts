@@ -9,12 +9,14 @@ import type { Logger } from '../core/log.js';
 import type { VaultDirectory } from '../core/vault.js';
 import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../protocol/kms.js';
 import type { Encoding } from '../protocol/aws-parser.js';
+import type { PolicyExplanation, PolicyQuestion } from '../protocol/policy-explanation.js';
 import type { Identities } from '../iam/identities.js';
 import type { Entry, Store } from '../store/store.js';
 import { ConsistencyDelay } from './consistency.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
 import { decrypt, encrypt, reEncrypt } from './encrypt.js';
+import { explainAccess } from './explanation.js';
 import { cancelKeyDeletion, scheduleKeyDeletion } from './deletion.js';
 import { Facts } from './facts.js';
 import { KeyJobs, type KeyJobsOptions } from './key-jobs.js';
@@ -193,6 +195,11 @@ export class Kms implements AsyncDisposable {
       this.#audit(line, undefined, answered);
       throw answered;
     }
+  }
+
+  /** Tells the operator whether a principal may do something, and why. @throws as explainAccess */
+  explain(question: PolicyQuestion, region: string): PolicyExplanation {
+    return explainAccess(this.#parts, question, region);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -3,7 +3,8 @@ import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { evaluate } from '../iam/evaluate.js';
 import { parsePolicy } from '../iam/policy-document.js';
-import { authorizeKey, callerContext } from './authorize.js';
+import { AccessContext } from './access-context.js';
+import { authorizeKey } from './authorize.js';
 import { changeKey } from './key-change.js';
 import { findOwnKey } from './key-lookup.js';
 import { pageMembers, readMarker } from './pages.js';
@@ -35,6 +36,7 @@ export const defaultPolicy = (account: string): string =>
  * did not say that this is meant; LimitExceededException
  */
 export function checkPolicy(
+  kms: KmsParts,
   text: string,
   caller: KmsCaller,
   options: { readonly keyArn: string; readonly bypassLockoutCheck: boolean },
@@ -45,14 +47,15 @@ export function checkPolicy(
   }
   const document = parsePolicy(text, 'key');
   if (options.bypassLockoutCheck) return;
+  const action = 'kms:PutKeyPolicy';
   const decision = evaluate(
     {
       principal: caller.principal,
-      action: 'kms:PutKeyPolicy',
+      action,
       resource: options.keyArn,
-      context: () => callerContext(caller),
+      context: () => new AccessContext({ kms, caller, action, key: undefined, details: {} }),
     },
-    { key: { document, account: caller.principal.account }, identity: [] },
+    { resource: { document, account: caller.principal.account }, identity: [] },
   );
   // where the policy leaves it to IAM, the account can still let the caller in
   if (decision.allowed || decision.reason === 'no identity-based policy') return;
@@ -80,10 +83,11 @@ export async function putKeyPolicy(
 ): Promise<Answer> {
   const { caller, params } = request;
   const key = findOwnKey(kms.facts, request, params.KeyId);
-  authorizeKey(kms, request, key);
-  requireName(params.PolicyName);
   const bypassLockoutCheck = params.BypassPolicyLockoutSafetyCheck ?? false;
-  checkPolicy(params.Policy, caller, { keyArn: key.arn, bypassLockoutCheck });
+  const bypass = ['kms:BypassPolicyLockoutSafetyCheck', [String(bypassLockoutCheck)]] as const;
+  authorizeKey(kms, request, key, { keys: () => [bypass] });
+  requireName(params.PolicyName);
+  checkPolicy(kms, params.Policy, caller, { keyArn: key.arn, bypassLockoutCheck });
   if (params.Policy !== key.policy) {
     await changeKey(kms, request, key, { policy: params.Policy });
   }

@@ -8,7 +8,7 @@ export async function generateRandom(
 ): Promise<Answer> {
   const { CustomKeyStoreId, NumberOfBytes, Recipient } = request.params;
   if (NumberOfBytes === undefined) throw invalid('NumberOfBytes is required.');
-  authorizeAccount(request);
+  authorizeAccount(kms, request);
   if (CustomKeyStoreId !== undefined) throw unsupported('CustomKeyStoreId');
   if (Recipient) throw unsupported('Recipient');
   return { Plaintext: await kms.vaults.own().random(NumberOfBytes, request.call) };

@@ -4,7 +4,7 @@ import { LIMITS } from '../core/limits.js';
 import { authorizeKey } from './authorize.js';
 import { changePart, duePath, type DueKey } from './due-keys.js';
 import { requireState } from './key.js';
-import { findKeyById } from './key-lookup.js';
+import { findKeyById, findOwnKey } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
 import { civilSeconds, type KeyFact, type MaterialFact } from './records.js';
@@ -35,7 +35,7 @@ export async function rotateKeyOnDemand(
 }
 
 function findRotatable(kms: KmsParts, request: KmsRequest<'RotateKeyOnDemand'>): KeyFact {
-  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  const key = findOwnKey(kms.facts, request, request.params.KeyId);
   authorizeKey(kms, request, key);
   requireState(key, 'use');
   requireRotatable(key);
@@ -78,7 +78,7 @@ async function changeRotation(
   request: KmsRequest<'EnableKeyRotation' | 'DisableKeyRotation'>,
   rotation: Rotation | undefined,
 ): Promise<Answer> {
-  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  const key = findOwnKey(kms.facts, request, request.params.KeyId);
   authorizeKey(kms, request, key);
   requireRotatable(key);
   requireState(key, 'rotation');
@@ -144,7 +144,7 @@ export async function listKeyRotations(
   request: KmsRequest<'ListKeyRotations'>,
 ): Promise<Answer> {
   const { KeyId, IncludeKeyMaterial, Limit = LIST_LIMIT, Marker } = request.params;
-  const key = findKeyById(kms.facts, request.caller, KeyId);
+  const key = findOwnKey(kms.facts, request, KeyId);
   authorizeKey(kms, request, key);
   const after = readMarker(Marker);
   const all = kms.facts.materials(key);

@@ -5,6 +5,7 @@ import { REGION } from '../core/arn.js';
 import { isHsmKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { HSM_SESSION_ACTIONS, type HsmSessionResults } from './hsm-session.js';
+import { POLICY_QUESTION, type PolicyExplanation } from './policy-explanation.js';
 
 /**
  * The operator's own interface: `POST /v1/<Action>` with a JSON body on the daemon's unix
@@ -218,6 +219,7 @@ export const ADMIN_ACTIONS = {
     passphrase,
     region: optional(text({ max: 32, pattern: REGION })),
   }),
+  PolicyExplain: POLICY_QUESTION,
   ClockShow: empty,
   ClockAdvance: object({ byMs: offset, force: orElse(flag, false) }),
   ClockReset: object({ force: orElse(flag, false) }),
@@ -259,6 +261,7 @@ export interface AdminResults extends HsmSessionResults {
   BackupList: { readonly backups: readonly BackupStatus[] };
   BackupExport: BackupStatus;
   BackupImport: BackupStatus;
+  PolicyExplain: PolicyExplanation;
   ClockShow: ClockStatus;
   ClockAdvance: ClockStatus;
   ClockReset: ClockStatus;

@@ -12,6 +12,8 @@ import { newRequestId } from '../../src/core/ids.js';
 import { silentLog } from '../../src/core/log.js';
 import type { AwsCaller } from '../../src/front/aws-json.js';
 import { CloudHsm } from '../../src/front/cloudhsm.js';
+import type { Identities } from '../../src/iam/identities.js';
+import { parsePolicy, type PolicyDocument } from '../../src/iam/policy-document.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { clusterRecord } from '../support/cluster-record.js';
@@ -39,11 +41,12 @@ const STILL = {
   civil: () => 0,
 };
 
-async function serviceOf(clusters: ClusterView[]): Promise<CloudHsm> {
+async function serviceOf(clusters: ClusterView[], identities?: Identities): Promise<CloudHsm> {
   const log = await AuditLog.open(temporaryDirectory());
   onTestFinished(() => log[Symbol.asyncDispose]());
   return new CloudHsm({
     ...STILL,
+    identities,
     clusters: () => clusters,
     tags: new ResourceTags(new MemoryStore()),
     events: new Events(log, systemClock()),
@@ -123,6 +126,31 @@ test('whoever is not the root has no policy that lets him in', async () => {
       `${who}:ListTags on resource: ` +
       `arn:aws:cloudhsm:${REGION}:${ACCOUNT}:cluster/${ResourceId} because no identity-based ` +
       'policy allows the cloudhsm:ListTags action',
+  });
+});
+
+test("what a caller's account says of him lets him in, within his boundary", async () => {
+  const cluster = clusterOf(ACCOUNT, REGION);
+  const policy = (Action: string): PolicyDocument =>
+    parsePolicy(
+      JSON.stringify({ Statement: [{ Effect: 'Allow', Action, Resource: '*' }] }),
+      'identity',
+    );
+  const service = await serviceOf([cluster], {
+    of: () => ({
+      policies: [policy('cloudhsm:*')],
+      boundary: policy('cloudhsm:Describe*'),
+      tags: new Map(),
+    }),
+  });
+  const alice = callerOf(`arn:aws:iam::${ACCOUNT}:user/alice`);
+  const page = (await ask(service, 'DescribeClusters', {}, alice)) as Page;
+  expect(idsOf(page)).toEqual([cluster.record.id]);
+  const ResourceId = cluster.record.id;
+  await expect(ask(service, 'ListTags', { ResourceId }, alice)).rejects.toMatchObject({
+    message: expect.stringMatching(
+      /because no permissions boundary allows the cloudhsm:ListTags action$/,
+    ),
   });
 });
 

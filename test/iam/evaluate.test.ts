@@ -1,46 +1,26 @@
 import { describe, expect, test } from 'vitest';
 import { evaluate } from '../../src/iam/evaluate.js';
-import { parsePolicy } from '../../src/iam/policy-document.js';
+import { parsePolicy, type PolicyDocument } from '../../src/iam/policy-document.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
+import {
+  allow,
+  decide,
+  decrypt,
+  DELEGATING,
+  deny,
+  denyAllBut,
+  identityAllow,
+  identityDeny,
+  KEY,
+  OTHER,
+  OWN,
+  role,
+  root,
+  session,
+  user,
+  type Row,
+} from '../support/access-row.js';
 
-const OWN = '111122223333';
-const OTHER = '444455556666';
-const KEY = `arn:aws:kms:eu-central-1:${OWN}:key/1234abcd-12ab-34cd-56ef-1234567890ab`;
-const root = (account: string): string => `arn:aws:iam::${account}:root`;
-const user = (account: string, name = 'alice'): string => `arn:aws:iam::${account}:user/${name}`;
-const session = `arn:aws:sts::${OWN}:assumed-role/Deploy/one`;
-
-const allow = (AWS: string | string[], rest: object = {}): object => ({
-  Effect: 'Allow',
-  Principal: { AWS },
-  Action: 'kms:*',
-  Resource: '*',
-  ...rest,
-});
-const deny = (AWS: string | string[], rest: object = {}): object => ({
-  ...allow(AWS, rest),
-  Effect: 'Deny',
-});
-const identityAllow = { Effect: 'Allow', Action: 'kms:Encrypt', Resource: '*' };
-const identityDeny = { ...identityAllow, Effect: 'Deny' };
-
-type Expected =
-  | 'allow'
-  | 'explicit deny in a resource-based policy'
-  | 'explicit deny in an identity-based policy'
-  | 'no identity-based policy'
-  | 'no resource-based policy';
-interface Row {
-  readonly name: string;
-  readonly principal: string;
-  readonly key?: object[];
-  readonly identity?: object[];
-  readonly action?: string;
-  readonly context?: Record<string, string[]>;
-  readonly expected: Expected;
-}
-
-const DELEGATING = [allow(root(OWN))];
 const rows: Row[] = [
   { name: 'the root', principal: root(OWN), key: DELEGATING, expected: 'allow' },
   {
@@ -207,6 +187,37 @@ const rows: Row[] = [
     context: { 'kms:keyspec': ['S'] },
     expected: 'no resource-based policy',
   },
+  {
+    name: 'a deny of all but this user, whose account is not listed',
+    principal: user(OWN),
+    key: [allow(user(OWN)), denyAllBut(user(OWN))],
+    expected: 'explicit deny in a resource-based policy',
+  },
+  {
+    name: 'a deny of all but this user, who has a permissions boundary',
+    principal: user(OWN),
+    key: [allow(user(OWN)), denyAllBut(user(OWN), root(OWN))],
+    boundary: [identityAllow],
+    expected: 'explicit deny in a resource-based policy',
+  },
+  {
+    name: 'a deny of all but a role and its account, not the session',
+    principal: session,
+    key: [allow(session), denyAllBut(role, root(OWN))],
+    expected: 'explicit deny in a resource-based policy',
+  },
+  {
+    name: 'a deny of all but a session, its role and its account',
+    principal: session,
+    key: [allow(session), denyAllBut(session, role, root(OWN))],
+    expected: 'allow',
+  },
+  {
+    name: 'a deny of all but the root',
+    principal: root(OWN),
+    key: [...DELEGATING, denyAllBut(root(OWN))],
+    expected: 'allow',
+  },
   { name: 'the root, without a key', principal: root(OWN), expected: 'allow' },
   {
     name: 'a user, without a key',
@@ -223,21 +234,50 @@ const rows: Row[] = [
 
 describe('evaluate', () => {
   test.each(rows)('$name: $expected', (row) => {
-    const text = (Statement: object[]): string =>
-      JSON.stringify({ Version: '2012-10-17', Statement });
-    const decision = evaluate(
-      {
-        principal: parsePrincipal(row.principal),
-        action: row.action ?? 'kms:Encrypt',
-        resource: KEY,
-        context: () => new Map(Object.entries(row.context ?? {})),
-      },
-      {
-        ...(row.key && { key: { document: parsePolicy(text(row.key), 'key'), account: OWN } }),
-        identity: row.identity ? [parsePolicy(text(row.identity), 'identity')] : [],
-      },
+    expect(decide(row)).toBe(row.expected);
+  });
+
+  test('several documents of one kind allow together', () => {
+    const read = (statement: object): PolicyDocument =>
+      parsePolicy(JSON.stringify({ Statement: [statement] }), 'identity');
+    const documents = [read(decrypt), read(identityAllow)];
+    const request = {
+      principal: parsePrincipal(session),
+      action: 'kms:Encrypt',
+      resource: KEY,
+      context: () => new Map(),
+    };
+    expect(evaluate(request, { identity: documents, session: documents }).allowed).toBe(true);
+    // no session policies at all narrow nothing
+    expect(evaluate(request, { identity: documents, session: [] }).allowed).toBe(true);
+  });
+
+  test('decides a trust policy: the account of the role, and both sides from another', () => {
+    const trust = JSON.stringify({
+      Statement: [
+        { Effect: 'Allow', Principal: { AWS: [root(OWN), user(OTHER)] }, Action: 'sts:AssumeRole' },
+      ],
+    });
+    const resource = { document: parsePolicy(trust, 'trust'), account: OWN };
+    const may = parsePolicy(
+      JSON.stringify({ Statement: [{ ...identityAllow, Action: 'sts:*', Resource: role }] }),
+      'identity',
     );
-    expect(decision.allowed ? 'allow' : decision.reason).toBe(row.expected);
+    const asked = (arn: string, identity: PolicyDocument[]): boolean => {
+      const principal = parsePrincipal(arn);
+      const request = {
+        principal,
+        action: 'sts:AssumeRole',
+        resource: role,
+        context: () => new Map(),
+      };
+      return evaluate(request, { resource, identity }).allowed;
+    };
+    expect(asked(user(OWN), [])).toBe(false);
+    expect(asked(user(OWN), [may])).toBe(true);
+    expect(asked(user(OTHER), [])).toBe(false);
+    expect(asked(user(OTHER), [may])).toBe(true);
+    expect(asked(user(OTHER, 'bob'), [may])).toBe(false);
   });
 
   test('asks for no context where there are no conditions', () => {
@@ -251,7 +291,7 @@ describe('evaluate', () => {
           throw new Error('asked');
         },
       },
-      { key: { document: parsePolicy(statements, 'key'), account: OWN }, identity: [] },
+      { resource: { document: parsePolicy(statements, 'key'), account: OWN }, identity: [] },
     );
     expect(decision.allowed).toBe(true);
   });

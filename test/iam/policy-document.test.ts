@@ -30,12 +30,17 @@ describe('parsePolicy', () => {
     const [statement] = document.statements;
     expect(statement).toMatchObject({
       effect: 'Deny',
-      actions: { patterns: ['kms:encrypt', 'kms:decrypt'], negated: true },
+      sid: 's',
+      actions: { texts: ['kms:Encrypt', 'KMS:Decrypt'], negated: true },
       resources: { negated: true },
     });
     expect(statement?.principals?.roots).toContain('arn:aws:iam::111122223333:root');
     expect(statement?.principals?.arns).toContain('arn:aws:iam::111122223333:user/a/b/alice');
-    expect([...document.conditionKeys]).toEqual(['kms:keyspec', 'aws:mfa']);
+    expect([...(statement?.actions.exact ?? [])]).toEqual(['kms:encrypt', 'kms:decrypt']);
+    expect(statement?.conditions.map(({ key, values }) => [key, values])).toEqual([
+      ['kms:keyspec', ['a', 'b']],
+      ['aws:mfa', ['true']],
+    ]);
   });
 
   test('everyone may be written in three ways', () => {
@@ -76,8 +81,8 @@ describe('parsePolicy', () => {
     ],
     [
       'an unknown operator',
-      policy({ Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/8' } } }),
-      /operator IpAddress is not supported/,
+      policy({ Condition: { StringMatches: { 'kms:ViaService': 'x' } } }),
+      /operator StringMatches is not supported/,
     ],
     [
       'Null with IfExists',
@@ -85,10 +90,27 @@ describe('parsePolicy', () => {
       /not supported/,
     ],
     [
-      'a variable',
-      policy({ Condition: { StringEquals: { 'kms:ViaService': '${aws:username}' } } }),
-      /variables/,
+      'a variable that does not end',
+      policy({ Condition: { StringEquals: { 'kms:ViaService': '${aws:username' } } }),
+      /operator StringEquals has an invalid value/,
     ],
+    [
+      'a variable that does not end in a resource',
+      policy({ Resource: 'arn:aws:kms:eu-central-1:111122223333:alias/${aws:username' }),
+      /invalid policy variable/,
+    ],
+    [
+      'a number that is none',
+      policy({ Condition: { NumericLessThan: { 'kms:RotationPeriodInDays': 'ten' } } }),
+      /operator NumericLessThan has an invalid value/,
+    ],
+    [
+      'a range of addresses that is none',
+      policy({ Condition: { IpAddress: { 'aws:SourceIp': '10.0.0.0/33' } } }),
+      /operator IpAddress has an invalid value/,
+    ],
+    ['a canonical user', policy({ Principal: { CanonicalUser: '79a59d' } }), /invalid principals/],
+    ['a service that is none', policy({ Principal: { Service: 's3' } }), /invalid principals/],
     ['a condition that is a list', policy({ Condition: [] }), /Condition must be a JSON object/],
   ])('refuses %s', (_, text, sentence) => {
     expect(() => parsePolicy(text, 'key')).toThrow(
@@ -105,9 +127,45 @@ describe('parsePolicy', () => {
     expect(parsePolicy(text, 'identity').statements[0]?.principals).toBeUndefined();
   });
 
-  test('services are well-formed principals', () => {
-    const text = policy({ Principal: { Service: 's3.amazonaws.com' } });
-    expect(parsePolicy(text, 'key').statements).toHaveLength(1);
+  test.each([
+    { Service: 's3.amazonaws.com' },
+    { Service: ['logs.eu-central-1.amazonaws.com', 'ec2.amazonaws.com.cn'] },
+    { Federated: 'cognito-identity.amazonaws.com' },
+  ])('%j is a well-formed principal', (Principal) => {
+    expect(parsePolicy(policy({ Principal }), 'key').statements).toHaveLength(1);
+  });
+
+  test('a trust policy has principals and no resource', () => {
+    const trust = (statement: object): string =>
+      policy({ Action: 'sts:AssumeRole', Resource: undefined, ...statement });
+    const [statement] = parsePolicy(trust({}), 'trust').statements;
+    expect(statement?.resources.everything).toBe(true);
+    expect(() => parsePolicy(trust({ Resource: '*' }), 'trust')).toThrow(/prohibited field/);
+    expect(() => parsePolicy(trust({ Principal: undefined }), 'trust')).toThrow(/Principal/);
+    const NotPrincipal = { AWS: '111122223333' };
+    const negated = trust({ Effect: 'Deny', Principal: undefined, NotPrincipal });
+    expect(() => parsePolicy(negated, 'trust')).toThrow(/prohibited field NotPrincipal/);
+  });
+
+  test.each(['kms:EncryptionContext:team', 'aws:RequestTag/team'])(
+    'ForAllValues on %s would let pass what has none',
+    (key) => {
+      const Condition = { 'ForAllValues:StringEquals': { [key]: 'post' } };
+      const sentence =
+        'OverlyPermissiveCondition: Using the ForAllValues set operator with a single-valued ' +
+        'condition key matches requests without the specified [encryption context or tag] or ' +
+        'with an unspecified [encryption context or tag]. To fix, remove ForAllValues.';
+      expect(() => parsePolicy(policy({ Condition }), 'key')).toThrow(
+        expect.objectContaining({ code: 'MalformedPolicyDocumentException', message: sentence }),
+      );
+      const identity = policy({ Principal: undefined, Condition });
+      expect(parsePolicy(identity, 'identity').statements).toHaveLength(1);
+    },
+  );
+
+  test('ForAllValues on keys with several values is what it is for', () => {
+    const Condition = { 'ForAllValues:StringEquals': { 'kms:EncryptionContextKeys': ['team'] } };
+    expect(parsePolicy(policy({ Condition }), 'key').statements).toHaveLength(1);
   });
 });
 
@@ -116,4 +174,16 @@ test('cachedPolicy gives one document for one text, and forgets the oldest', () 
   expect(cachedPolicy(policy({ Sid: 'first' }), 'key')).toBe(first);
   for (let n = 0; n < 600; n += 1) cachedPolicy(policy({ Sid: `n${n}` }), 'key');
   expect(cachedPolicy(policy({ Sid: 'first' }), 'key')).not.toBe(first);
+});
+
+test('what was taken before is read, whatever is asked of new policies', () => {
+  const old = [
+    policy({ Principal: { CanonicalUser: '79a59d' } }),
+    policy({ Condition: { NumericLessThan: { 'kms:RotationPeriodInDays': 'ten' } } }),
+    policy({ Condition: { 'ForAllValues:StringEquals': { 'kms:EncryptionContext:a': 'b' } } }),
+  ];
+  for (const text of old) {
+    expect(() => parsePolicy(text, 'key')).toThrow();
+    expect(cachedPolicy(text, 'key').statements).toHaveLength(1);
+  }
 });

@@ -86,6 +86,7 @@ export class Stage implements Disposable {
     const bin = join(this.#folder, 'bin');
     mkdirSync(bin);
     symlinkSync(packageFile('dist/cli/cloudhsm-cli.cjs'), join(bin, 'cloudhsm-cli'));
+    symlinkSync(packageFile('dist/cli/keyspan.cjs'), join(bin, 'keyspan'));
     symlinkSync(packageFile('test/scripts/sign-tokens.sh'), join(bin, 'sign-tokens'));
     const path = [bin, process.env['PATH']].join(delimiter);
     this.#env = { ...process.env, PATH: path, KEYSPAN_HOME: home };

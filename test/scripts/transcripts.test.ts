@@ -14,7 +14,8 @@ let known: Record<string, string>;
 beforeAll(async () => {
   daemon = await DaemonFixture.start({ hsms: 2, port: 0 });
   const { admin, cryptoUser } = await callAdmin(daemon.home, 'Credentials');
-  known = { admin: admin?.password ?? '', crypto_user: cryptoUser?.password ?? '' };
+  const { account } = await daemon.status();
+  known = { admin: admin?.password ?? '', crypto_user: cryptoUser?.password ?? '', account };
 });
 afterAll(() => daemon?.[Symbol.asyncDispose]());
 
@@ -24,7 +25,7 @@ async function play(name: string, more: Record<string, string> = {}): Promise<vo
 }
 
 /** They are played in turn on one cluster, so the one that asks for approvals is the last. */
-const NAMES = ['users', 'factors', 'keys', 'wrap', 'crypto', 'single'];
+const NAMES = ['users', 'factors', 'keys', 'wrap', 'crypto', 'single', 'policy'];
 const LAST = ['key-quorum', 'quorum'];
 
 test.each(NAMES)('%s', async (name) => play(name));

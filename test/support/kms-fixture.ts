@@ -9,6 +9,7 @@ import type { Clock } from '../../src/core/clock.js';
 import { deadlineIn } from '../../src/core/deadline.js';
 import { newRequestId } from '../../src/core/ids.js';
 import { silentLog } from '../../src/core/log.js';
+import type { Identities, Identity } from '../../src/iam/identities.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
 import { Kms, type KmsCaller, type KmsDependencies } from '../../src/kms/kms.js';
 import type { KmsSettings } from '../../src/kms/request.js';
@@ -104,6 +105,7 @@ export class KmsFixture implements AsyncDisposable {
     vaults = new SoftwareVaults(new SoftwareVault()),
     between: (store: Store) => Store = (store) => store,
     settings: KmsSettings = {},
+    identities?: Identities,
   ): Promise<KmsFixture> {
     const directory = temporaryDirectory();
     const store = between(await MemoryStore.open());
@@ -115,8 +117,17 @@ export class KmsFixture implements AsyncDisposable {
     };
     const audit = await AuditLog.open(directory);
     const events = new Events(audit, clock);
-    const kms = await Kms.open({ store, vaults, clock, events, log: silentLog(), settings });
+    const log = silentLog();
+    const kms = await Kms.open({ store, vaults, clock, events, log, identities, settings });
     return new KmsFixture({ store, vaults, kms, audit, directory, time, settings });
+  }
+
+  /** KMS whose accounts say of their principals what is given, by ARN. */
+  static withIdentities(known: Readonly<Record<string, Partial<Identity>>>): Promise<KmsFixture> {
+    const nobody: Identity = { policies: [], tags: new Map() };
+    return KmsFixture.open(undefined, undefined, {}, {
+      of: ({ arn }) => ({ ...nobody, ...known[arn] }),
+    });
   }
 
   /** A second daemon's KMS on the same store. */
