@@ -240,6 +240,9 @@ export const LIMITS = {
   kms_keys_max: 100_000,
   kms_aliases_per_key_max: 50,
   kms_on_demand_rotations_max: 25,
+  kms_change_attempts_max: 16,
+  /** between attempts at a change that met others, at most */
+  kms_conflict_pause_ms: 50,
   /** of request quotas, each of an account, a region and an action */
   kms_request_buckets_max: 10_000,
   kms_consistency_delay_max_ms: 3_600_000,

@@ -2,9 +2,8 @@ import { listed, RequestContext, tagValues } from '../iam/request-context.js';
 import type { ConditionContext } from '../iam/policy-variables.js';
 import type { EncryptionContext } from './ciphertext.js';
 import type { GrantTerms } from './grant-records.js';
-import type { KeyFact } from './records.js';
+import type { KeyFact, Tag } from './records.js';
 import type { KmsCaller, KmsParts } from './request.js';
-import type { Tag } from './tags.js';
 
 /** What a request says beside its action and its key, for conditions in policies. */
 export interface AccessDetails {

@@ -2,6 +2,7 @@ import type { Events } from '../audit/events.js';
 import { AssertionError } from '../core/assert.js';
 import type { Call } from '../core/call.js';
 import type { Clock } from '../core/clock.js';
+import { pause } from '../core/deadline.js';
 import { isKeyspanError, KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
@@ -237,7 +238,9 @@ export class Kms implements AsyncDisposable {
         return await this.#run(request);
       } catch (error) {
         const isConflict = isKeyspanError(error, 'StoreConflict');
-        if (!isConflict || attempt >= LIMITS.commit_attempts_max) throw error;
+        if (!isConflict || attempt >= LIMITS.kms_change_attempts_max) throw error;
+        // of many that change one key at once one comes through each time: the others spread out
+        if (attempt > 1) await pause(Math.random() * LIMITS.kms_conflict_pause_ms);
         await this.#parts.facts.catchUp(request.call.deadline);
       }
     }

@@ -82,6 +82,12 @@ const keyMembers = {
 };
 const keyRecord = object(keyMembers);
 const KEY_MEMBERS = Object.keys(keyMembers).filter((name) => name !== 'v');
+/** of a key (KMS API, Tag) */
+export interface Tag {
+  readonly key: string;
+  readonly value: string;
+}
+
 export type KeyRecord = Omit<FormOf<typeof keyRecord>, 'v'>;
 
 const materialRecord = object({

@@ -6,13 +6,8 @@ import { requireState } from './key.js';
 import { changeKey } from './key-change.js';
 import { findOwnKey } from './key-lookup.js';
 import { pageMembers, readMarker } from './pages.js';
-import type { KeyFact } from './records.js';
+import type { KeyFact, Tag } from './records.js';
 import type { Answer, KmsParts, KmsRequest } from './request.js';
-
-export interface Tag {
-  readonly key: string;
-  readonly value: string;
-}
 
 const LIST_LIMIT = 50;
 

@@ -45,7 +45,7 @@ interface Corpus {
   readonly markers: readonly string[];
 }
 
-/** How often each action is asked for: those that write to disk seldom. */
+/** How often each action is asked for: those that write to disk seldom, those of HSMs more. */
 const WEIGHTS: Readonly<Partial<Record<KmsAction, number>>> = {
   CreateKey: 0.04,
   RotateKeyOnDemand: 0.05,
@@ -61,12 +61,16 @@ const WEIGHTS: Readonly<Partial<Record<KmsAction, number>>> = {
   TagResource: 0.2,
   UntagResource: 0.2,
   UpdateKeyDescription: 0.2,
+  Encrypt: 2,
+  Decrypt: 2,
+  GenerateDataKey: 2,
 };
 /** Nothing stands behind the form of these yet, or a key id alone is not the right form. */
-const SELDOM =
-  /KeyStore|Import|Replicate|PrimaryRegion|Sign|Verify|Mac|KeyPair|apsulate|SharedSecret|Grant$/;
+const UNBUILT =
+  /KeyStore|Import|Replicate|PrimaryRegion|Sign|Verify|Mac|KeyPair|apsulate|Secret|PublicKey|Usage/;
+const isSeldom = (action: string): boolean => UNBUILT.test(action) || action.endsWith('Grant');
 const ACTIONS = (Object.keys(KMS_ACTIONS) as KmsAction[]).map(
-  (action) => [action, WEIGHTS[action] ?? (SELDOM.test(action) ? 0.02 : 1)] as const,
+  (action) => [action, WEIGHTS[action] ?? (isSeldom(action) ? 0.02 : 1)] as const,
 );
 
 /** A request that is right, as far as the form of its members goes. */

@@ -155,7 +155,7 @@ describe('CreateKey', () => {
     // a fact that is never there
     at.vault.extraPart = { compares: [{ key: 'ledger/x', modRevision: 7 }], writes: [] };
     expect(await at.refused('CreateKey')).toMatch(/^KMSInternalException/);
-    const attempts = LIMITS.commit_attempts_max;
+    const attempts = LIMITS.kms_change_attempts_max;
     expect(at.vault.states()).toEqual(Array.from({ length: attempts }, () => 'abandoned'));
     expect((await at.call('ListKeys')).Keys).toEqual([]);
   });

@@ -139,6 +139,21 @@ describe('what a vault answers', () => {
   });
 });
 
+test('many changes of one key at once all happen', async () => {
+  await using at = await KmsFixture.open();
+  await using another = await at.another();
+  const { KeyId } = await at.createKey();
+  const keys = Array.from({ length: 24 }, (_, n) => `t${n}`);
+  await Promise.all(
+    keys.map((TagKey, n) => {
+      const request = { KeyId, Tags: [{ TagKey, TagValue: '' }] };
+      return at.call('TagResource', request, ROOT, n % 2 === 0 ? at.kms : another);
+    }),
+  );
+  const { Tags } = await at.call('ListResourceTags', { KeyId });
+  expect(Tags.map(({ TagKey }) => TagKey).toSorted()).toEqual(keys.toSorted());
+});
+
 describe('the store', () => {
   test('gives a second daemon the same keys', async () => {
     await using at = await KmsFixture.open();
