@@ -21,7 +21,6 @@ import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import type { P11Door } from '../front/p11-rpc/door.js';
 import { parsePrincipal } from '../iam/principal.js';
-import type { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
 import type {
   CertificateDocument,
@@ -40,7 +39,7 @@ import { openClusterParts, type ClusterParts } from './cluster-parts.js';
 import type { DaemonConfig } from './config.js';
 import { Doors } from './doors.js';
 import { readVersion } from './installation.js';
-import { openKmsParts } from './kms-parts.js';
+import { openKmsParts, type Served } from './kms-parts.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { openPkcs11 } from './pkcs11.js';
 import { clusterReadings } from './readings.js';
@@ -66,7 +65,7 @@ export class Daemon implements AsyncDisposable {
   #secrets!: Secrets;
   #events!: Events;
   #dataPlane!: DataPlane;
-  #kms: Kms | undefined;
+  #served: Served | undefined;
   #doors: Doors | undefined;
   #claimed: ClaimedDoors | undefined;
   #aws!: AwsEndpoint;
@@ -125,12 +124,12 @@ export class Daemon implements AsyncDisposable {
     await Promise.all(this.#clusters.all.map((cluster) => cluster.start()));
     await this.#openAdmin();
     await this.#openPkcs11();
-    const kms = await this.#openKms({ store, sealer, clock });
+    const served = await this.#openKms({ store, sealer, clock });
     await this.#clustersReady();
-    this.#kms = kms;
+    this.#served = served;
     const { own } = this.#clusters;
-    if (own?.members.some(({ channel }) => channel)) await this.#openDoors(kms);
-    this.#followClaims(kms);
+    if (own?.members.some(({ channel }) => channel)) await this.#openDoors(served);
+    this.#followClaims(served);
     this.#state = 'READY';
     this.#parts.jobs.start();
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
@@ -163,11 +162,11 @@ export class Daemon implements AsyncDisposable {
     });
   }
 
-  #followClaims(kms: Kms): void {
+  #followClaims(served: Served): void {
     const claimed = new ClaimedDoors({
       clusters: this.#clusters,
       secrets: this.#secrets,
-      kms,
+      served,
       dataPlane: this.#dataPlane,
       pkcs11: this.#pkcs11,
       events: this.#events,
@@ -253,8 +252,8 @@ export class Daemon implements AsyncDisposable {
 
   /** The operator may have stopped every HSM before this start: then the first to serve opens. */
   #openDoorsLate(): void {
-    if (this.#opening || !this.#kms) return;
-    this.#opening = this.#openDoors(this.#kms)
+    if (this.#opening || !this.#served) return;
+    this.#opening = this.#openDoors(this.#served)
       .catch((error: unknown) => this.#log.error({ err: error }, 'the ENIs could not be opened'))
       .finally(() => {
         this.#opening = undefined;
@@ -264,12 +263,12 @@ export class Daemon implements AsyncDisposable {
   /** the state of each HSM that was last told */
   readonly #shown = new Map<HsmId, HsmState>();
 
-  async #openDoors(kms: Kms): Promise<void> {
+  async #openDoors(served: Served): Promise<void> {
     const tls = (await this.#tls) ?? (await this.#tlsOf());
     this.#tls = undefined;
     const doors = new Doors({
       cluster: this.#cluster,
-      kms,
+      served,
       dataPlane: this.#dataPlane,
       pkcs11: this.#pkcs11,
       events: this.#events,
@@ -284,14 +283,15 @@ export class Daemon implements AsyncDisposable {
   }
 
   /** While the HSM processes come up: it costs a start no time. */
-  async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Kms> {
-    const { home, port, accessKey } = this.#config;
-    const { kms, aws } = await openKmsParts(
+  async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Served> {
+    const { home, port, accessKey, auth } = this.#config;
+    const { aws, ...served } = await openKmsParts(
       {
         ...parts,
         home,
         port,
         accessKey,
+        auth,
         control: this.#control,
         backups: this.#parts.backups,
         vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },
@@ -302,7 +302,7 @@ export class Daemon implements AsyncDisposable {
       this.#cleanup,
     );
     this.#aws = aws;
-    return kms;
+    return served;
   }
 
   async #openPkcs11(): Promise<void> {

@@ -11,9 +11,11 @@ import type { Logger } from '../core/log.js';
 import type { AccessKeys } from '../iam/credentials.js';
 import type { Principal } from '../iam/principal.js';
 import type { RequestOrigin } from '../iam/request-origin.js';
+import { queryOf } from '../iam/canonical-request.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { errorAnswer, isInternal, resultAnswer, type AwsAnswer } from './aws-answer.js';
 import { isPublicRequest, servePublicFile } from './public-files.js';
+import type { QueryDoor } from './query-door.js';
 import { readBody } from './request-body.js';
 
 /** Who asks, and for which region: what a signature says. */
@@ -33,6 +35,14 @@ export interface AwsService {
   readonly load: () => Promise<AwsOperations>;
 }
 
+/** One AWS service that speaks the Query protocol. */
+export interface AwsQueryService extends Omit<AwsService, 'target'> {
+  /** the version of its API, which its requests name */
+  readonly version: string;
+  /** of its answers' XML */
+  readonly namespace: string;
+}
+
 export interface AwsOperations {
   /**
    * Decides about one request, runs it and writes its audit line.
@@ -44,6 +54,7 @@ export interface AwsOperations {
 
 export interface AwsDoorOptions {
   readonly services: readonly AwsService[];
+  readonly queryServices?: readonly AwsQueryService[] | undefined;
   readonly keys: AccessKeys;
   /** what `GET /public/…` shows */
   readonly publicDirectory: string;
@@ -72,6 +83,8 @@ export class AwsDoor implements AsyncDisposable {
   readonly #options: AwsDoorOptions;
   readonly #server: Server;
   #inflight = 0;
+  /** loaded with the first request of its kind */
+  #queries: Promise<QueryDoor> | undefined;
 
   constructor(options: AwsDoorOptions) {
     this.#options = options;
@@ -131,9 +144,12 @@ export class AwsDoor implements AsyncDisposable {
         await servePublicFile(this.#options.publicDirectory, request, response);
         return;
       }
-      const { status, body } = await this.#answer(request, requestId);
+      const isQuery = isQueryRequest(request);
+      const { status, body } = isQuery
+        ? await this.#answerQuery(request, requestId)
+        : await this.#answer(request, requestId);
       response.writeHead(status, {
-        'content-type': CONTENT_TYPE,
+        'content-type': isQuery ? 'text/xml' : CONTENT_TYPE,
         'content-length': Buffer.byteLength(body),
       });
       response.end(body);
@@ -156,6 +172,22 @@ export class AwsDoor implements AsyncDisposable {
       const message = 'The request could not be processed.';
       return errorAnswer({ code: 'InternalFailure', message });
     }
+  }
+
+  async #answerQuery(request: IncomingMessage, requestId: string): Promise<AwsAnswer> {
+    const body = await readBody(request, LIMITS.request_size_max_bytes);
+    const door = await (this.#queries ??= this.#openQueries());
+    return await door.answer(request, body, {
+      requestId,
+      isFull: this.#inflight > LIMITS.aws_inflight_max,
+      refused: (error) => this.#refused(request, error),
+    });
+  }
+
+  async #openQueries(): Promise<QueryDoor> {
+    const { queryServices: services = [], keys, clock, log } = this.#options;
+    const { QueryDoor: Door } = await import('./query-door.js');
+    return new Door({ services, keys, wire: () => clock.wire(), log });
   }
 
   async #perform(
@@ -183,8 +215,7 @@ export class AwsDoor implements AsyncDisposable {
   /** Nothing is decided, nor said of what there is, before it is known who asks. */
   #read(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
     const { services, keys, clock } = this.#options;
-    const isPost = request.method === 'POST' && request.url === '/';
-    if (!isPost) throw new KeyspanError('UnknownOperationException');
+    if (request.method !== 'POST' || !isRoot(request.url ?? '')) throw new KeyspanError('UnknownOperationException');
     if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
     if (this.#inflight > LIMITS.aws_inflight_max) {
       throw new KeyspanError('ThrottlingException', 'Rate exceeded');
@@ -209,14 +240,29 @@ export class AwsDoor implements AsyncDisposable {
 }
 
 /** The door is plain HTTP on the loopback: TLS is at the ENIs. */
-function originOf({ socket, headers }: IncomingMessage): RequestOrigin {
+export function originOf({ socket, headers }: IncomingMessage): RequestOrigin {
   return { sourceIp: socket.remoteAddress, isSecure: false, userAgent: headers['user-agent'] };
 }
 
-/** A header that was sent twice is one that names no action. */
-function targetOf(request: IncomingMessage): string {
-  const target = request.headers['x-amz-target'];
-  return typeof target === 'string' ? target : '';
+/**
+ * A header that was sent twice is one that names no action. Signers that put a signature into the
+ * query may put the header there, too.
+ */
+function targetOf({ headers, url = '' }: IncomingMessage): string {
+  const target = headers['x-amz-target'];
+  if (typeof target === 'string') return target;
+  return url === '/' ? '' : (new URLSearchParams(queryOf(url)).get('X-Amz-Target') ?? '');
+}
+
+const isRoot = (url: string): boolean => url === '/' || url.startsWith('/?');
+
+/** A form with the action's name in it, in the body or in the query. */
+function isQueryRequest(request: IncomingMessage): boolean {
+  const { headers, method, url = '' } = request;
+  if (!isRoot(url) || targetOf(request) !== '') return false;
+  if (/[?&]Action=/.test(url)) return method === 'GET' || method === 'POST';
+  const type = headers['content-type'] ?? '';
+  return method === 'POST' && type.startsWith('application/x-www-form-urlencoded');
 }
 
 /** @throws SerializationException when the body is not a JSON document in UTF-8 */
