@@ -8,7 +8,8 @@ import { isKeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import type { Logger } from '../core/log.js';
 import type { Kms } from '../kms/kms.js';
-import { AwsDoor, type AwsOperations, type AwsQueryService, type AwsService } from '../front/aws-json.js';
+import { AwsDoor } from '../front/aws-json.js';
+import type { AwsOperations, AwsQueryService, AwsService } from '../front/aws-service.js';
 import { int, object, oneOf } from '../protocol/form.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Store } from '../store/store.js';
@@ -129,8 +130,12 @@ function stsOf({ callers, clock, events, log }: AwsOptions): AwsQueryService {
     const civil = (): number => clock.civil();
     return stsService({ directory, sessions, civil, rootMayAssume }, { events, log });
   };
-  const namespace = 'https://sts.amazonaws.com/doc/2011-06-15/';
-  return { version: '2011-06-15', namespace, signingName: 'sts', load: once(open) };
+  return {
+    version: '2011-06-15',
+    namespace: 'https://sts.amazonaws.com/doc/2011-06-15/',
+    signingName: 'sts',
+    load: once(open),
+  };
 }
 
 function iamOf({ callers: { directory }, clock, events, log }: AwsOptions): AwsQueryService {
@@ -138,8 +143,12 @@ function iamOf({ callers: { directory }, clock, events, log }: AwsOptions): AwsQ
     const { iamService } = await import('../front/iam.js');
     return iamService({ directory, civil: () => clock.civil() }, { events, log });
   };
-  const namespace = 'https://iam.amazonaws.com/doc/2010-05-08/';
-  return { version: '2010-05-08', namespace, signingName: 'iam', load: once(open) };
+  return {
+    version: '2010-05-08',
+    namespace: 'https://iam.amazonaws.com/doc/2010-05-08/',
+    signingName: 'iam',
+    load: once(open),
+  };
 }
 
 function once(open: () => Promise<AwsOperations>): AwsService['load'] {

@@ -9,48 +9,20 @@ import { newRequestId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { AccessKeys } from '../iam/credentials.js';
-import type { Principal } from '../iam/principal.js';
-import type { RequestOrigin } from '../iam/request-origin.js';
 import { queryOf } from '../iam/canonical-request.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { errorAnswer, isInternal, resultAnswer, type AwsAnswer } from './aws-answer.js';
+import {
+  originOf,
+  type AwsCaller,
+  type AwsQueryService,
+  type AwsService,
+} from './aws-service.js';
 import { isPublicRequest, servePublicFile } from './public-files.js';
 import type { QueryDoor } from './query-door.js';
 import { readBody } from './request-body.js';
 
-/** Who asks, and for which region: what a signature says. */
-export interface AwsCaller {
-  readonly principal: Principal;
-  readonly region: string;
-  readonly origin: RequestOrigin;
-}
-
-/** One AWS service behind the door. */
-export interface AwsService {
-  /** how its requests begin their `X-Amz-Target` */
-  readonly target: string;
-  /** its name in credential scopes */
-  readonly signingName: string;
-  /** its operations, loaded with the first request: a start must not pay for them */
-  readonly load: () => Promise<AwsOperations>;
-}
-
-/** One AWS service that speaks the Query protocol. */
-export interface AwsQueryService extends Omit<AwsService, 'target'> {
-  /** the version of its API, which its requests name */
-  readonly version: string;
-  /** of its answers' XML */
-  readonly namespace: string;
-}
-
-export interface AwsOperations {
-  /**
-   * Decides about one request, runs it and writes its audit line.
-   * @param params as the wire has them
-   * @throws KeyspanError with an AWS code
-   */
-  perform(action: string, params: unknown, caller: AwsCaller, call: Call): Promise<object>;
-}
+export type { AwsCaller, AwsOperations, AwsService } from './aws-service.js';
 
 export interface AwsDoorOptions {
   readonly services: readonly AwsService[];
@@ -215,7 +187,8 @@ export class AwsDoor implements AsyncDisposable {
   /** Nothing is decided, nor said of what there is, before it is known who asks. */
   #read(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
     const { services, keys, clock } = this.#options;
-    if (request.method !== 'POST' || !isRoot(request.url ?? '')) throw new KeyspanError('UnknownOperationException');
+    if (request.method !== 'POST' || !isPresignedOrBare(request.url ?? ''))
+      throw new KeyspanError('UnknownOperationException');
     if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
     if (this.#inflight > LIMITS.aws_inflight_max) {
       throw new KeyspanError('ThrottlingException', 'Rate exceeded');
@@ -239,11 +212,6 @@ export class AwsDoor implements AsyncDisposable {
   }
 }
 
-/** The door is plain HTTP on the loopback: TLS is at the ENIs. */
-export function originOf({ socket, headers }: IncomingMessage): RequestOrigin {
-  return { sourceIp: socket.remoteAddress, isSecure: false, userAgent: headers['user-agent'] };
-}
-
 /**
  * A header that was sent twice is one that names no action. Signers that put a signature into the
  * query may put the header there, too.
@@ -255,6 +223,9 @@ function targetOf({ headers, url = '' }: IncomingMessage): string {
 }
 
 const isRoot = (url: string): boolean => url === '/' || url.startsWith('/?');
+/** Actions of the JSON protocols take nothing from a query but a signature. */
+const isPresignedOrBare = (url: string): boolean =>
+  url === '/' || (isRoot(url) && url.includes('X-Amz-Signature='));
 
 /** A form with the action's name in it, in the body or in the query. */
 function isQueryRequest(request: IncomingMessage): boolean {

@@ -4,7 +4,7 @@ import { LIMITS } from '../core/limits.js';
 import { parsePrincipal } from '../iam/principal.js';
 import { absent, putUser, unchanged, type UserFact } from '../iam/principal-records.js';
 import { IAM_REQUESTS, type IamParams } from '../protocol/iam.js';
-import type { AwsCaller } from './aws-json.js';
+import type { AwsCaller } from './aws-service.js';
 import {
   arnOf,
   civilSeconds,
@@ -52,7 +52,11 @@ function ownerOf(
 ): UserFact {
   if (UserName !== undefined) return userOf(parts, principal.account, UserName);
   if (principal.type === 'User') {
-    return userOf(parts, principal.account, principal.arn.slice(principal.arn.lastIndexOf('/') + 1));
+    return userOf(
+      parts,
+      principal.account,
+      principal.arn.slice(principal.arn.lastIndexOf('/') + 1),
+    );
   }
   const sentence = 'Must specify userName when calling with non-User credentials';
   throw new KeyspanError('ValidationException', sentence);

@@ -12,7 +12,7 @@ import {
   type ManagedRecord,
 } from '../iam/principal-records.js';
 import { IAM_REQUESTS, type IamParams } from '../protocol/iam.js';
-import type { AwsCaller } from './aws-json.js';
+import type { AwsCaller } from './aws-service.js';
 import {
   checkPolicy,
   civilSeconds,
@@ -161,7 +161,13 @@ async function createPolicy(
   { principal: { account } }: AwsCaller,
 ): Promise<QueryResult> {
   const { directory } = parts;
-  const { PolicyName: name, Path: path = '/', PolicyDocument: text, Description, Tags = [] } = params;
+  const {
+    PolicyName: name,
+    Path: path = '/',
+    PolicyDocument: text,
+    Description,
+    Tags = [],
+  } = params;
   checkManaged(text);
   const createdAt = civilSeconds(parts);
   const record: ManagedRecord = {
@@ -247,7 +253,7 @@ async function deletePolicy(
     if (policy.versions.length > 1) {
       const sentence =
         'This policy has more than one version. ' +
-        'Before you delete a policy, you must delete the policy\'s versions. ' +
+        "Before you delete a policy, you must delete the policy's versions. " +
         'The default version is deleted with the policy.';
       throw deleteConflict(sentence);
     }

@@ -2,7 +2,7 @@ import type { CommitPart } from '../core/commit.js';
 import { LIMITS } from '../core/limits.js';
 import { putPrincipal, unchanged, type PrincipalFact } from '../iam/principal-records.js';
 import { IAM_REQUESTS } from '../protocol/iam.js';
-import type { AwsCaller } from './aws-json.js';
+import type { AwsCaller } from './aws-service.js';
 import {
   arnOf,
   checkPolicy,
@@ -138,7 +138,8 @@ function checkInlineSize(
   const max =
     kind === 'user' ? LIMITS.iam_user_policies_max_chars : LIMITS.iam_role_policies_max_chars;
   const size = policies.reduce((sum, { text }) => sum + policyLength(text), 0);
-  if (size > max) throw exceeded(`Maximum policy size of ${max} bytes exceeded for ${kind} ${name}`);
+  if (size > max)
+    throw exceeded(`Maximum policy size of ${max} bytes exceeded for ${kind} ${name}`);
 }
 
 function attachActions(parts: IamParts, subject: Subject, title: 'User' | 'Role'): QueryActions {

@@ -12,7 +12,7 @@ import {
 } from '../iam/principal-records.js';
 import { trustPolicy } from '../iam/trust-policy.js';
 import { IAM_REQUESTS, type IamParams } from '../protocol/iam.js';
-import type { AwsCaller } from './aws-json.js';
+import type { AwsCaller } from './aws-service.js';
 import {
   arnOf,
   civilSeconds,

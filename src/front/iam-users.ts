@@ -3,7 +3,7 @@ import { newUserId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { absent, iamArn, putUser, unchanged, type UserFact } from '../iam/principal-records.js';
 import { IAM_REQUESTS, type IamParams } from '../protocol/iam.js';
-import type { AwsCaller } from './aws-json.js';
+import type { AwsCaller } from './aws-service.js';
 import {
   arnOf,
   civilSeconds,
@@ -156,9 +156,10 @@ async function createUser(
     if (directory.users(account).length >= LIMITS.iam_users_max) {
       throw exceeded(`Cannot exceed quota for UsersPerAccount: ${LIMITS.iam_users_max}`);
     }
-    const held = PermissionsBoundary === undefined
-      ? part([])
-      : heldPolicy(parts, account, PermissionsBoundary);
+    const held =
+      PermissionsBoundary === undefined
+        ? part([])
+        : heldPolicy(parts, account, PermissionsBoundary);
     const put = putUser(record);
     return part([...held.compares, absent(put)], ...held.writes, put);
   });

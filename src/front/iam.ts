@@ -1,6 +1,6 @@
 import { KeyspanError } from '../core/errors.js';
 import { INVALID_TOKEN } from '../iam/credentials.js';
-import type { AwsCaller } from './aws-json.js';
+import type { AwsCaller } from './aws-service.js';
 import { accessKeyActions } from './iam-access-keys.js';
 import type { IamParts } from './iam-facts.js';
 import { managedActions } from './iam-managed.js';

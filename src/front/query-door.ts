@@ -9,7 +9,7 @@ import type { AccessKeys } from '../iam/credentials.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { readQuery, type QueryParameters } from '../protocol/aws-query.js';
 import { isInternal } from './aws-answer.js';
-import { originOf, type AwsCaller, type AwsQueryService } from './aws-json.js';
+import { originOf, type AwsCaller, type AwsQueryService } from './aws-service.js';
 import { queryError, queryResult, type QueryAnswer } from './query-answer.js';
 import type { QueryResult } from './query-service.js';
 

@@ -10,7 +10,7 @@ import { parseStructure, planOf } from '../protocol/aws-parser.js';
 import { queryMembers, type QueryParameters, type XmlValue } from '../protocol/aws-query.js';
 import type { Members, ParamsOf } from '../protocol/aws-shapes.js';
 import { isInternal } from './aws-answer.js';
-import type { AwsCaller, AwsOperations } from './aws-json.js';
+import type { AwsCaller, AwsOperations } from './aws-service.js';
 
 /** The members of an answer; none: the action answers nothing. */
 export type QueryResult = Readonly<Record<string, XmlValue>>;
@@ -64,7 +64,7 @@ interface Line {
   resource: string | undefined;
 }
 
-/** A service of the Query protocol: checks a request, decides about it, runs it, writes its line. */
+/** A service of the Query protocol: checks a request, decides, runs it, writes its line. */
 export class QueryService implements AwsOperations {
   readonly #options: QueryServiceOptions;
 

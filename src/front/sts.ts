@@ -8,7 +8,7 @@ import { parsePrincipal, readPrincipal } from '../iam/principal.js';
 import type { SessionCredentials, Sessions } from '../iam/sessions.js';
 import { trustPolicy } from '../iam/trust-policy.js';
 import { STS_REQUESTS, type StsParams } from '../protocol/sts.js';
-import type { AwsCaller } from './aws-json.js';
+import type { AwsCaller } from './aws-service.js';
 import { heldPolicy, mergeTags, tagConditions, type IamParts } from './iam-facts.js';
 import {
   action,
@@ -137,10 +137,7 @@ function authorize(
 ): asserts role is RoleFact {
   const { principal, region, origin } = caller;
   if (principal.type === 'Account' && !parts.rootMayAssume) {
-    throw new KeyspanError(
-      'AccessDeniedException',
-      'Roles may not be assumed by root accounts.',
-    );
+    throw new KeyspanError('AccessDeniedException', 'Roles may not be assumed by root accounts.');
   }
   const identity = parts.directory.of(principal);
   const { Tags, ExternalId, RoleSessionName, TransitiveTagKeys } = params;

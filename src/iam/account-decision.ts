@@ -17,7 +17,10 @@ export function decideByAccount(
   trust?: Policies['key'],
 ): AccountDecision {
   const { policies, boundary, session } = identity;
-  const own = evaluate(request, trust ? { key: trust, identity: policies } : { identity: policies });
+  const own = evaluate(
+    request,
+    trust ? { key: trust, identity: policies } : { identity: policies },
+  );
   if (!own.allowed) return refusal(own, request.action);
   if (request.principal.type === 'Account') return own;
   const bounds = [...(boundary ? [[boundary]] : []), ...(session ? [session] : [])];
@@ -32,7 +35,9 @@ export function decideByAccount(
 function refusal(decision: Decision & { allowed: false }, action: string): AccountDecision {
   const { reason } = decision;
   const isExplicit = reason.startsWith('explicit deny');
-  const because = isExplicit ? `with an ${reason}` : `because ${reason} allows the ${action} action`;
+  const because = isExplicit
+    ? `with an ${reason}`
+    : `because ${reason} allows the ${action} action`;
   return { allowed: false, because };
 }
 

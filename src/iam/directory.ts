@@ -45,6 +45,8 @@ export class Directory implements Identities, AsyncDisposable {
   /** counts changes */
   readonly #changes: { count: number };
   readonly #known = new WeakMap<Principal, Known>();
+  /** the change that is under way, and those that wait for it */
+  #turn: Promise<void> = Promise.resolve();
 
   private constructor(parts: {
     keys: StoredAccessKeys;
@@ -127,7 +129,19 @@ export class Directory implements Identities, AsyncDisposable {
    * returns, reading shows it.
    * @throws StoreConflict when others were faster every time, and what `decide` throws
    */
-  async change(decide: () => CommitPart): Promise<void> {
+  change(decide: () => CommitPart): Promise<void> {
+    // this daemon's own changes wait for one another: tools change one role in ten ways at once
+    const turn = this.#turn.then(() => this.#change(decide));
+    this.#turn = turn.catch(() => undefined);
+    return turn;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#turn;
+    await this.#snapshot[Symbol.asyncDispose]();
+  }
+
+  async #change(decide: () => CommitPart): Promise<void> {
     const deadline = deadlineIn(LIMITS.request_timeout_ms);
     for (let attempt = 1; ; attempt += 1) {
       try {
@@ -141,10 +155,6 @@ export class Directory implements Identities, AsyncDisposable {
         await within(this.#reached(revision), deadline, 'waiting until the change shows');
       }
     }
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    await this.#snapshot[Symbol.asyncDispose]();
   }
 
   async #reached(revision: number): Promise<void> {

@@ -166,13 +166,7 @@ const COMMON = ['id', 'account', 'name', 'path', 'createdAt', 'tags'] as const;
 const WITH_POLICIES = [...COMMON, 'policies', 'attached', 'boundary'] as const;
 const USER_MEMBERS = [...WITH_POLICIES, 'accessKeys'] as const;
 const ROLE_MEMBERS = [...WITH_POLICIES, 'trust', 'description', 'maxSessionSeconds'] as const;
-const MANAGED_MEMBERS = [
-  ...COMMON,
-  'updatedAt',
-  'description',
-  'versions',
-  'nextVersion',
-] as const;
+const MANAGED_MEMBERS = [...COMMON, 'updatedAt', 'description', 'versions', 'nextVersion'] as const;
 
 /** A fact is a record with more about it: that does not go into the store. */
 function membersOf<T extends object>(record: T, names: readonly (keyof T)[]): Partial<T> {

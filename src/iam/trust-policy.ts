@@ -19,10 +19,7 @@ function withResource(text: string): string {
       typeof statement === 'object' && statement !== null && !Array.isArray(statement);
     if (!isStatement) return statement;
     if ('Resource' in statement || 'NotResource' in statement) {
-      throw new KeyspanError(
-        'MalformedPolicyDocumentException',
-        'Has prohibited field Resource',
-      );
+      throw new KeyspanError('MalformedPolicyDocumentException', 'Has prohibited field Resource');
     }
     return { ...statement, Resource: '*' };
   });

@@ -107,9 +107,7 @@ const ESCAPES: Readonly<Record<string, string>> = {
 };
 
 const escapeXml = (text: string): string =>
-  text
-    .replaceAll(FORBIDDEN, '\ufffd')
-    .replaceAll(/[&<>"\r]/g, (one) => ESCAPES[one] ?? one);
+  text.replaceAll(FORBIDDEN, '\ufffd').replaceAll(/[&<>"\r]/g, (one) => ESCAPES[one] ?? one);
 
 /** Elements of the members that are there. */
 export function toXml(members: { readonly [name: string]: XmlValue }): string {

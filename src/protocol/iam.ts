@@ -12,8 +12,6 @@ import {
 } from './aws-shapes.js';
 
 /** The members of IAM's requests (IAM API, 2010-05-08), of the actions that are built. */
-export const IAM_VERSION = '2010-05-08';
-export const IAM_NAMESPACE = 'https://iam.amazonaws.com/doc/2010-05-08/';
 
 const NAME = pattern('[\\w+=,.@-]+');
 const NEW_USER = string({ min: 1, max: 64, pattern: NAME });

@@ -11,8 +11,6 @@ import {
 import { TAG_KEYS, TAGS } from './iam.js';
 
 /** The members of STS's requests (AWS STS API, 2011-06-15), of the actions that are built. */
-export const STS_VERSION = '2011-06-15';
-export const STS_NAMESPACE = 'https://sts.amazonaws.com/doc/2011-06-15/';
 
 /** AWS's pattern, whose last range stands for all planes beyond the first. */
 const ARN = string({

@@ -22,11 +22,9 @@ export const KEYSPACE = {
   /** users, roles and managed policies of accounts; names are in lower case */
   iam: 'iam/',
   iamUsers: (account: string): string => `iam/user/${account}/`,
-  iamUser: (account: string, name: string): string =>
-    `iam/user/${account}/${name.toLowerCase()}`,
+  iamUser: (account: string, name: string): string => `iam/user/${account}/${name.toLowerCase()}`,
   iamRoles: (account: string): string => `iam/role/${account}/`,
-  iamRole: (account: string, name: string): string =>
-    `iam/role/${account}/${name.toLowerCase()}`,
+  iamRole: (account: string, name: string): string => `iam/role/${account}/${name.toLowerCase()}`,
   iamPolicies: (account: string): string => `iam/policy/${account}/`,
   iamPolicy: (account: string, name: string): string =>
     `iam/policy/${account}/${name.toLowerCase()}`,
