@@ -12,12 +12,7 @@ import type { AccessKeys } from '../iam/credentials.js';
 import { queryOf } from '../iam/canonical-request.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { errorAnswer, isInternal, resultAnswer, type AwsAnswer } from './aws-answer.js';
-import {
-  originOf,
-  type AwsCaller,
-  type AwsQueryService,
-  type AwsService,
-} from './aws-service.js';
+import { originOf, type AwsCaller, type AwsQueryService, type AwsService } from './aws-service.js';
 import { isPublicRequest, servePublicFile } from './public-files.js';
 import type { QueryDoor } from './query-door.js';
 import { readBody } from './request-body.js';
@@ -219,7 +214,9 @@ export class AwsDoor implements AsyncDisposable {
 function targetOf({ headers, url = '' }: IncomingMessage): string {
   const target = headers['x-amz-target'];
   if (typeof target === 'string') return target;
-  return url === '/' ? '' : (new URLSearchParams(queryOf(url)).get('X-Amz-Target') ?? '');
+  if (url === '/') return '';
+  const query = new URLSearchParams(queryOf(url));
+  return query.get('X-Amz-Target') ?? query.get('x-amz-target') ?? '';
 }
 
 const isRoot = (url: string): boolean => url === '/' || url.startsWith('/?');
