@@ -1,5 +1,4 @@
 import { readFileSync } from 'node:fs';
-import { AuditLog } from '../audit/audit-log.js';
 import { Events } from '../audit/events.js';
 import type { FaultDesk } from '../cluster/fault-desk.js';
 import { USERS } from '../cluster/lifecycle.js';
@@ -33,6 +32,7 @@ import type {
 import { readFaultRule } from '../protocol/fault.js';
 import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
+import { openAudit } from './audit-anchor.js';
 import type { AwsEndpoint } from './aws.js';
 import { ClaimedDoors } from './claimed-doors.js';
 import { openClusterParts, type ClusterParts } from './cluster-parts.js';
@@ -117,7 +117,7 @@ export class Daemon implements AsyncDisposable {
     this.#secrets = new Secrets(store, sealer);
     const clock = systemClock();
     this.#clock = clock;
-    const audit = await AuditLog.open(home.audit);
+    const audit = await openAudit({ home, store, sealer, log: this.#log });
     this.#cleanup.push(() => audit[Symbol.asyncDispose]());
     this.#events = new Events(audit, clock);
     await this.#openClusters(store, sealer);
@@ -348,6 +348,7 @@ export class Daemon implements AsyncDisposable {
       }),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
+      AuditHead: async () => this.#events.auditHead,
       Shutdown: async () => {
         setImmediate(() => this.#ending.abort());
         return { pid: process.pid };

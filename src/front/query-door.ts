@@ -102,7 +102,11 @@ export class QueryDoor {
       const known = `Could not find operation ${action.slice(0, 128)} for the version that is named`;
       throw new KeyspanError('UnknownOperationException', known);
     }
-    const caller = { principal: key.principal, region, origin: originOf(request) };
+    const credentials = {
+      accessKeyId: key.id,
+      issuedAtMs: key.principal.session?.issuedAtMs,
+    };
+    const caller = { principal: key.principal, region, origin: originOf(request), credentials };
     return { service, action, parameters, caller };
   }
 }

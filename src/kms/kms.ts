@@ -2,7 +2,7 @@ import type { Events } from '../audit/events.js';
 import { AssertionError } from '../core/assert.js';
 import type { Call } from '../core/call.js';
 import type { Clock } from '../core/clock.js';
-import { isKeyspanError } from '../core/errors.js';
+import { isKeyspanError, KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { VaultDirectory } from '../core/vault.js';
@@ -37,7 +37,8 @@ export interface KmsDependencies {
 /** An installation in which no principals but the accounts' roots were made. */
 const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }) };
 
-const OPERATIONS: { readonly [A in KmsAction]: Operation<A> } = {
+/** The actions that are built. */
+const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   CreateAlias: createAlias,
   CreateKey: createKey,
   Decrypt: decrypt,
@@ -118,14 +119,15 @@ export class Kms implements AsyncDisposable {
         caller,
         call,
         resource: undefined,
+        key: undefined,
       };
       line.request = request;
       const answer = await (isMutating(action) ? this.#change(request) : this.#run(request));
-      this.#audit(line);
+      this.#audit(line, answer);
       return answer;
     } catch (error) {
       const answered = toKmsError(error, { action, resource: line.request?.resource });
-      this.#audit(line, answered);
+      this.#audit(line, undefined, answered);
       throw answered;
     }
   }
@@ -135,9 +137,12 @@ export class Kms implements AsyncDisposable {
   }
 
   #run(request: KmsRequest): Promise<Answer> {
+    const { action } = request;
     // action and params were parsed together: the table and the union agree
-    const operation = OPERATIONS[request.action] as unknown as Operation<KmsAction>;
-    return operation(this.#parts, request);
+    const operation = OPERATIONS[action] as unknown as Operation<KmsAction> | undefined;
+    if (operation) return operation(this.#parts, request);
+    const sentence = `Keyspan does not support the ${action} operation.`;
+    throw new KeyspanError('UnsupportedOperationException', sentence);
   }
 
   /** A change whose facts moved meanwhile is decided anew, from the key's policy onwards. */
@@ -153,7 +158,7 @@ export class Kms implements AsyncDisposable {
     }
   }
 
-  #audit(line: Line, error?: Error): void {
+  #audit(line: Line, answer: Answer | undefined, error?: Error): void {
     const { action, caller, call, door, request } = line;
     const code = isKeyspanError(error) ? error.code : error && 'InternalFailure';
     const known = isKmsAction(action) ? action : 'Unknown';
@@ -162,13 +167,19 @@ export class Kms implements AsyncDisposable {
     }
     const now = this.#parts.clock.monotonic();
     const { requestId, vaultAskedAt } = call;
-    this.#events.requestEvent({
+    this.#events.apiCallEvent({
       requestId,
+      service: 'kms',
       door,
-      principal: caller.principal.arn,
+      caller,
       action: known,
+      isReadOnly: !isMutating(action),
+      params: request?.params,
+      answer,
       resource: request?.resource,
+      key: request?.key,
       code,
+      message: isKeyspanError(error) ? error.message : undefined,
       hsm: call.servedBy,
       entry: call.entry,
       latencyMs: now - line.begin,

@@ -1,4 +1,5 @@
 import { anything, flag, id, int, list, object, optional, orElse, text } from './form.js';
+import type { ChainHead } from '../core/audit-seal.js';
 import type { ListedFault } from '../core/fault-rules.js';
 import { REGION } from '../core/arn.js';
 import { isHsmKeyId } from '../core/ids.js';
@@ -177,6 +178,7 @@ const passphrase = text({
 export const ADMIN_ACTIONS = {
   Status: empty,
   Credentials: empty,
+  AuditHead: empty,
   Shutdown: empty,
   HsmStart: hsm,
   HsmStop: hsm,
@@ -219,6 +221,8 @@ export type AdminAction = keyof typeof ADMIN_ACTIONS;
 export interface AdminResults extends HsmSessionResults {
   Status: InstallationStatus;
   Credentials: CredentialsDocument;
+  /** the audit log's newest seal that is in its file */
+  AuditHead: ChainHead;
   Shutdown: { readonly pid: number };
   HsmStart: HsmStatus;
   HsmStop: HsmStatus;
