@@ -20,7 +20,6 @@ import { DataPlane } from '../front/hsm-session.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import type { P11Door } from '../front/p11-rpc/door.js';
-import type { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
 import type {
   CredentialsDocument,
@@ -40,7 +39,7 @@ import type { DaemonConfig } from './config.js';
 import { issueCertificate } from './client-certificates.js';
 import { Doors } from './doors.js';
 import { readVersion } from './installation.js';
-import { openKmsParts } from './kms-parts.js';
+import { openKmsParts, type Served } from './kms-parts.js';
 import { OperatorClock } from './operator-clock.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { openPkcs11 } from './pkcs11.js';
@@ -67,7 +66,7 @@ export class Daemon implements AsyncDisposable {
   #secrets!: Secrets;
   #events!: Events;
   #dataPlane!: DataPlane;
-  #kms: Kms | undefined;
+  #served: Served | undefined;
   #doors: Doors | undefined;
   #claimed: ClaimedDoors | undefined;
   #aws!: AwsEndpoint;
@@ -127,18 +126,18 @@ export class Daemon implements AsyncDisposable {
     await Promise.all(this.#clusters.all.map((cluster) => cluster.start()));
     await this.#openAdmin();
     await this.#openPkcs11();
-    const kms = await this.#openKms({ store, sealer, clock });
+    const served = await this.#openKms({ store, sealer, clock });
     await this.#clustersReady();
-    this.#kms = kms;
+    this.#served = served;
     const { own } = this.#clusters;
-    if (own?.members.some(({ channel }) => channel)) await this.#openDoors(kms);
-    this.#followClaims(kms);
+    if (own?.members.some(({ channel }) => channel)) await this.#openDoors(served);
+    this.#followClaims(served);
     this.#state = 'READY';
     this.#parts.jobs.start();
-    kms.jobs.start();
+    served.kms.jobs.start();
     clock.onMove(() => {
       this.#parts.jobs.wake();
-      kms.jobs.wake();
+      served.kms.jobs.wake();
     });
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
   }
@@ -170,11 +169,11 @@ export class Daemon implements AsyncDisposable {
     });
   }
 
-  #followClaims(kms: Kms): void {
+  #followClaims(served: Served): void {
     const claimed = new ClaimedDoors({
       clusters: this.#clusters,
       secrets: this.#secrets,
-      kms,
+      served,
       dataPlane: this.#dataPlane,
       pkcs11: this.#pkcs11,
       events: this.#events,
@@ -260,8 +259,8 @@ export class Daemon implements AsyncDisposable {
 
   /** The operator may have stopped every HSM before this start: then the first to serve opens. */
   #openDoorsLate(): void {
-    if (this.#opening || !this.#kms) return;
-    this.#opening = this.#openDoors(this.#kms)
+    if (this.#opening || !this.#served) return;
+    this.#opening = this.#openDoors(this.#served)
       .catch((error: unknown) => this.#log.error({ err: error }, 'the ENIs could not be opened'))
       .finally(() => {
         this.#opening = undefined;
@@ -271,12 +270,12 @@ export class Daemon implements AsyncDisposable {
   /** the state of each HSM that was last told */
   readonly #shown = new Map<HsmId, HsmState>();
 
-  async #openDoors(kms: Kms): Promise<void> {
+  async #openDoors(served: Served): Promise<void> {
     const tls = (await this.#tls) ?? (await this.#tlsOf());
     this.#tls = undefined;
     const doors = new Doors({
       cluster: this.#cluster,
-      kms,
+      served,
       dataPlane: this.#dataPlane,
       pkcs11: this.#pkcs11,
       events: this.#events,
@@ -291,8 +290,8 @@ export class Daemon implements AsyncDisposable {
   }
 
   /** While the HSM processes come up: it costs a start no time. */
-  async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Kms> {
-    const { kms, aws } = await openKmsParts(
+  async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Served> {
+    const { aws, ...served } = await openKmsParts(
       {
         ...this.#config,
         ...parts,
@@ -310,7 +309,7 @@ export class Daemon implements AsyncDisposable {
       this.#cleanup,
     );
     this.#aws = aws;
-    return kms;
+    return served;
   }
 
   async #openPkcs11(): Promise<void> {
@@ -355,7 +354,7 @@ export class Daemon implements AsyncDisposable {
         account: this.#clusters.own?.record.account ?? this.#config.account,
         region: this.#config.region,
       }),
-      ...policyHandlers(() => this.#kms, this.#config.region),
+      ...policyHandlers(() => this.#served?.kms, this.#config.region),
       ...clockHandlers(this.#clock, this.#events),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),

@@ -1,25 +1,34 @@
 import { Kms, type KmsDependencies } from '../kms/kms.js';
 import type { KmsSettings } from '../kms/request.js';
 import { AwsEndpoint, type AwsOptions } from './aws.js';
+import { Callers, type CallersOptions } from './callers.js';
 
 /** What was opened is closed by the owner's clean-up, the last first. */
 type Cleanup = (() => PromiseLike<void> | void)[];
 
-export interface KmsParts {
+/** What the doors of clusters serve, and whom. */
+export interface Served {
   readonly kms: Kms;
+  readonly callers: Callers;
+}
+
+export interface KmsParts extends Served {
   readonly aws: AwsEndpoint;
 }
 
 /** Opens KMS and the door that AWS's clients come in by. @throws as AwsEndpoint.open */
 export async function openKmsParts(
-  options: Omit<AwsOptions, 'kms'> &
+  options: Omit<AwsOptions, 'kms' | 'callers'> &
+    Omit<CallersOptions, 'wire'> &
     Pick<KmsDependencies, 'vaults' | 'jobs' | 'grantDelayMs'> & { readonly kms: KmsSettings },
   cleanup: Cleanup,
 ): Promise<KmsParts> {
-  const { kms: settings, ...others } = options;
-  const kms = await Kms.open({ ...others, settings });
+  const { clock, kms: settings, ...others } = options;
+  const callers = await Callers.open({ ...options, wire: () => clock.wire() });
+  cleanup.push(() => callers[Symbol.asyncDispose]());
+  const kms = await Kms.open({ ...others, clock, settings, identities: callers.directory });
   cleanup.push(() => kms[Symbol.asyncDispose]());
-  const aws = await AwsEndpoint.open({ ...options, kms });
+  const aws = await AwsEndpoint.open({ ...options, callers, kms });
   cleanup.push(() => aws[Symbol.asyncDispose]());
-  return { kms, aws };
+  return { kms, callers, aws };
 }

@@ -1,4 +1,4 @@
-import type { AccessRequest, Policies } from '../iam/evaluate.js';
+import { ownPolicies, type AccessRequest, type Policies } from '../iam/evaluate.js';
 import type { Identities, Identity } from '../iam/identities.js';
 import { RequestContext } from '../iam/request-context.js';
 import type { AwsCaller } from './aws-json.js';
@@ -36,6 +36,5 @@ export function accessRequest(
 
 /** What the caller's account says of the caller. */
 export function accountPolicies(parts: AccessParts, caller: AwsCaller): Policies {
-  const { policies: identity, boundary, session } = identityOf(parts, caller);
-  return { identity, boundary, session };
+  return ownPolicies(identityOf(parts, caller));
 }

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import type { CredentialFacts, RefusedCall } from '../audit/api-call.js';
+import type { RefusedCall } from '../audit/api-call.js';
 import type { Events } from '../audit/events.js';
 import type { Call } from '../core/call.js';
 import type { Clock } from '../core/clock.js';
@@ -10,43 +10,19 @@ import { newRequestId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { AccessKeys } from '../iam/credentials.js';
-import type { Principal } from '../iam/principal.js';
-import type { RequestOrigin } from '../iam/request-origin.js';
+import { queryOf } from '../iam/canonical-request.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { errorAnswer, isInternal, resultAnswer, type AwsAnswer } from './aws-answer.js';
+import { originOf, type AwsCaller, type AwsQueryService, type AwsService } from './aws-service.js';
 import { isPublicRequest, servePublicFile } from './public-files.js';
+import type { QueryDoor } from './query-door.js';
 import { readBody } from './request-body.js';
 
-/** Who asks, and for which region: what a signature says. */
-export interface AwsCaller {
-  readonly principal: Principal;
-  readonly region: string;
-  readonly origin: RequestOrigin;
-  /** for the audit log */
-  readonly credentials?: CredentialFacts | undefined;
-}
-
-/** One AWS service behind the door. */
-export interface AwsService {
-  /** how its requests begin their `X-Amz-Target` */
-  readonly target: string;
-  /** its name in credential scopes */
-  readonly signingName: string;
-  /** its operations, loaded with the first request: a start must not pay for them */
-  readonly load: () => Promise<AwsOperations>;
-}
-
-export interface AwsOperations {
-  /**
-   * Decides about one request, runs it and writes its audit line.
-   * @param params as the wire has them
-   * @throws KeyspanError with an AWS code
-   */
-  perform(action: string, params: unknown, caller: AwsCaller, call: Call): Promise<object>;
-}
+export type { AwsCaller, AwsOperations, AwsService } from './aws-service.js';
 
 export interface AwsDoorOptions {
   readonly services: readonly AwsService[];
+  readonly queryServices?: readonly AwsQueryService[] | undefined;
   readonly keys: AccessKeys;
   /** callers say through which service they come (kms:ViaService): for tests alone */
   readonly trustServiceHeader?: boolean | undefined;
@@ -69,8 +45,6 @@ interface Admitted {
 const ADDRESS = '127.0.0.1';
 /** AWS JSON 1.1 */
 const CONTENT_TYPE = 'application/x-amz-json-1.1';
-/** as in `s3.us-east-1.amazonaws.com` */
-const SERVICE_HEADER = 'x-keyspan-via-service';
 const TARGET = /^(\w+)\.(\w+)$/;
 /** of a header `Authorization`: the access key and the region of its scope */
 const CREDENTIAL = /Credential=(\w{1,128})\/\d{8}\/([a-z0-9-]{1,64})\//;
@@ -81,6 +55,8 @@ export class AwsDoor implements AsyncDisposable {
   readonly #options: AwsDoorOptions;
   readonly #server: Server;
   #inflight = 0;
+  /** loaded with the first request of its kind */
+  #queries: Promise<QueryDoor> | undefined;
 
   constructor(options: AwsDoorOptions) {
     this.#options = options;
@@ -140,9 +116,12 @@ export class AwsDoor implements AsyncDisposable {
         await servePublicFile(this.#options.publicDirectory, request, response);
         return;
       }
-      const { status, body } = await this.#answer(request, requestId);
+      const isQuery = isQueryRequest(request);
+      const { status, body } = isQuery
+        ? await this.#answerQuery(request, requestId)
+        : await this.#answer(request, requestId);
       response.writeHead(status, {
-        'content-type': CONTENT_TYPE,
+        'content-type': isQuery ? 'text/xml' : CONTENT_TYPE,
         'content-length': Buffer.byteLength(body),
       });
       response.end(body);
@@ -165,6 +144,22 @@ export class AwsDoor implements AsyncDisposable {
       const message = 'The request could not be processed.';
       return errorAnswer({ code: 'InternalFailure', message });
     }
+  }
+
+  async #answerQuery(request: IncomingMessage, requestId: string): Promise<AwsAnswer> {
+    const body = await readBody(request, LIMITS.request_size_max_bytes);
+    const door = await (this.#queries ??= this.#openQueries());
+    return await door.answer(request, body, {
+      requestId,
+      isFull: this.#inflight > LIMITS.aws_inflight_max,
+      refused: (error) => this.#refused(request, requestId, error),
+    });
+  }
+
+  async #openQueries(): Promise<QueryDoor> {
+    const { queryServices: services = [], keys, clock, log } = this.#options;
+    const { QueryDoor: Door } = await import('./query-door.js');
+    return new Door({ services, keys, wire: () => clock.wire(), log });
   }
 
   async #perform(
@@ -192,8 +187,8 @@ export class AwsDoor implements AsyncDisposable {
   /** Nothing is decided, nor said of what there is, before it is known who asks. */
   #read(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
     const { services, keys, clock, trustServiceHeader = false } = this.#options;
-    const isPost = request.method === 'POST' && request.url === '/';
-    if (!isPost) throw new KeyspanError('UnknownOperationException');
+    if (request.method !== 'POST' || !isPresignedOrBare(request.url ?? ''))
+      throw new KeyspanError('UnknownOperationException');
     if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
     if (this.#inflight > LIMITS.aws_inflight_max) {
       throw new KeyspanError('ThrottlingException', 'Rate exceeded');
@@ -232,20 +227,30 @@ export class AwsDoor implements AsyncDisposable {
   }
 }
 
-/** The door is plain HTTP on the loopback: TLS is at the ENIs. */
-function originOf(
-  { socket, headers }: IncomingMessage,
-  { trustServiceHeader }: { readonly trustServiceHeader: boolean },
-): RequestOrigin {
-  const { 'user-agent': userAgent, [SERVICE_HEADER]: service } = headers;
-  const viaService = trustServiceHeader && typeof service === 'string' ? service : undefined;
-  return { sourceIp: socket.remoteAddress, isSecure: false, userAgent, viaService };
+/**
+ * A header that was sent twice is one that names no action. Signers that put a signature into the
+ * query may put the header there, too.
+ */
+function targetOf({ headers, url = '' }: IncomingMessage): string {
+  const target = headers['x-amz-target'];
+  if (typeof target === 'string') return target;
+  if (url === '/') return '';
+  const query = new URLSearchParams(queryOf(url));
+  return query.get('X-Amz-Target') ?? query.get('x-amz-target') ?? '';
 }
 
-/** A header that was sent twice is one that names no action. */
-function targetOf(request: IncomingMessage): string {
-  const target = request.headers['x-amz-target'];
-  return typeof target === 'string' ? target : '';
+const isRoot = (url: string): boolean => url === '/' || url.startsWith('/?');
+/** Actions of the JSON protocols take nothing from a query but a signature. */
+const isPresignedOrBare = (url: string): boolean =>
+  url === '/' || (isRoot(url) && url.includes('X-Amz-Signature='));
+
+/** A form with the action's name in it, in the body or in the query. */
+function isQueryRequest(request: IncomingMessage): boolean {
+  const { headers, method, url = '' } = request;
+  if (!isRoot(url) || targetOf(request) !== '') return false;
+  if (/[?&]Action=/.test(url)) return method === 'GET' || method === 'POST';
+  const type = headers['content-type'] ?? '';
+  return method === 'POST' && type.startsWith('application/x-www-form-urlencoded');
 }
 
 /** @throws SerializationException when the body is not a JSON document in UTF-8 */

@@ -1,4 +1,5 @@
 import { LIMITS } from '../core/limits.js';
+import type { Identity } from './identities.js';
 import type { PolicyDocument } from './policy-document.js';
 import type { ConditionContext } from './policy-variables.js';
 import type { Principal } from './principal.js';
@@ -35,6 +36,13 @@ export interface Policies {
   /** what a session was narrowed to when it began; none at all: it was not */
   readonly session?: readonly PolicyDocument[] | undefined;
 }
+
+/** What the principal's own account says of it. */
+export const ownPolicies = ({ policies, boundary, session }: Identity): Policies => ({
+  identity: policies,
+  boundary,
+  session,
+});
 
 /** The kinds of policies, as AWS's sentences have them. */
 export type PolicyType =

@@ -23,6 +23,7 @@ const KEYS: ReadonlyMap<string, (caller: RequestFacts) => Value> = new Map([
   ['aws:principaltype', ({ principal }) => principal.type],
   ['aws:principalisawsservice', () => 'false'],
   ['aws:userid', userId],
+  ['aws:tokenissuetime', ({ principal }) => tokenIssueTime(principal)],
   ['aws:username', ({ principal }) => userName(principal)],
   ['aws:requestedregion', ({ region }) => region],
   ['aws:currenttime', ({ nowMs }) => new Date(nowMs).toISOString()],
@@ -92,3 +93,15 @@ function userId({ principal, identity }: RequestFacts): Value {
 
 const userName = ({ type, arn }: Principal): Value =>
   type === 'User' ? arn.slice(arn.lastIndexOf('/') + 1) : undefined;
+
+const tokenIssueTime = ({ session }: Principal): Value =>
+  session && new Date(session.issuedAtMs).toISOString();
+
+/** What an action says beside: it goes before what every request says. */
+export function withConditions(
+  context: ConditionContext,
+  conditions: Iterable<readonly [string, readonly string[]]>,
+): ConditionContext {
+  const own = new Map(conditions);
+  return { get: (key) => own.get(key) ?? context.get(key) };
+}

@@ -1,6 +1,12 @@
 import { KeyspanError } from '../core/errors.js';
 import { denialSentence } from '../iam/denial.js';
-import { evaluate, type AccessRequest, type Decision, type Policies } from '../iam/evaluate.js';
+import {
+  evaluate,
+  ownPolicies,
+  type AccessRequest,
+  type Decision,
+  type Policies,
+} from '../iam/evaluate.js';
 import type { KmsAction } from '../protocol/kms.js';
 import { AccessContext, type Access, type AccessDetails } from './access-context.js';
 import { grantAllows, readTokens, type IdentityVerdict } from './grant-access.js';
@@ -113,10 +119,8 @@ export function policiesOn(access: Access): Policies {
   return { ...own, resource: { document: key.document, account: key.account } };
 }
 
-function identityOf({ kms, caller }: Access): Policies {
-  const { policies: identity, boundary, session } = kms.identities.of(caller.principal);
-  return { identity, boundary, session };
-}
+const identityOf = ({ kms, caller }: Access): Policies =>
+  ownPolicies(kms.identities.of(caller.principal));
 
 function requireAllowed(decision: Decision, { caller, action }: Access, resource: string): void {
   if (decision.allowed) return;
