@@ -1,6 +1,7 @@
 import { keyArn } from '../core/arn.js';
+import type { CommitPart } from '../core/commit.js';
 import { KeyspanError } from '../core/errors.js';
-import { newKmsKeyId } from '../core/ids.js';
+import { newKmsKeyId, type KmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
@@ -19,13 +20,28 @@ import { readTags } from './tags.js';
 const LIST_LIMIT = 100;
 
 export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>): Promise<Answer> {
+  const key = newKey(kms, request, newKmsKeyId());
+  let made: KeyRecord | undefined;
+  await addMaterial(kms, request, key, (material) => {
+    made = { ...key, currentMaterial: material.id };
+    return { part: putKey(made) };
+  });
+  return { KeyMetadata: made && metadataOf(made) };
+}
+
+/** A key as a request wants it, before it has a material. @throws what CreateKey answers */
+export function newKey(
+  kms: KmsParts,
+  request: KmsRequest<'CreateKey'>,
+  id: KmsKeyId,
+): Omit<KeyRecord, 'currentMaterial'> {
   const { caller, params } = request;
   const { account } = caller.principal;
   authorizeAccount(request);
   const { spec, usage } = chooseKind(params);
   const tags = readTags(params.Tags);
   const key: Omit<KeyRecord, 'currentMaterial'> = {
-    id: newKmsKeyId(),
+    id,
     account,
     region: caller.region,
     description: params.Description ?? '',
@@ -44,18 +60,16 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
   checkPolicy(key.policy, caller, { keyArn: arn, bypassLockoutCheck });
   requireRoom(kms.facts, caller);
   request.resource = arn;
-  let made: KeyRecord | undefined;
-  await addMaterial(kms, request, key, (material) => {
-    made = { ...key, currentMaterial: material.id };
-    const path = KEYSPACE.kmsKey(account, key.region, key.id);
-    return {
-      part: {
-        compares: [{ key: path, modRevision: null }],
-        writes: [{ op: 'put', key: path, value: encodeKey(made) }],
-      },
-    };
-  });
-  return { KeyMetadata: made && metadataOf(made) };
+  return key;
+}
+
+/** The part of a commit that writes down a new key. */
+export function putKey(key: KeyRecord): CommitPart {
+  const path = KEYSPACE.kmsKey(key.account, key.region, key.id);
+  return {
+    compares: [{ key: path, modRevision: null }],
+    writes: [{ op: 'put', key: path, value: encodeKey(key) }],
+  };
 }
 
 function requireRoom(facts: Facts, { principal, region }: KmsCaller): void {

@@ -1,6 +1,7 @@
 import type { Events } from '../audit/events.js';
 import { AssertionError } from '../core/assert.js';
 import type { Call } from '../core/call.js';
+import { rootArn } from '../core/arn.js';
 import type { Clock } from '../core/clock.js';
 import { isKeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
@@ -8,6 +9,7 @@ import type { Logger } from '../core/log.js';
 import type { VaultDirectory } from '../core/vault.js';
 import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../protocol/kms.js';
 import type { Encoding } from '../protocol/aws-parser.js';
+import { parsePrincipal } from '../iam/principal.js';
 import type { Identities } from '../iam/identities.js';
 import type { Store } from '../store/store.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
@@ -19,6 +21,7 @@ import { getKeyPolicy } from './policies.js';
 import { generateRandom } from './random.js';
 import type { Answer, KmsCaller as Caller, KmsParts, KmsRequest, Operation } from './request.js';
 import { listKeyRotations, rotateKeyOnDemand } from './rotation.js';
+import { isSeeded, seedKey, type KeySeed } from './seeding.js';
 import { toKmsError } from './vault-errors.js';
 
 /** Who asks, and in which region: what a door hands over with a request. */
@@ -120,11 +123,41 @@ export class Kms implements AsyncDisposable {
         resource: undefined,
       };
       line.request = request;
-      const answer = await (isMutating(action) ? this.#change(request) : this.#run(request));
+      const run = (): Promise<Answer> => this.#run(request);
+      const answer = await (isMutating(action) ? this.#change(call, run) : run());
       this.#audit(line);
       return answer;
     } catch (error) {
       const answered = toKmsError(error, { action, resource: line.request?.resource });
+      this.#audit(line, answered);
+      throw answered;
+    }
+  }
+
+  /**
+   * Makes a key that a seed wants, in the name of its account's root; one that is there stays as
+   * it is, and leaves no audit line.
+   * @throws KeyspanError with an AWS code, KeyspanConfig when the key is there and is another one
+   */
+  async seedKey(seed: KeySeed, call: Call): Promise<'made' | 'present'> {
+    const parts = this.#parts;
+    if (isSeeded(parts, seed)) return 'present';
+    const action = 'CreateKey';
+    const caller = { principal: parsePrincipal(rootArn(seed.account)), region: seed.region };
+    const params = { ...seed.params, BypassPolicyLockoutSafetyCheck: true };
+    const request: KmsRequest<'CreateKey'> = { action, params, caller, call, resource: undefined };
+    const begin = parts.clock.monotonic();
+    const line: Line = { action, caller, call, door: 'seed', begin, request };
+    try {
+      // who was faster, if somebody was, may have had the same seed
+      await this.#change(call, async () => {
+        if (!isSeeded(parts, seed)) await seedKey(parts, request, seed);
+      });
+      this.#audit(line);
+      return 'made';
+    } catch (error) {
+      const isOurs = isKeyspanError(error, 'KeyspanConfig');
+      const answered = isOurs ? error : toKmsError(error, { action, resource: request.resource });
       this.#audit(line, answered);
       throw answered;
     }
@@ -141,14 +174,14 @@ export class Kms implements AsyncDisposable {
   }
 
   /** A change whose facts moved meanwhile is decided anew, from the key's policy onwards. */
-  async #change(request: KmsRequest): Promise<Answer> {
+  async #change<T>({ deadline }: Call, run: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#run(request);
+        return await run();
       } catch (error) {
         const isConflict = isKeyspanError(error, 'StoreConflict');
         if (!isConflict || attempt >= LIMITS.commit_attempts_max) throw error;
-        await this.#parts.facts.catchUp(request.call.deadline);
+        await this.#parts.facts.catchUp(deadline);
       }
     }
   }
