@@ -147,9 +147,10 @@ async function eraseFacts(store: RunningClusterOptions['store'], id: ClusterId):
 /** A cluster as descriptions of it show it. */
 export const viewOf = ({ record, members }: RunningCluster): ClusterView => ({
   record,
-  members: members.map(({ record: hsm, supervisor, isLeaving }) => ({
+  members: members.map(({ record: hsm, supervisor, isLeaving, isNew }) => ({
     record: hsm,
     state: supervisor.state,
     isLeaving,
+    isNew,
   })),
 });

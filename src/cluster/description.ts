@@ -15,6 +15,8 @@ export interface MemberView {
   readonly record: HsmRecord;
   readonly state: HsmState;
   readonly isLeaving: boolean;
+  /** it has not served yet */
+  readonly isNew: boolean;
 }
 
 /** The answer to what was just asked for shows it as begun, however soon it is over. */
@@ -76,13 +78,14 @@ export function describeHsm(
 /** AWS knows five states; what it has no word for is an HSM that does not serve just now. */
 function stateOf(
   cluster: ClusterRecord,
-  { record, state, isLeaving }: MemberView,
+  { record, state, isLeaving, isNew }: MemberView,
   nowMs: number,
 ): NonNullable<CloudHsmHsm['State']> {
   if (isLeaving || record.leaveMs !== null) return 'DELETE_IN_PROGRESS';
   if (isBeingMade(cluster, record, nowMs)) return 'CREATE_IN_PROGRESS';
   if (state === 'ACTIVE') return 'ACTIVE';
-  return record.joined ? 'DEGRADED' : 'CREATE_IN_PROGRESS';
+  // one that joined is brought up to date first: it is still being made
+  return record.joined && !isNew ? 'DEGRADED' : 'CREATE_IN_PROGRESS';
 }
 
 /** What is to be verified and signed; once the cluster is claimed its certificate alone. */

@@ -26,6 +26,8 @@ export class Member {
   appliance: Line | undefined;
   /** it is being removed: it gets no new keys, and does not count where copies are counted */
   isLeaving = false;
+  /** it was founded or joined, and has not served since */
+  isNew = false;
   /** keys that repairs and its joining have given it so far */
   copied = 0;
   /** keys on the token, as it last said */

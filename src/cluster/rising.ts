@@ -88,7 +88,10 @@ export class Rising {
   async rise(member: Member, channel: Channel, seat: () => Promise<void>): Promise<void> {
     const { secrets, id, facts } = this.#options;
     member.appliance = undefined;
-    if (channel.peer.phase === 'new') await this.#enter(member, channel);
+    if (channel.peer.phase === 'new') {
+      member.isNew = true;
+      await this.#enter(member, channel);
+    }
     // also after a crash between the joining and this note of it
     if (!member.record.joined) {
       member.record = await facts.changeHsm(member.id, (hsm) => ({ ...hsm, joined: true }));

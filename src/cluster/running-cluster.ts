@@ -275,7 +275,10 @@ export class RunningCluster implements AsyncDisposable {
       rise: (channel) => this.#rise(member, channel),
       joined: () => member.record.joined,
       changed: (state) => {
-        if (state === 'ACTIVE') this.#upkeep.sweep();
+        if (state === 'ACTIVE') {
+          member.isNew = false;
+          this.#upkeep.sweep();
+        }
         this.#options.changed(member.id, state);
       },
     });

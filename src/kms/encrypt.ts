@@ -1,7 +1,7 @@
 import { wipe } from '../core/bytes.js';
 import { KeyspanError } from '../core/errors.js';
 import type { OpenStep, Sealed, Vault } from '../core/vault.js';
-import type { EncryptionAlgorithm } from '../protocol/kms.js';
+import type { EncryptionAlgorithm } from '../protocol/kms-members.js';
 import { missingMember, validationError } from '../protocol/aws-parser.js';
 import { authorizeKey } from './authorize.js';
 import {

@@ -1,5 +1,6 @@
 import { KeyspanError } from '../core/errors.js';
-import type { EncryptionAlgorithm, KeySpec, KeyUsage, KmsParams } from '../protocol/kms.js';
+import type { KmsParams } from '../protocol/kms.js';
+import type { EncryptionAlgorithm, KeySpec, KeyUsage } from '../protocol/kms-members.js';
 
 /** What AWS lets each spec be used for (CreateKey, KeyUsage). */
 const USAGES: Readonly<Record<KeySpec, readonly KeyUsage[]>> = {

@@ -1,5 +1,5 @@
 import { KeyspanError } from '../core/errors.js';
-import type { KeyUsage } from '../protocol/kms.js';
+import type { KeyUsage } from '../protocol/kms-members.js';
 
 /** KMS API, KeyState. Not all can be reached yet. */
 export const KEY_STATES = [

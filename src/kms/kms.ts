@@ -3,7 +3,7 @@ import { AssertionError } from '../core/assert.js';
 import type { Call } from '../core/call.js';
 import { rootArn } from '../core/arn.js';
 import type { Clock } from '../core/clock.js';
-import { isKeyspanError } from '../core/errors.js';
+import { isKeyspanError, KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { VaultDirectory } from '../core/vault.js';
@@ -40,7 +40,8 @@ export interface KmsDependencies {
 /** An installation in which no principals but the accounts' roots were made. */
 const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }) };
 
-const OPERATIONS: { readonly [A in KmsAction]: Operation<A> } = {
+/** The actions that are built. */
+const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   CreateAlias: createAlias,
   CreateKey: createKey,
   Decrypt: decrypt,
@@ -168,9 +169,12 @@ export class Kms implements AsyncDisposable {
   }
 
   #run(request: KmsRequest): Promise<Answer> {
+    const { action } = request;
     // action and params were parsed together: the table and the union agree
-    const operation = OPERATIONS[request.action] as unknown as Operation<KmsAction>;
-    return operation(this.#parts, request);
+    const operation = OPERATIONS[action] as unknown as Operation<KmsAction> | undefined;
+    if (operation) return operation(this.#parts, request);
+    const sentence = `Keyspan does not support the ${action} operation.`;
+    throw new KeyspanError('UnsupportedOperationException', sentence);
   }
 
   /** A change whose facts moved meanwhile is decided anew, from the key's policy onwards. */

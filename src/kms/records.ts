@@ -16,7 +16,7 @@ import {
   type FormOf,
 } from '../protocol/form.js';
 import { LIMITS } from '../core/limits.js';
-import { KEY_SPECS, KEY_USAGES, ORIGINS } from '../protocol/kms.js';
+import { KEY_SPECS, KEY_USAGES, ORIGINS } from '../protocol/kms-members.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Entry } from '../store/store.js';
 import { decodeValue, encodeValue } from '../store/value.js';

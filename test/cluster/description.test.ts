@@ -26,6 +26,7 @@ const member = (
 ): MemberView => ({
   state: 'ACTIVE',
   isLeaving: false,
+  isNew: false,
   ...changes,
   record: { ...HSM, ...record },
 });
@@ -96,6 +97,7 @@ describe('an HSM is', () => {
     [member({ state: 'STARTING' }, { joined: false }), 'CREATE_IN_PROGRESS'],
     [member({ state: 'JOINING' }, { joined: false }), 'CREATE_IN_PROGRESS'],
     [member({ state: 'CATCHING_UP' }), 'DEGRADED'],
+    [member({ state: 'CATCHING_UP', isNew: true }), 'CREATE_IN_PROGRESS'],
     [member({ state: 'KILLED' }), 'DEGRADED'],
   ])('%#: %s', (one, state) => expect(stateOf(one)).toBe(state));
 

@@ -54,6 +54,9 @@ const WEIGHTS: Readonly<Partial<Record<KmsAction, number>>> = {
   DeleteAlias: 0.4,
   EnableKey: 0.4,
   DisableKey: 0.1,
+  ScheduleKeyDeletion: 0.02,
+  DisableKeyRotation: 0.1,
+  EnableKeyRotation: 0.1,
 };
 const ACTIONS = (Object.keys(KMS_ACTIONS) as KmsAction[]).map(
   (action) => [action, WEIGHTS[action] ?? 1] as const,
@@ -69,7 +72,7 @@ function rightParams(dice: Dice, action: KmsAction, corpus: Corpus): Members {
   const page = dice.chance(0.5) ? { Limit } : { Limit, Marker };
   const EncryptionContext = { app: 'fuzz', n: String(dice.below(3)) };
   const dataKey = { KeyId, KeySpec: 'AES_256', EncryptionContext };
-  const made: Readonly<Record<KmsAction, () => Members>> = {
+  const made: Readonly<Partial<Record<KmsAction, () => Members>>> = {
     CreateAlias: () => ({ AliasName, TargetKeyId: KeyId }),
     CreateKey: () => ({ Description: 'd', Tags: [{ TagKey: 'k', TagValue: 'v' }] }),
     Decrypt: () => ({ CiphertextBlob, EncryptionContext: { app: 'fuzz', n: '1' } }),
@@ -93,7 +96,7 @@ function rightParams(dice: Dice, action: KmsAction, corpus: Corpus): Members {
     RotateKeyOnDemand: () => ({ KeyId }),
     UpdateAlias: () => ({ AliasName, TargetKeyId: KeyId }),
   };
-  return made[action]();
+  return made[action]?.() ?? { KeyId };
 }
 
 interface Sent {

@@ -28,26 +28,30 @@ export const ROOT = callerOf(`arn:aws:iam::${ACCOUNT}:root`);
 export const OTHER_ROOT = callerOf(`arn:aws:iam::${OTHER_ACCOUNT}:root`);
 export const ALICE = callerOf(`arn:aws:iam::${ACCOUNT}:user/alice`);
 
-/** What AWS's SDK says that an action answers. */
+/** What AWS's SDK says that an action answers; actions that answer nothing are not named. */
 interface SdkAnswers {
-  CreateAlias: object;
+  CancelKeyDeletion: sdk.CancelKeyDeletionResponse;
+  CreateGrant: sdk.CreateGrantResponse;
   CreateKey: sdk.CreateKeyResponse;
   Decrypt: sdk.DecryptResponse;
-  DeleteAlias: object;
   DescribeKey: sdk.DescribeKeyResponse;
-  DisableKey: object;
-  EnableKey: object;
   Encrypt: sdk.EncryptResponse;
   GenerateDataKey: sdk.GenerateDataKeyResponse;
   GenerateDataKeyWithoutPlaintext: sdk.GenerateDataKeyWithoutPlaintextResponse;
   GenerateRandom: sdk.GenerateRandomResponse;
+  GetKeyLastUsage: sdk.GetKeyLastUsageResponse;
   GetKeyPolicy: sdk.GetKeyPolicyResponse;
+  GetKeyRotationStatus: sdk.GetKeyRotationStatusResponse;
   ListAliases: sdk.ListAliasesResponse;
+  ListGrants: sdk.ListGrantsResponse;
+  ListKeyPolicies: sdk.ListKeyPoliciesResponse;
   ListKeyRotations: sdk.ListKeyRotationsResponse;
   ListKeys: sdk.ListKeysResponse;
+  ListResourceTags: sdk.ListResourceTagsResponse;
+  ListRetirableGrants: sdk.ListGrantsResponse;
   ReEncrypt: sdk.ReEncryptResponse;
   RotateKeyOnDemand: sdk.RotateKeyOnDemandResponse;
-  UpdateAlias: object;
+  ScheduleKeyDeletion: sdk.ScheduleKeyDeletionResponse;
 }
 
 /** The SDK's type with all members there and timestamps as on the wire. */
@@ -58,7 +62,9 @@ type Answered<T> = T extends Date
     : T extends readonly (infer U)[]
       ? Answered<U>[]
       : { [K in keyof T]-?: Answered<NonNullable<T[K]>> };
-type Answers = { [A in KmsAction]: Answered<SdkAnswers[A]> };
+type Answers = {
+  [A in KmsAction]: A extends keyof SdkAnswers ? Answered<SdkAnswers[A]> : object;
+};
 type KeyMetadata = Answers['CreateKey']['KeyMetadata'];
 
 /** KMS on a store in memory and on software vaults, with a civil clock that a test moves. */

@@ -1,5 +1,13 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { packageFile } from '../../src/core/entry.js';
@@ -23,9 +31,9 @@ export function blocksOf(page: string, language: string): ReadonlyMap<string, st
   return blocks;
 }
 
-/** Whether `runAtHome` can: a container's root may be refused a view of its own. */
-export const canRunAtHome = (): boolean =>
-  process.getuid?.() !== 0 || spawnSync('unshare', ['--mount', 'true']).status === 0;
+/** Where p11-kit looks for what is of the whole machine; root's applications look nowhere else. */
+const HOMES_MODULES = '~/.config/pkcs11/modules';
+const MACHINES_MODULES = '/etc/pkcs11/modules';
 
 /** A folder to run recipes in, with `npx keyspan` and its modules as a newcomer has them. */
 export class RecipeFolder implements Disposable {
@@ -63,21 +71,32 @@ export class RecipeFolder implements Disposable {
   }
 
   /**
-   * As `run`, with a home of its own. Since p11-kit does not read that of root, what it has of the
-   * whole machine is covered by it for that script alone.
+   * As `run`, with a home of its own. Since p11-kit does not read that of root, root's script has
+   * it in the place of the whole machine: in a view that no other process has, where root may make
+   * one (in a container it may not), else in the place itself, for as long as the script runs.
    */
   runAtHome(script: string): string {
     this.write('at-home.sh', `set -euo pipefail\n${script}\n`);
-    const isRoot = process.getuid?.() === 0;
-    const covered = 'mount --bind ~/.config/pkcs11/modules /usr/share/p11-kit/modules';
-    return this.run(
-      [
-        'export HOME=$PWD/at-home',
-        'unset XDG_CONFIG_HOME',
-        'rm -rf ~ && mkdir -p ~/.config/pkcs11/modules',
-        isRoot ? `unshare --mount bash -c '${covered} && exec bash at-home.sh'` : 'bash at-home.sh',
-      ].join('\n'),
+    const [fresh, run] = ['rm -rf ~ && mkdir -p ~/.config/pkcs11/modules', 'bash at-home.sh'];
+    const start = ['export HOME=$PWD/at-home', 'unset XDG_CONFIG_HOME', fresh];
+    if (process.getuid?.() !== 0) return this.run([...start, run].join('\n'));
+    const canUnshare = spawnSync('unshare', ['--mount', 'true']).status === 0;
+    const covered = `mount --bind ~/.config/pkcs11/modules ${MACHINES_MODULES}`;
+    mkdirSync(MACHINES_MODULES, { recursive: true });
+    if (canUnshare) {
+      return this.run([...start, `unshare --mount bash -c '${covered} && exec ${run}'`].join('\n'));
+    }
+    const own = join(MACHINES_MODULES, 'keyspan.module');
+    if (existsSync(own)) throw new Error(`${own} is there already: this test would replace it`);
+    this.write(
+      'at-home.sh',
+      `set -euo pipefail\n${script.replaceAll(HOMES_MODULES, MACHINES_MODULES)}\n`,
     );
+    try {
+      return this.run([...start, run].join('\n'));
+    } finally {
+      rmSync(own, { force: true });
+    }
   }
 
   write(name: string, text: string): void {
