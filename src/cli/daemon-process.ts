@@ -24,6 +24,8 @@ export interface DaemonOptions {
   readonly bind?: string;
   /** of the AWS door */
   readonly port?: number;
+  /** the file that says what is to be there from the start: absolute */
+  readonly seed?: string;
   /** a port for metrics */
   readonly metrics?: number;
   /** false: none of the installation's own */
@@ -82,8 +84,8 @@ export function startDaemon(
 /** The daemon's command line. */
 export function daemonArgs(home: Home, options: DaemonOptions): string[] {
   const { hsms, ephemeral, faults, region, account, eniMode, bind, port, metrics } = options;
-  const { cluster, timeScale } = options;
-  const places = { region, account, 'eni-mode': eniMode, bind, port, metrics };
+  const { cluster, timeScale, seed } = options;
+  const places = { region, account, 'eni-mode': eniMode, bind, port, metrics, seed };
   const valued = { hsms, ...places, 'time-scale': timeScale };
   return [
     '--home',

@@ -226,4 +226,9 @@ export const LIMITS = {
   kms_keys_max: 100_000,
   kms_aliases_per_key_max: 50,
   kms_on_demand_rotations_max: 25,
+  // seeds
+  seed_file_max_bytes: 16 << 20,
+  seed_keys_max: 10_000,
+  /** keys that are made at once; more would only wait for the HSMs */
+  seed_keys_concurrent_max: 32,
 } as const;

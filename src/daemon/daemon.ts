@@ -44,6 +44,7 @@ import { openKmsParts } from './kms-parts.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { openPkcs11 } from './pkcs11.js';
 import { clusterReadings } from './readings.js';
+import { seedHandlers, sow, type SeedBed } from './seeding.js';
 import { statusOf } from './status.js';
 import { tlsOf } from './tls.js';
 
@@ -110,7 +111,7 @@ export class Daemon implements AsyncDisposable {
     const { parts, cleanup } = await opening;
     this.#cleanup.push(...cleanup);
     if ('error' in parts) throw parts.error;
-    const { key, store } = parts;
+    const { key, store, seed } = parts;
     if (config.eniMode === 'ports' && !isLoopback(config.bind)) {
       this.#log.warn({ bind: config.bind }, 'the HSMs listen beyond this machine');
     }
@@ -127,6 +128,7 @@ export class Daemon implements AsyncDisposable {
     await this.#openPkcs11();
     const kms = await this.#openKms({ store, sealer, clock });
     await this.#clustersReady();
+    if (seed) await sow(seed, this.#bed(kms));
     this.#kms = kms;
     const { own } = this.#clusters;
     if (own?.members.some(({ channel }) => channel)) await this.#openDoors(kms);
@@ -193,6 +195,13 @@ export class Daemon implements AsyncDisposable {
       if (outcome.status === 'fulfilled') continue;
       this.#log.warn({ err: outcome.reason as unknown }, 'a cluster does not serve yet');
     }
+  }
+
+  #bed(kms = this.#kms): SeedBed {
+    const { signal } = this.#ending;
+    const { account, region } = this.#clusters.own?.record ?? this.#config;
+    const hasVault = this.#clusters.own !== undefined;
+    return { kms, account, region, hasVault, signal, log: this.#log };
   }
 
   /** The cluster that backs KMS. @throws KeyspanError KeyspanRefused where there is none */
@@ -346,6 +355,7 @@ export class Daemon implements AsyncDisposable {
         account: this.#clusters.own?.record.account ?? this.#config.account,
         region: this.#config.region,
       }),
+      ...seedHandlers(() => this.#bed()),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
       Shutdown: async () => {

@@ -152,6 +152,12 @@ export interface CertificateDocument {
   readonly serverCa: string;
 }
 
+/** What became of a seed: keys that were made, and that were there and stayed as they are. */
+export interface SownSeed {
+  readonly made: number;
+  readonly present: number;
+}
+
 /** A backup as the operator sees it. */
 export interface BackupStatus {
   readonly id: string;
@@ -178,6 +184,8 @@ export const ADMIN_ACTIONS = {
   Status: empty,
   Credentials: empty,
   Shutdown: empty,
+  /** makes what a seed says and is not there */
+  Seed: object({ path }),
   HsmStart: hsm,
   HsmStop: hsm,
   HsmKill: hsm,
@@ -220,6 +228,7 @@ export interface AdminResults extends HsmSessionResults {
   Status: InstallationStatus;
   Credentials: CredentialsDocument;
   Shutdown: { readonly pid: number };
+  Seed: SownSeed;
   HsmStart: HsmStatus;
   HsmStop: HsmStatus;
   HsmKill: HsmStatus;

@@ -1,0 +1,102 @@
+import { describe, expect, test } from 'vitest';
+import { KeyspanError } from '../../src/core/errors.js';
+import type { KmsKeyId } from '../../src/core/ids.js';
+import { LIMITS } from '../../src/core/limits.js';
+import { silentLog } from '../../src/core/log.js';
+import type { SeededKey } from '../../src/daemon/seed-file.js';
+import { sow, type SeedBed } from '../../src/daemon/seeding.js';
+import { ACCOUNT, callerOf, KmsFixture, OTHER_ACCOUNT, REGION } from '../support/kms-fixture.js';
+
+const idOf = (at: number): KmsKeyId =>
+  `00000000-0000-4000-8000-${String(at).padStart(12, '0')}` as KmsKeyId;
+
+const keyOf = (at: number, changes: Partial<SeededKey> = {}): SeededKey => ({
+  id: idOf(at),
+  materials: [Buffer.alloc(32, at + 1)],
+  isEnabled: true,
+  aliases: [`alias/${at}`],
+  params: {},
+  ...changes,
+});
+
+const bedOf = (kms: SeedBed['kms'], changes: Partial<SeedBed> = {}): SeedBed => ({
+  kms,
+  account: ACCOUNT,
+  region: REGION,
+  hasVault: true,
+  signal: new AbortController().signal,
+  log: silentLog(),
+  ...changes,
+});
+
+const many = (count: number): SeededKey[] => Array.from({ length: count }, (_, at) => keyOf(at));
+
+describe('a seed', () => {
+  test('is sown once, and again only what is new', async () => {
+    await using at = await KmsFixture.open();
+    expect(await sow({ keys: many(100) }, bedOf(at.kms))).toEqual({ made: 100, present: 0 });
+    expect(await sow({ keys: many(103) }, bedOf(at.kms))).toEqual({ made: 3, present: 100 });
+    const { KeyMetadata } = await at.call('DescribeKey', { KeyId: 'alias/102' });
+    expect(KeyMetadata.KeyId).toBe(idOf(102));
+    expect(at.vault.keys.size).toBe(103);
+  });
+
+  test('goes to the installation’s account and region, or to those that a key names', async () => {
+    await using at = await KmsFixture.open();
+    const place = { account: OTHER_ACCOUNT, region: 'us-west-2' };
+    await sow({ keys: [keyOf(0), keyOf(1, place)] }, bedOf(at.kms));
+    expect((await at.call('ListKeys')).Keys.map(({ KeyId }) => KeyId)).toEqual([idOf(0)]);
+    const there = callerOf(`arn:aws:iam::${OTHER_ACCOUNT}:root`, 'us-west-2');
+    const { Keys } = await at.call('ListKeys', {}, there);
+    expect(Keys.map(({ KeyId }) => KeyId)).toEqual([idOf(1)]);
+  });
+
+  test('leaves no material in memory, whether it was used, needed or refused', async () => {
+    await using at = await KmsFixture.open();
+    const wiped = (keys: readonly SeededKey[]): void => {
+      for (const { materials } of keys) {
+        for (const one of materials) expect(Buffer.from(one)).toEqual(Buffer.alloc(32));
+      }
+    };
+    const rounds = [many(3), many(3)];
+    for (const keys of rounds) await sow({ keys }, bedOf(at.kms));
+    rounds.forEach(wiped);
+    const wrong = [keyOf(0, { materials: [Buffer.alloc(32, 9)] })];
+    await expect(sow({ keys: wrong }, bedOf(at.kms))).rejects.toThrow();
+    wiped(wrong);
+  });
+
+  test('that another key contradicts is refused by the key’s place', async () => {
+    await using at = await KmsFixture.open();
+    await sow({ keys: many(3) }, bedOf(at.kms));
+    const keys = [keyOf(0), keyOf(1, { materials: [Buffer.alloc(32, 9)] })];
+    await expect(sow({ keys }, bedOf(at.kms))).rejects.toMatchObject({
+      code: 'KeyspanConfig',
+      message: expect.stringMatching(
+        /^The seed cannot be used: keys\[1\]: The key 0{8}-/,
+      ) as string,
+    });
+  });
+
+  test('that fails makes no more keys, and says what failed first', async () => {
+    const asked: string[] = [];
+    const seedKey: NonNullable<SeedBed['kms']>['seedKey'] = async ({ id }) => {
+      asked.push(id);
+      await Promise.resolve();
+      throw new KeyspanError('KeyUnavailableException', 'No HSM is active.');
+    };
+    await expect(sow({ keys: many(500) }, bedOf({ seedKey }))).rejects.toMatchObject({
+      code: 'KeyUnavailableException',
+      message: 'The seed cannot be used: keys[0]: No HSM is active.',
+    });
+    expect(asked).toHaveLength(LIMITS.seed_keys_concurrent_max);
+  });
+
+  test('needs a cluster for its keys, and only for them', async () => {
+    const bed = bedOf(undefined, { hasVault: false });
+    await expect(sow({ keys: many(1) }, bed)).rejects.toMatchObject({ code: 'KeyspanConfig' });
+    expect(await sow({ keys: [] }, bed)).toEqual({ made: 0, present: 0 });
+    const early = sow({ keys: many(1) }, bedOf(undefined));
+    await expect(early).rejects.toMatchObject({ code: 'KeyspanRefused' });
+  });
+});
