@@ -271,6 +271,11 @@ export class ClusterSession {
     throw failure ?? new KeyspanError('VaultUnavailable');
   }
 
+  /** An operation with this key is about to come: the HSM that it will go to stays awake. */
+  soon(key: HsmKeyId): void {
+    place(this.#order, this.#own.get(key), this.#options.lacking(key))?.channel.soon();
+  }
+
   /**
    * Runs one operation on this HSM and on no other: what it works with is there alone.
    * @throws KeyspanError VaultKeyMissing when it does not serve, or what it answered

@@ -7,7 +7,7 @@ import type { ClusterSession } from './cluster-session.js';
 import type { Member } from './member.js';
 
 /** A way to ask the HSMs of a cluster in somebody's name. */
-export type HsmLine = Pick<ClusterSession, 'run' | 'runOn'>;
+export type HsmLine = Pick<ClusterSession, 'run' | 'runOn'> & Partial<Pick<ClusterSession, 'soon'>>;
 
 const ELSEWHERE: ReadonlySet<string> = new Set([
   'KeyspanConnection',

@@ -71,3 +71,26 @@ export class Vigil {
     if (since !== undefined || isTaken) this.#strike(now);
   };
 }
+
+/** So long after more than one waited, somebody else may want the core. */
+const CROWD_MS = 20;
+
+/** Whether requests come one after the other or side by side. */
+export class Crowd {
+  #waiting = 0;
+  #lastAt = -Infinity;
+
+  enters(): void {
+    this.#waiting += 1;
+    if (this.#waiting > 1) this.#lastAt = monotonic();
+  }
+
+  leaves(): void {
+    this.#waiting -= 1;
+  }
+
+  /** More than one waits, or did lately. */
+  isThere(): boolean {
+    return this.#waiting > 1 || monotonic() - this.#lastAt < CROWD_MS;
+  }
+}

@@ -4,12 +4,13 @@ import { KeyspanError, isErrorCode } from '../core/errors.js';
 import type { ClusterId, HsmId } from '../core/ids.js';
 import { InFlight } from '../core/in-flight.js';
 import { LIMITS } from '../core/limits.js';
-import { Vigil } from '../core/vigil.js';
+import { Crowd, Vigil } from '../core/vigil.js';
 import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
 import {
   FRAME_VERSION,
   RECORD_VERSION,
+  SOON,
   hello,
   type Hello,
   type HsmFields,
@@ -34,6 +35,9 @@ export interface ChannelRequest<Op extends HsmOperation> {
   /** the client's request that this is done for; it crosses on a channel that is traced */
   readonly requestId?: string;
 }
+
+/** Who waits for answers, over all channels of this process. */
+const crowd = new Crowd();
 
 /** How often the deadlines of the requests in flight are looked at: one timer for all of them. */
 const SWEEP_MS = 20;
@@ -134,11 +138,20 @@ export class Channel {
       if (this.#traced && request.requestId !== undefined) frame.push(request.requestId);
       this.#writer.push(frame);
       this.#pending.add({ resolve, reject, deadline });
-      const waiting = this.#pending.size;
-      if (waiting === 1) this.#vigil.expect();
-      else if (waiting === 2) this.#vigil.forget();
+      crowd.enters();
+      if (crowd.isThere()) this.#vigil.forget();
+      else this.#vigil.expect();
       this.#sweep ??= setInterval(() => this.#expire(), SWEEP_MS);
     });
+  }
+
+  /**
+   * Work is about to come: the HSM stays awake for it. While there is other work nothing is said,
+   * because somebody else wants the core.
+   */
+  soon(): void {
+    if (crowd.isThere() || this.#closed.signal.aborted) return;
+    this.#writer.push(SOON);
   }
 
   /** Ends the channel; what is in flight fails with KeyspanConnection. */
@@ -149,7 +162,7 @@ export class Channel {
     clearInterval(this.#sweep);
     this.#greeting?.reject(channelLost());
     for (const [id, { reject }] of this.#pending.entries()) {
-      this.#pending.remove(id);
+      this.#drop(id);
       reject(channelLost());
     }
   }
@@ -165,12 +178,18 @@ export class Channel {
   #expire(): void {
     for (const [id, { deadline, reject }] of this.#pending.entries()) {
       if (!hasPassed(deadline)) continue;
-      this.#pending.remove(id);
+      this.#drop(id);
       reject(new KeyspanError('HsmDeadlineExceeded'));
     }
     if (this.#pending.size > 0) return;
     clearInterval(this.#sweep);
     this.#sweep = undefined;
+  }
+
+  #drop(id: number): Pending | undefined {
+    const pending = this.#pending.remove(id);
+    if (pending) crowd.leaves();
+    return pending;
   }
 
   #receive(chunk: Buffer): void {
@@ -199,7 +218,7 @@ export class Channel {
   #settle(frame: unknown): void {
     if (!Array.isArray(frame)) throw new KeyspanError('HsmBadFrame');
     const [id, failed, value, message] = frame as [number, number, unknown, unknown];
-    const pending = this.#pending.remove(id);
+    const pending = this.#drop(id);
     if (!pending) return;
     if (failed === 0) return pending.resolve(value as never);
     const code = isErrorCode(value) ? value : 'HsmDeviceError';

@@ -7,7 +7,13 @@ import { LIMITS } from '../core/limits.js';
 import { Vigil } from '../core/vigil.js';
 import { accept } from '../protocol/form.js';
 import { FrameReader, FrameWriter } from '../protocol/frame-codec.js';
-import { FRAME_VERSION, RECORD_VERSION, hello, type HsmResults } from '../protocol/hsm-frames.js';
+import {
+  FRAME_VERSION,
+  RECORD_VERSION,
+  hello,
+  isNotice,
+  type HsmResults,
+} from '../protocol/hsm-frames.js';
 import { tellClosed } from './audited.js';
 import type { HsmLog } from './deferred-log.js';
 import type { Machine } from './machine.js';
@@ -111,20 +117,19 @@ class Connection {
 
   #receive(chunk: Buffer): void {
     this.#vigil.came();
-    let frames = 0;
+    let isSoon = false;
     try {
       for (const frame of this.#reader.push(chunk)) {
-        frames += 1;
-        if (this.#greeted) this.#answer(frame);
-        else this.#greet(frame);
+        if (!this.#greeted) this.#greet(frame);
+        else if (isNotice(frame)) isSoon = true;
+        else this.#answer(frame);
       }
     } catch (error) {
       this.#log.warn({ err: error }, 'connection ended: frames cannot be read');
       this.#socket.destroy();
     }
     this.#writer.flush();
-    // who sends several at once does not wait for each
-    if (frames === 1) this.#vigil.expect();
+    if (isSoon) this.#vigil.expect();
   }
 
   #greet(frame: unknown): void {

@@ -40,11 +40,16 @@ export type { HsmApproval } from './quorum-frames.js';
  * code, message]`. A request may have a seventh element, the id of the client's request, for the
  * HSM's log; a daemon sends it while it logs at debug or below.
  */
-export const FRAME_VERSION = 1;
+export const FRAME_VERSION = 2;
 export const RECORD_VERSION = 1;
 
 export const HSM_ROLES = ['unactivated-admin', 'admin', 'crypto-user', 'appliance-user'] as const;
 export type HsmRole = (typeof HSM_ROLES)[number];
+
+/** A frame that asks for nothing: an operation is about to follow. */
+export const SOON = { soon: 1 } as const;
+export const isNotice = (frame: unknown): boolean =>
+  typeof frame === 'object' && frame !== null && (frame as { soon?: unknown }).soon === SOON.soon;
 
 /** `new`: no masking keys yet, it is to be founded or joined; `member`: it serves. */
 export type HsmPhase = 'new' | 'member';

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { beforeEach, describe, expect, test, vi } from 'vitest';
-import { Vigil } from '../../src/core/vigil.js';
+import { Crowd, Vigil } from '../../src/core/vigil.js';
 
 /** The clock that a vigil reads, and what it asked to run in the next turn. */
 let now = 0;
@@ -129,6 +129,30 @@ describe('a vigil', () => {
     now += 50;
     vigil.expect();
     expect(isAwake()).toBe(true);
+  });
+});
+
+describe('a crowd', () => {
+  test('is there while more than one waits, and for a while after', () => {
+    const crowd = new Crowd();
+    crowd.enters();
+    expect(crowd.isThere()).toBe(false);
+    crowd.enters();
+    expect(crowd.isThere()).toBe(true);
+    crowd.leaves();
+    now += 10;
+    expect(crowd.isThere()).toBe(true);
+    now += 50;
+    expect(crowd.isThere()).toBe(false);
+  });
+
+  test('is none of those who come one after the other', () => {
+    const crowd = new Crowd();
+    for (let i = 0; i < 10; i += 1) {
+      crowd.enters();
+      expect(crowd.isThere()).toBe(false);
+      crowd.leaves();
+    }
   });
 });
 

@@ -1,12 +1,13 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, onTestFinished, test } from 'vitest';
 import { deadlineIn } from '../../src/core/deadline.js';
 import { newBootId, newClusterId, newHsmId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { Channel } from '../../src/hsm/channel.js';
 import { FrameReader, encodeFrame } from '../../src/protocol/frame-codec.js';
-import { FRAME_VERSION, RECORD_VERSION } from '../../src/protocol/hsm-frames.js';
+import { FRAME_VERSION, RECORD_VERSION, SOON } from '../../src/protocol/hsm-frames.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
 
 const refused = (code: string): unknown => expect.objectContaining({ code });
@@ -70,6 +71,11 @@ async function connect(path: string, options: { ms?: number; traced?: boolean } 
   return channel;
 }
 
+/** Others of this process may have asked side by side just now. */
+const CROWD_MS = 40;
+
+const greeted = { hello: FRAME_VERSION, recordVersion: RECORD_VERSION, hsm, cluster };
+
 const ask = (channel: Channel, ms = 30_000): Promise<unknown> =>
   channel.request({
     operation: 'user-list',
@@ -87,13 +93,13 @@ describe('connecting', () => {
     const foreign = await newForeign();
     const channel = await connect(foreign.path);
     expect(channel.peer).toEqual(hello);
-    await expect.poll(() => foreign.frames).toEqual([{ hello: 1, recordVersion: 1, hsm, cluster }]);
+    await expect.poll(() => foreign.frames).toEqual([greeted]);
   });
 
   test.each<[string, unknown]>([
     ['another HSM', { ...hello, hsm: newHsmId() }],
     ['another cluster', { ...hello, cluster: newClusterId() }],
-    ['another version', { ...hello, hello: 2 }],
+    ['another version', { ...hello, hello: 1 }],
     ['another record version', { ...hello, recordVersion: 2 }],
     ['no hello', [1, 0, {}]],
   ])('to %s is refused', async (_, greeting) => {
@@ -192,5 +198,30 @@ describe('a channel', () => {
       const [, request] = foreign.frames as unknown[][];
       expect(request?.slice(3)).toEqual(['user-list', 0, {}, ...(traced ? ['r-1'] : [])]);
     }
+  });
+});
+
+describe('work to come', () => {
+  const notices = ({ frames }: ForeignHsm): unknown[] =>
+    frames.filter((frame) => !Array.isArray(frame) && !(frame as { hello?: number }).hello);
+
+  test('is told of to an HSM that has nothing to do', async () => {
+    const foreign = await newForeign(([id], at) => at.say([id, 0, {}]));
+    const channel = await connect(foreign.path);
+    await sleep(CROWD_MS);
+    channel.soon();
+    await ask(channel);
+    expect(notices(foreign)).toEqual([SOON]);
+  });
+
+  test('is not told of where there is other work', async () => {
+    const foreign = await newForeign(([id], at) => at.say([id, 0, {}]));
+    const channel = await connect(foreign.path);
+    const both = [ask(channel), ask(channel)];
+    channel.soon();
+    await Promise.all(both);
+    channel.soon();
+    await ask(channel);
+    expect(notices(foreign)).toEqual([]);
   });
 });

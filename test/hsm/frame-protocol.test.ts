@@ -4,6 +4,7 @@ import { LIMITS } from '../../src/core/limits.js';
 import { encodeFrame } from '../../src/protocol/frame-codec.js';
 import {
   HSM_OPERATIONS,
+  SOON,
   type HsmOperation,
   type HsmResults,
 } from '../../src/protocol/hsm-frames.js';
@@ -321,7 +322,7 @@ describe('frames', () => {
   test.each<[string, Record<string, unknown>]>([
     ['another cluster', { cluster: newClusterId() }],
     ['another HSM', { hsm: newHsmId() }],
-    ['another frame version', { hello: 2 }],
+    ['another frame version', { hello: 1 }],
     ['another record version', { recordVersion: 2 }],
     ['a member too many', { more: 1 }],
   ])('hello of %s ends the connection', async (_, changes) => {
@@ -332,14 +333,21 @@ describe('frames', () => {
     expect(client.peer).toMatchObject({ hsm: hsm.id, cluster: host.cluster, phase: 'new' });
   });
 
+  test('that tell of work to come are answered with nothing, and the work is done', async () => {
+    client.send(SOON);
+    client.send(SOON);
+    expect(await info()).toHaveProperty('epoch');
+  });
+
   test.each<[string, Uint8Array]>([
+    ['that announce nothing', encodeFrame({ soon: 2 })],
     ['too long', Buffer.from('00100001', 'hex')],
     ['of length zero', Buffer.alloc(4)],
     ['of garbage', Buffer.from('00000002ffff', 'hex')],
     ['that are no request', encodeFrame('info')],
     ['that name no operation by text', encodeFrame([1, 1_000, 1, 7, 0, {}])],
     ['with a request id that is no number', encodeFrame(['1', 1_000, 1, 'info', 0, {}])],
-    ['that are a hello again', encodeFrame({ hello: 1 })],
+    ['that are a hello again', encodeFrame({ hello: 2 })],
   ])('%s end the connection, and no other', async (_, bytes) => {
     await closes((other) => other.greet().write(bytes));
     expect((await info()).phase).toBe('member');

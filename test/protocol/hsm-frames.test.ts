@@ -210,7 +210,7 @@ describe('hello', () => {
 
   test('of another version or form is refused', () => {
     const wrong = [
-      { hello: 2 },
+      { hello: 1 },
       { hello: '1' },
       { hsm: right.cluster },
       { cluster: right.hsm },

@@ -78,6 +78,7 @@ function cipherInit(kind: 'encrypt' | 'decrypt') {
       direction: kind,
       budget: application.budget,
     });
+    view.line.soon?.(held.id);
     return [];
   };
 }
@@ -154,14 +155,16 @@ function signInit(kind: 'sign' | 'verify') {
     if (session.operations[kind]) throw fail('OPERATION_ACTIVE');
     const { view } = session;
     const facts = factsOf(mechanism);
+    const held = keyFor(view, key, facts, kind);
     session.operations[kind] = new SignOperation({
       view,
-      key: keyFor(view, key, facts, kind),
+      key: held,
       facts,
       mechanism: frameMechanism(mechanism, facts),
       purpose: kind,
       budget: application.budget,
     });
+    view.line.soon?.(held.id);
     return [];
   };
 }
