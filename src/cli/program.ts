@@ -55,6 +55,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addCluster(program, act);
   addStore(program, act);
   addBackups(program, act);
+  addClock(program, act);
   addFaults(program, act);
   addCertificates(program, act);
   return withShared(program);
@@ -335,6 +336,29 @@ function addBackups(program: Command, act: (run: Run) => Promise<void>): void {
         async () =>
           await (await import('./commands/backup.js')).importBackup({ ...options, file: path }),
       ),
+    );
+}
+
+function addClock(program: Command, act: (run: Run) => Promise<void>): void {
+  const clock = withShared(program.command('clock')).description(
+    'civil time: deletions, rotations, backups and the dates of policies go by it',
+  );
+  const force = '--force';
+  withShared(clock.command('show'))
+    .description('what civil time is, and how far it is ahead')
+    .action((options) => act(async () => (await import('./commands/clock.js')).showClock(options)));
+  withShared(clock.command('advance'))
+    .description('move civil time on; what is due by then happens at once')
+    .argument('<duration>', '30d, 12h, 2w, or several of w, d, h, m and s')
+    .option(force, 'also back: keyspan clock advance --force -- -1d')
+    .action((by: string, options) =>
+      act(async () => (await import('./commands/clock.js')).advanceClock({ ...options, by })),
+    );
+  withShared(clock.command('reset'))
+    .description("bring civil time back to the machine's")
+    .option(force, 'it goes back by that')
+    .action((options) =>
+      act(async () => (await import('./commands/clock.js')).resetClock(options)),
     );
 }
 

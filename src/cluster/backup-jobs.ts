@@ -67,6 +67,11 @@ export class BackupJobs implements AsyncDisposable {
     this.#awake.abort();
   }
 
+  /** Civil time was moved: what it says of backups is looked at now. */
+  wake(): void {
+    this.#awake.abort();
+  }
+
   /**
    * A backup of all that lives now. Where no HSM can give it, the latest one will do if it holds
    * every live key.

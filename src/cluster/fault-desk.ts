@@ -32,6 +32,11 @@ export const STEPS = [
   // a backup is taken
   'backup.begun',
   'backup.written',
+  // the day of a KMS key came: it is removed, in portions where it has much, or rotated
+  'removal.begun',
+  'removal.portion',
+  'removal.done',
+  'rotation.done',
 ] as const;
 export type StepName = (typeof STEPS)[number];
 

@@ -22,7 +22,46 @@ export const monotonic = (): number => performance.now();
  */
 export const monotonicOfProcess = (): number => Number(process.hrtime.bigint()) / 1e6;
 
-/** The machine's own clocks; `civilOffsetMs` is what the operator moved civil time by. */
-export function systemClock(civilOffsetMs = 0): Clock {
-  return { civil: () => Date.now() + civilOffsetMs, wire: () => Date.now(), monotonic };
+/** The machine's own clocks. */
+export const systemClock = (): Clock => new MovableClock();
+
+/** The machine's own clocks, of which civil time can be moved while they are read. */
+export class MovableClock implements Clock {
+  readonly #listeners = new Set<() => void>();
+  #offsetMs: number;
+
+  /** @param offsetMs what civil time is ahead of the machine's */
+  constructor(offsetMs = 0) {
+    this.#offsetMs = offsetMs;
+  }
+
+  civil(): number {
+    return Date.now() + this.#offsetMs;
+  }
+
+  wire(): number {
+    return Date.now();
+  }
+
+  monotonic(): number {
+    return monotonic();
+  }
+
+  /** what civil time is ahead of the machine's, in milliseconds */
+  get offsetMs(): number {
+    return this.#offsetMs;
+  }
+
+  /** Moves civil time; whoever waits for a point of it is told. */
+  move(offsetMs: number): void {
+    if (offsetMs === this.#offsetMs) return;
+    this.#offsetMs = offsetMs;
+    for (const listener of this.#listeners) listener();
+  }
+
+  /** Calls `listener` after each move. It must not throw. @returns what ends it */
+  onMove(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
 }

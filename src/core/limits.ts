@@ -226,6 +226,17 @@ export const LIMITS = {
   kms_keys_max: 100_000,
   kms_aliases_per_key_max: 50,
   kms_on_demand_rotations_max: 25,
+  kms_deletion_window_min_days: 7,
+  kms_deletion_window_max_days: 30,
+  kms_rotation_period_max_days: 2_560,
+  /** of one commit of a key's removal; a key that has more goes in several */
+  kms_removal_writes_max: 64,
+  /** the machine may have slept, or its clock been set */
+  kms_jobs_look_ms: 60_000,
+  kms_jobs_retry_first_ms: 1_000,
+  kms_jobs_retry_max_ms: 300_000,
+  /** of what the operator moves civil time by, either way: 50 years */
+  civil_offset_max_ms: 1_577_880_000_000,
   // seeds
   seed_file_max_bytes: 16 << 20,
   seed_keys_max: 10_000,

@@ -1,14 +1,12 @@
-import { readFileSync } from 'node:fs';
 import { AuditLog } from '../audit/audit-log.js';
 import { Events } from '../audit/events.js';
-import type { FaultDesk } from '../cluster/fault-desk.js';
 import { USERS } from '../cluster/lifecycle.js';
 import type { Clusters } from '../cluster/clusters.js';
 import type { ControlPlane } from '../cluster/control-plane.js';
 import { allEnis, type Block } from '../cluster/network.js';
 import type { RunningCluster } from '../cluster/running-cluster.js';
 import { Secrets } from '../cluster/secrets.js';
-import { systemClock, type Clock } from '../core/clock.js';
+import type { Clock } from '../core/clock.js';
 import { packageFile } from '../core/entry.js';
 import { KeyspanError } from '../core/errors.js';
 import type { ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
@@ -16,31 +14,32 @@ import type { Logger } from '../core/log.js';
 import type { Vault } from '../core/vault.js';
 import { AdminDoor, type AdminHandlers } from '../front/admin.js';
 import { backupHandlers } from '../front/backup-actions.js';
+import { clockHandlers } from '../front/clock-actions.js';
 import { DataPlane } from '../front/hsm-session.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import type { P11Door } from '../front/p11-rpc/door.js';
-import { parsePrincipal } from '../iam/principal.js';
 import type { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
 import type {
-  CertificateDocument,
   CredentialsDocument,
   DiscardedCopies,
   HsmState,
   HsmStatus,
   InstallationStatus,
 } from '../protocol/admin.js';
-import { readFaultRule } from '../protocol/fault.js';
 import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import type { AwsEndpoint } from './aws.js';
 import { ClaimedDoors } from './claimed-doors.js';
 import { openClusterParts, type ClusterParts } from './cluster-parts.js';
 import type { DaemonConfig } from './config.js';
+import { issueCertificate } from './client-certificates.js';
 import { Doors } from './doors.js';
+import { faultHandlers } from './fault-handlers.js';
 import { readVersion } from './installation.js';
 import { openKmsParts } from './kms-parts.js';
+import { OperatorClock } from './operator-clock.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { openPkcs11 } from './pkcs11.js';
 import { clusterReadings } from './readings.js';
@@ -62,7 +61,7 @@ export class Daemon implements AsyncDisposable {
   #parts!: ClusterParts;
   #clusters!: Clusters;
   #control!: ControlPlane;
-  #clock!: Clock;
+  #clock!: OperatorClock;
   #block!: Block;
   #secrets!: Secrets;
   #events!: Events;
@@ -117,7 +116,8 @@ export class Daemon implements AsyncDisposable {
     }
     const sealer = new Sealer(key);
     this.#secrets = new Secrets(store, sealer);
-    const clock = systemClock();
+    const clock = await OperatorClock.open(store);
+    this.#cleanup.push(() => clock[Symbol.asyncDispose]());
     this.#clock = clock;
     const audit = await AuditLog.open(home.audit);
     this.#cleanup.push(() => audit[Symbol.asyncDispose]());
@@ -135,6 +135,11 @@ export class Daemon implements AsyncDisposable {
     this.#followClaims(kms);
     this.#state = 'READY';
     this.#parts.jobs.start();
+    kms.jobs.start();
+    clock.onMove(() => {
+      this.#parts.jobs.wake();
+      kms.jobs.wake();
+    });
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
   }
 
@@ -198,10 +203,8 @@ export class Daemon implements AsyncDisposable {
   }
 
   #bed(kms = this.#kms): SeedBed {
-    const { signal } = this.#ending;
-    const { account, region } = this.#clusters.own?.record ?? this.#config;
-    const hasVault = this.#clusters.own !== undefined;
-    return { kms, account, region, hasVault, signal, log: this.#log };
+    const parts = { kms, own: this.#clusters.own?.record, config: this.#config };
+    return { ...parts, signal: this.#ending.signal, log: this.#log };
   }
 
   /** The cluster that backs KMS. @throws KeyspanError KeyspanRefused where there is none */
@@ -305,6 +308,10 @@ export class Daemon implements AsyncDisposable {
         backups: this.#parts.backups,
         vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },
         account: this.#clusters.own?.record.account ?? this.#config.account,
+        jobs: {
+          isHeld: () => this.#clusters.own?.isStoreBehind === true,
+          step: async (name) => await this.#clusters.own?.faults?.step(name),
+        },
         events: this.#events,
         log: this.#log,
       },
@@ -345,6 +352,7 @@ export class Daemon implements AsyncDisposable {
   }
 
   #handlers(): AdminHandlers {
+    const { home } = this.#config;
     const want = (intent: Intent) => (params: { id: string }) => this.#want(params.id, intent);
     return {
       ...this.#dataPlane.operator(),
@@ -355,6 +363,7 @@ export class Daemon implements AsyncDisposable {
         account: this.#clusters.own?.record.account ?? this.#config.account,
         region: this.#config.region,
       }),
+      ...clockHandlers(this.#clock, this.#events),
       ...seedHandlers(() => this.#bed()),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
@@ -388,14 +397,7 @@ export class Daemon implements AsyncDisposable {
         const member = await this.#holding(id).membership.wipe(id as HsmId);
         return await this.#changed('hsm wipe', member.id);
       },
-      FaultAdd: async ({ hsm, rule }) => ({
-        id: await this.#faults().add(hsm, readFaultRule(rule)),
-      }),
-      FaultList: async () => ({ faults: await this.#faults().list() }),
-      FaultClear: async () => {
-        await this.#faults().clear();
-        return {};
-      },
+      ...faultHandlers(() => this.#cluster),
       StoreAdopt: async () => {
         await this.#cluster.adoptStore();
         this.#events.operatorEvent({ action: 'store adopt' });
@@ -403,7 +405,8 @@ export class Daemon implements AsyncDisposable {
       },
       ClusterCheck: ({ repair }) => this.#cluster.check(repair),
       ClusterDiscardUnknown: ({ keys }) => this.#discardUnknown(keys),
-      IssueCertificate: (params) => this.#issueCertificate(params),
+      IssueCertificate: (params) =>
+        issueCertificate({ home, secrets: this.#secrets, events: this.#events }, params),
     };
   }
 
@@ -421,12 +424,6 @@ export class Daemon implements AsyncDisposable {
     const target = keys?.length === 1 ? keys[0] : undefined;
     this.#events.operatorEvent({ action: 'cluster discard-unknown', target });
     return outcome;
-  }
-
-  #faults(): FaultDesk {
-    const { faults } = this.#cluster;
-    if (faults) return faults;
-    throw new KeyspanError('KeyspanRefused', 'Faults need a daemon started with --faults.');
   }
 
   async #changed(action: string, id: string): Promise<HsmStatus> {
@@ -469,22 +466,6 @@ export class Daemon implements AsyncDisposable {
       admin: await of(USERS.admin),
       cryptoUser: await of(USERS.cryptoUser),
       rootAccessKey,
-    };
-  }
-
-  async #issueCertificate(params: {
-    principal: string;
-    days: number;
-  }): Promise<CertificateDocument> {
-    const { arn } = parsePrincipal(params.principal);
-    const { certifyClient, privateKeyPem } = await import('../cluster/certificates.js');
-    const authority = await this.#secrets.authority('clients');
-    const issued = await certifyClient({ authority, principal: arn, days: params.days });
-    this.#events.operatorEvent({ action: 'cert issue', target: arn });
-    return {
-      certificate: issued.certificate,
-      privateKey: privateKeyPem(issued.privateKey),
-      serverCa: readFileSync(this.#config.home.customerCa, 'utf8'),
     };
   }
 

@@ -1,5 +1,4 @@
-import { Kms } from '../kms/kms.js';
-import type { VaultDirectory } from '../core/vault.js';
+import { Kms, type KmsDependencies } from '../kms/kms.js';
 import { AwsEndpoint, type AwsOptions } from './aws.js';
 
 /** What was opened is closed by the owner's clean-up, the last first. */
@@ -12,11 +11,11 @@ export interface KmsParts {
 
 /** Opens KMS and the door that AWS's clients come in by. @throws as AwsEndpoint.open */
 export async function openKmsParts(
-  options: Omit<AwsOptions, 'kms'> & { readonly vaults: VaultDirectory },
+  options: Omit<AwsOptions, 'kms'> & Pick<KmsDependencies, 'vaults' | 'jobs'>,
   cleanup: Cleanup,
 ): Promise<KmsParts> {
-  const { store, vaults, clock, events, log } = options;
-  const kms = await Kms.open({ store, vaults, clock, events, log });
+  const { store, vaults, clock, events, log, jobs } = options;
+  const kms = await Kms.open({ store, vaults, clock, events, log, jobs });
   cleanup.push(() => kms[Symbol.asyncDispose]());
   const aws = await AwsEndpoint.open({ ...options, kms });
   cleanup.push(() => aws[Symbol.asyncDispose]());

@@ -9,6 +9,7 @@ import type { KeySeed } from '../kms/seeding.js';
 import {
   FormError,
   flag,
+  int,
   list,
   mapOf,
   object,
@@ -104,6 +105,7 @@ const keyForm = members({
   materials: orElse(list(material, { max: LIMITS.kms_on_demand_rotations_max }), []),
   description: optional(text({ min: 0, max: 8_192 })),
   enabled: orElse(flag, true),
+  rotation: optional(int({ min: 90, max: LIMITS.kms_rotation_period_max_days })),
   policy: optional(policy('key')),
   tags: optional(tags),
   aliases: orElse(
@@ -121,6 +123,7 @@ const seedForm = members({
 /** @throws FormError */
 function seededKey(key: FormOf<typeof keyForm>): SeededKey {
   const { id, account, region, materials, enabled, aliases, description, ...rest } = key;
+  const { rotation: rotationDays } = rest;
   if (!rest.material && materials.length > 0) {
     throw new FormError('is missing: what stands in materials is older', ['material']);
   }
@@ -136,6 +139,7 @@ function seededKey(key: FormOf<typeof keyForm>): SeededKey {
     ...(region !== undefined && { region }),
     materials: all,
     isEnabled: enabled,
+    ...(rotationDays !== undefined && { rotationDays }),
     aliases,
     params: {
       ...(description !== undefined && { Description: description }),

@@ -9,15 +9,19 @@ import type { Kms } from '../kms/kms.js';
 import type { SownSeed } from '../protocol/admin.js';
 import type { Seed, SeededKey } from './seed-file.js';
 
+/** Where what names no place belongs. */
+interface Place {
+  readonly account: string;
+  readonly region: string;
+}
+
 /** What a seed is sown into. */
 export interface SeedBed {
   /** undefined: the daemon is not ready */
   readonly kms: Pick<Kms, 'seedKey'> | undefined;
-  /** of keys that name none */
-  readonly account: string;
-  readonly region: string;
-  /** false: there is no cluster that could hold keys */
-  readonly hasVault: boolean;
+  /** the cluster that holds keys, where there is one */
+  readonly own: Place | undefined;
+  readonly config: Place;
   /** aborted: what has not begun does not begin */
   readonly signal: AbortSignal;
   readonly log: Logger;
@@ -35,7 +39,7 @@ export const seedHandlers = (bed: () => SeedBed): Pick<AdminHandlers, 'Seed'> =>
  */
 export async function sow(seed: Seed, bed: SeedBed): Promise<SownSeed> {
   try {
-    if (seed.keys.length > 0 && !bed.hasVault) {
+    if (seed.keys.length > 0 && !bed.own) {
       const sentence = 'The seed has keys, and this installation no cluster of its own.';
       throw new KeyspanError('KeyspanConfig', sentence);
     }
@@ -67,8 +71,9 @@ async function sowKeys(keys: readonly SeededKey[], bed: SeedBed): Promise<SownSe
   return sown;
 }
 
-function sowKey(key: SeededKey, { kms, account, region }: SeedBed): Promise<'made' | 'present'> {
+function sowKey(key: SeededKey, { kms, own, config }: SeedBed): Promise<'made' | 'present'> {
   if (!kms) throw new KeyspanError('KeyspanRefused', 'The installation is not ready yet.');
+  const { account, region } = own ?? config;
   const deadline = deadlineIn(LIMITS.request_timeout_ms);
   return kms.seedKey({ account, region, ...key }, { requestId: newRequestId(), deadline });
 }

@@ -159,7 +159,10 @@ interface Source extends FoundKey {
   readonly ignored: boolean;
 }
 
-/** @throws NotFoundException, InvalidCiphertextException, ValidationException */
+/**
+ * @throws NotFoundException, AccessDeniedException, InvalidCiphertextException,
+ * ValidationException
+ */
 function findSource(
   kms: KmsParts,
   request: KmsRequest<'Decrypt' | 'ReEncrypt'>,
@@ -180,9 +183,17 @@ function findSource(
   if (!ciphertext) throw invalidCiphertext();
   const account = kms.facts.accountOfKey(ciphertext.keyId);
   const key = account && kms.facts.key(account, request.caller.region, ciphertext.keyId);
-  if (!key) throw invalidCiphertext();
+  if (!key) throw unknownSource();
   return { key, ciphertext, ignored };
 }
+
+/** Who names no key is not told whether it was deleted, is elsewhere or never was. */
+const unknownSource = (): KeyspanError =>
+  new KeyspanError(
+    'AccessDeniedException',
+    'The ciphertext refers to a customer master key that does not exist, does not exist in ' +
+      'this region, or you are not allowed to access.',
+  );
 
 /** DryRunModifiers: whether only the permission is asked about, without a ciphertext. */
 function ignoresCiphertext(params: {

@@ -1,4 +1,5 @@
 import { assert } from '../core/assert.js';
+import type { Clock } from '../core/clock.js';
 import type { CommitPart } from '../core/commit.js';
 import { within, type Deadline } from '../core/deadline.js';
 import { isKeyspanError } from '../core/errors.js';
@@ -117,15 +118,17 @@ export class Facts implements AsyncDisposable {
   readonly #store: Store;
   readonly #snapshot: Snapshot<Fact>;
   readonly #index: FactIndex;
+  readonly #clock: Clock;
 
-  private constructor(store: Store, snapshot: Snapshot<Fact>, index: FactIndex) {
+  private constructor(store: Store, clock: Clock, snapshot: Snapshot<Fact>, index: FactIndex) {
     this.#store = store;
+    this.#clock = clock;
     this.#snapshot = snapshot;
     this.#index = index;
   }
 
   /** @throws StoreClosed, StoreFailed */
-  static async open(store: Store): Promise<Facts> {
+  static async open(store: Store, clock: Clock): Promise<Facts> {
     const index = new FactIndex();
     const opened: { snapshot?: Snapshot<Fact> } = {};
     opened.snapshot = await Snapshot.open(store, KEYSPACE.kms, decodeFact, {
@@ -136,10 +139,16 @@ export class Facts implements AsyncDisposable {
         }
       },
     });
-    return new Facts(store, opened.snapshot, index);
+    return new Facts(store, clock, opened.snapshot, index);
   }
 
+  /** A key that exists at this moment of civil time. */
   key(account: string, region: string, id: KmsKeyId): KeyFact | undefined {
+    return this.#present(this.standing(account, region, id));
+  }
+
+  /** As `key`, also of one whose day came and that is not removed yet. */
+  standing(account: string, region: string, id: KmsKeyId): KeyFact | undefined {
     const place = this.#index.place(id);
     const isHere = place?.account === account && place.region === region;
     if (!isHere) return this.#fact(KEYSPACE.kmsKey(account, region, id), 'key');
@@ -151,7 +160,13 @@ export class Facts implements AsyncDisposable {
   }
 
   targetOf(alias: AliasFact): KeyFact | undefined {
-    return this.#fact(alias.targetPath, 'key');
+    return this.#present(this.#fact(alias.targetPath, 'key'));
+  }
+
+  /** Each request asks: of a key whose deletion is not pending it costs one comparison. */
+  #present(key: KeyFact | undefined): KeyFact | undefined {
+    if (key === undefined || key.goneAtMs === Infinity) return key;
+    return this.#clock.civil() < key.goneAtMs ? key : undefined;
   }
 
   material(key: KeyFact, id: MaterialId): MaterialFact | undefined {
@@ -172,9 +187,19 @@ export class Facts implements AsyncDisposable {
   }
 
   keys(account: string, region: string, page: PageRequest): KeyFact[] {
-    return this.#page(KEYSPACE.kmsKeys(account, region), page).flatMap((fact) =>
-      fact.kind === 'key' ? [fact] : [],
-    );
+    const keys: KeyFact[] = [];
+    // those whose day came may still stand there: a page is filled up with what comes behind it
+    for (let { after } = page; keys.length < page.limit;) {
+      const limit = page.limit - keys.length;
+      const found = this.#page(KEYSPACE.kmsKeys(account, region), { after, limit });
+      for (const fact of found) {
+        if (fact.kind !== 'key') continue;
+        after = fact.id;
+        if (this.#present(fact)) keys.push(fact);
+      }
+      if (found.length < limit) break;
+    }
+    return keys;
   }
 
   aliases(account: string, region: string, page: PageRequest): AliasFact[] {

@@ -1,10 +1,9 @@
 import { keyArn } from '../core/arn.js';
-import type { CommitPart } from '../core/commit.js';
 import { KeyspanError } from '../core/errors.js';
 import { newKmsKeyId, type KmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
-import { KEYSPACE } from '../store/keyspace.js';
 import { authorizeAccount, authorizeKey } from './authorize.js';
+import { addPart, changePart } from './due-keys.js';
 import type { Facts } from './facts.js';
 import { requireState } from './key.js';
 import { chooseKind, encryptionAlgorithms } from './key-spec.js';
@@ -12,7 +11,7 @@ import { findKey, findKeyById } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
 import { checkPolicy, defaultPolicy } from './policies.js';
-import { civilSeconds, encodeKey, type KeyRecord } from './records.js';
+import { civilSeconds, type KeyRecord } from './records.js';
 import type { Answer, KmsCaller, KmsParts } from './request.js';
 import type { KmsRequest } from './request.js';
 import { readTags } from './tags.js';
@@ -24,7 +23,7 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
   let made: KeyRecord | undefined;
   await addMaterial(kms, request, key, (material) => {
     made = { ...key, currentMaterial: material.id };
-    return { part: putKey(made) };
+    return { part: addPart(made) };
   });
   return { KeyMetadata: made && metadataOf(made) };
 }
@@ -63,15 +62,6 @@ export function newKey(
   return key;
 }
 
-/** The part of a commit that writes down a new key. */
-export function putKey(key: KeyRecord): CommitPart {
-  const path = KEYSPACE.kmsKey(key.account, key.region, key.id);
-  return {
-    compares: [{ key: path, modRevision: null }],
-    writes: [{ op: 'put', key: path, value: encodeKey(key) }],
-  };
-}
-
 function requireRoom(facts: Facts, { principal, region }: KmsCaller): void {
   if (facts.keyCount(principal.account, region) < LIMITS.kms_keys_max) return;
   const sentence = `An account has at most ${LIMITS.kms_keys_max} KMS keys in a region.`;
@@ -96,6 +86,7 @@ export function metadataOf(key: KeyRecord): Answer {
     EncryptionAlgorithms: encryptionAlgorithms(key.spec),
     MultiRegion: key.multiRegion,
     CurrentKeyMaterialId: key.currentMaterial,
+    ...(key.state === 'PendingDeletion' && { DeletionDate: key.deletionDate }),
   };
 }
 
@@ -132,10 +123,7 @@ async function switchState(
   authorizeKey(kms, request, key);
   requireState(key, 'switch');
   if (key.state === state) return {};
-  const revision = await kms.facts.commit({
-    compares: [{ key: key.path, modRevision: key.modRevision }],
-    writes: [{ op: 'put', key: key.path, value: encodeKey({ ...key, state }) }],
-  });
+  const revision = await kms.facts.commit(changePart(key, { ...key, state }));
   await kms.facts.shown(revision, request.call.deadline);
   return {};
 }

@@ -15,12 +15,20 @@ import type { Store } from '../store/store.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
 import { decrypt, encrypt, reEncrypt } from './encrypt.js';
+import { cancelKeyDeletion, scheduleKeyDeletion } from './deletion.js';
 import { Facts } from './facts.js';
+import { KeyJobs, type KeyJobsOptions } from './key-jobs.js';
 import { createKey, describeKey, disableKey, enableKey, listKeys } from './keys.js';
 import { getKeyPolicy } from './policies.js';
 import { generateRandom } from './random.js';
 import type { Answer, KmsCaller as Caller, KmsParts, KmsRequest, Operation } from './request.js';
-import { listKeyRotations, rotateKeyOnDemand } from './rotation.js';
+import {
+  disableKeyRotation,
+  enableKeyRotation,
+  getKeyRotationStatus,
+  listKeyRotations,
+  rotateKeyOnDemand,
+} from './rotation.js';
 import { isSeeded, seedKey, type KeySeed } from './seeding.js';
 import { toKmsError } from './vault-errors.js';
 
@@ -35,6 +43,8 @@ export interface KmsDependencies {
   readonly log: Logger;
   /** absent: there are the accounts' roots alone */
   readonly identities?: Identities | undefined;
+  /** when jobs wait, and the steps of theirs that faults strike at */
+  readonly jobs?: Pick<KeyJobsOptions, 'isHeld' | 'step'> | undefined;
 }
 
 /** An installation in which no principals but the accounts' roots were made. */
@@ -42,23 +52,28 @@ const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }
 
 /** The actions that are built. */
 const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
+  CancelKeyDeletion: cancelKeyDeletion,
   CreateAlias: createAlias,
   CreateKey: createKey,
   Decrypt: decrypt,
   DeleteAlias: deleteAlias,
   DescribeKey: describeKey,
   DisableKey: disableKey,
+  DisableKeyRotation: disableKeyRotation,
   EnableKey: enableKey,
+  EnableKeyRotation: enableKeyRotation,
   Encrypt: encrypt,
   GenerateDataKey: generateDataKey,
   GenerateDataKeyWithoutPlaintext: generateDataKeyWithoutPlaintext,
   GenerateRandom: generateRandom,
   GetKeyPolicy: getKeyPolicy,
+  GetKeyRotationStatus: getKeyRotationStatus,
   ListAliases: listAliases,
   ListKeyRotations: listKeyRotations,
   ListKeys: listKeys,
   ReEncrypt: reEncrypt,
   RotateKeyOnDemand: rotateKeyOnDemand,
+  ScheduleKeyDeletion: scheduleKeyDeletion,
   UpdateAlias: updateAlias,
 };
 
@@ -83,9 +98,12 @@ export class Kms implements AsyncDisposable {
   readonly #log: Logger;
   readonly #traced: boolean;
 
-  private constructor(dependencies: KmsDependencies, facts: Facts) {
-    const { vaults, clock, events, log, identities = NO_IDENTITIES } = dependencies;
-    this.#parts = { facts, vaults, clock, identities };
+  /** what is done with keys by itself, once it was started */
+  readonly jobs: KeyJobs;
+
+  private constructor({ events, log }: KmsDependencies, parts: KmsParts, jobs: KeyJobs) {
+    this.#parts = parts;
+    this.jobs = jobs;
     this.#events = events;
     this.#log = log;
     this.#traced = log.isLevelEnabled('debug');
@@ -93,7 +111,10 @@ export class Kms implements AsyncDisposable {
 
   /** Reads what KMS knows from the store and follows it. @throws StoreClosed, StoreFailed */
   static async open(dependencies: KmsDependencies): Promise<Kms> {
-    return new Kms(dependencies, await Facts.open(dependencies.store));
+    const { store, vaults, clock, events, log, identities = NO_IDENTITIES } = dependencies;
+    const parts = { facts: await Facts.open(store, clock), vaults, clock, identities };
+    const jobs = await KeyJobs.open({ kms: parts, store, events, log, ...dependencies.jobs });
+    return new Kms(dependencies, parts, jobs);
   }
 
   /**
@@ -165,6 +186,7 @@ export class Kms implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.jobs[Symbol.asyncDispose]();
     await this.#parts.facts[Symbol.asyncDispose]();
   }
 

@@ -5,6 +5,7 @@ import { isHsmKeyId, isKmsKeyId, isMaterialId } from '../core/ids.js';
 import type { HsmKeyId, KmsKeyId, MaterialId } from '../core/ids.js';
 import { cachedPolicy, type PolicyDocument } from '../iam/policy-document.js';
 import {
+  flag,
   id,
   int,
   list,
@@ -43,6 +44,13 @@ const content = text({ min: 0, max: LIMITS.store_value_max_bytes });
 /** Civil time as AWS writes it: seconds since 1970, to the millisecond. */
 export const civilSeconds = (clock: Clock): number => Math.round(clock.civil()) / 1000;
 
+/** As `civilSeconds`, some days later. */
+export const civilSecondsIn = (days: number, clock: Clock): number =>
+  Math.round(clock.civil() + days * 86_400_000) / 1000;
+
+/** What AWS's timestamps say in milliseconds. */
+export const civilMs = (seconds: number): number => Math.round(seconds * 1000);
+
 const keyMembers = {
   v: oneOf(KEY_VERSION),
   id: keyId,
@@ -52,7 +60,7 @@ const keyMembers = {
   spec: oneOf(...KEY_SPECS),
   usage: oneOf(...KEY_USAGES),
   origin: oneOf(...ORIGINS),
-  state: oneOf('Enabled', 'Disabled'),
+  state: oneOf('Enabled', 'Disabled', 'PendingDeletion'),
   createdAt: time,
   policy: content,
   multiRegion: oneOf(false),
@@ -60,6 +68,14 @@ const keyMembers = {
   /** how often RotateKeyOnDemand was used: it is limited */
   onDemandRotations: int({ min: 0 }),
   tags: list(object({ key: content, value: content }), { max: LIMITS.kms_tags_max }),
+  /** from when on the key does not exist; there while its deletion is pending */
+  deletionDate: optional(time),
+  /** its removal has begun: no move of the clock brings it back */
+  isGoing: optional(flag),
+  /** of automatic rotation: absent where it is not enabled */
+  rotation: optional(
+    object({ periodDays: int({ min: 1, max: LIMITS.kms_rotation_period_max_days }), next: time }),
+  ),
 };
 const keyRecord = object(keyMembers);
 const KEY_MEMBERS = Object.keys(keyMembers).filter((name) => name !== 'v');
@@ -94,6 +110,8 @@ export interface KeyFact extends KeyRecord {
   /** where it stands in the store, and the revision that a change compares with */
   readonly path: string;
   readonly modRevision: number;
+  /** civil time in milliseconds from which on the key does not exist; mostly Infinity */
+  readonly goneAtMs: number;
   /** where its current material stands in the store */
   readonly materialPath: string;
   readonly document: PolicyDocument;
@@ -167,12 +185,21 @@ function decodeKey(entry: Entry): KeyFact {
     currentMaterial: key.currentMaterial,
     onDemandRotations: key.onDemandRotations,
     tags: key.tags,
+    deletionDate: key.deletionDate,
+    isGoing: key.isGoing,
+    rotation: key.rotation,
+    goneAtMs: goneAtMs(key),
     arn: keyArn(key.region, key.account, key.id),
     path: entry.key,
     modRevision: entry.modRevision,
     materialPath: KEYSPACE.kmsMaterial(key.account, key.region, key.id, key.currentMaterial),
     document: cachedPolicy(key.policy, 'key'),
   };
+}
+
+function goneAtMs({ state, deletionDate, isGoing }: KeyRecord): number {
+  if (isGoing) return -Infinity;
+  return state === 'PendingDeletion' ? civilMs(deletionDate ?? 0) : Infinity;
 }
 
 function decodeMaterial(entry: Entry): MaterialFact {

@@ -1,14 +1,18 @@
+import type { Call } from '../core/call.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { authorizeKey } from './authorize.js';
+import { changePart, duePath, type DueKey } from './due-keys.js';
 import { requireState } from './key.js';
 import { findKeyById } from './key-lookup.js';
 import { addMaterial } from './materials.js';
 import { pageMembers, readMarker } from './pages.js';
-import { civilSeconds, encodeKey, type KeyFact, type MaterialFact } from './records.js';
+import { civilSeconds, type KeyFact, type MaterialFact } from './records.js';
 import type { Answer, KmsParts, KmsRequest } from './request.js';
+import { enabledAt, rotatedAt, type Rotation } from './rotation-schedule.js';
 
 const LIST_LIMIT = 100;
+const DEFAULT_PERIOD_DAYS = 365;
 
 /** A new material encrypts from now on; the old ones still decrypt. */
 export async function rotateKeyOnDemand(
@@ -20,14 +24,11 @@ export async function rotateKeyOnDemand(
     // the key may have changed while its material was made, which takes far longer than other
     // changes do: against many of them a rotation that began with the old facts never comes through
     const now = findRotatable(kms, request);
+    // the schedule of automatic rotation stays as it is
     const onDemandRotations = now.onDemandRotations + 1;
-    const value = encodeKey({ ...now, currentMaterial: material.id, onDemandRotations });
     return {
       rotation: { date: civilSeconds(kms.clock), type: 'ON_DEMAND' },
-      part: {
-        compares: [{ key: now.path, modRevision: now.modRevision }],
-        writes: [{ op: 'put', key: now.path, value }],
-      },
+      part: changePart(now, { ...now, currentMaterial: material.id, onDemandRotations }),
     };
   });
   return { KeyId: key.arn };
@@ -38,9 +39,15 @@ function findRotatable(kms: KmsParts, request: KmsRequest<'RotateKeyOnDemand'>):
   authorizeKey(kms, request, key);
   requireState(key, 'use');
   requireRotatable(key);
-  return key;
+  if (key.onDemandRotations < LIMITS.kms_on_demand_rotations_max) return key;
+  throw new KeyspanError(
+    'LimitExceededException',
+    'The on-demand rotations limit has been reached for the given keyId. ' +
+      `No more on-demand rotations can be performed for this key: ${key.arn}`,
+  );
 }
 
+/** @throws UnsupportedOperationException */
 function requireRotatable(key: KeyFact): void {
   if (key.spec !== 'SYMMETRIC_DEFAULT') {
     const sentence = `${key.arn} key spec is ${key.spec} which is not valid for this operation.`;
@@ -50,13 +57,86 @@ function requireRotatable(key: KeyFact): void {
     const sentence = `${key.arn} origin is ${key.origin} which is not valid for this operation.`;
     throw new KeyspanError('UnsupportedOperationException', sentence);
   }
-  if (key.onDemandRotations >= LIMITS.kms_on_demand_rotations_max) {
-    throw new KeyspanError(
-      'LimitExceededException',
-      'The on-demand rotations limit has been reached for the given keyId. ' +
-        `No more on-demand rotations can be performed for this key: ${key.arn}`,
-    );
-  }
+}
+
+/** It counts from now, also where it was enabled before. */
+export async function enableKeyRotation(
+  kms: KmsParts,
+  request: KmsRequest<'EnableKeyRotation'>,
+): Promise<Answer> {
+  const { RotationPeriodInDays = DEFAULT_PERIOD_DAYS } = request.params;
+  return changeRotation(kms, request, enabledAt(civilSeconds(kms.clock), RotationPeriodInDays));
+}
+
+export const disableKeyRotation = (
+  kms: KmsParts,
+  request: KmsRequest<'DisableKeyRotation'>,
+): Promise<Answer> => changeRotation(kms, request, undefined);
+
+async function changeRotation(
+  kms: KmsParts,
+  request: KmsRequest<'EnableKeyRotation' | 'DisableKeyRotation'>,
+  rotation: Rotation | undefined,
+): Promise<Answer> {
+  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  authorizeKey(kms, request, key);
+  requireRotatable(key);
+  requireState(key, 'rotation');
+  if (!rotation && !key.rotation) return {};
+  const revision = await kms.facts.commit(changePart(key, { ...key, rotation }));
+  await kms.facts.shown(revision, request.call.deadline);
+  return {};
+}
+
+/**
+ * While its deletion is pending a key is not rotated, and its status says so. A rotation on demand
+ * is over when it is answered: none is ever in progress.
+ */
+export async function getKeyRotationStatus(
+  kms: KmsParts,
+  request: KmsRequest<'GetKeyRotationStatus'>,
+): Promise<Answer> {
+  const key = findKeyById(kms.facts, request.caller, request.params.KeyId);
+  authorizeKey(kms, request, key);
+  requireRotatable(key);
+  const rotation = key.state === 'PendingDeletion' ? undefined : key.rotation;
+  return {
+    KeyId: key.arn,
+    KeyRotationEnabled: rotation !== undefined,
+    ...(rotation && {
+      RotationPeriodInDays: rotation.periodDays,
+      NextRotationDate: rotation.next,
+    }),
+  };
+}
+
+/**
+ * Rotates a key whose day came.
+ * @returns its ARN; undefined where it is not to be rotated any more
+ * @throws what vaults and the store throw; StoreConflict when the key changed meanwhile
+ */
+export async function rotateDueKey(
+  kms: KmsParts,
+  due: DueKey,
+  call: Call,
+): Promise<string | undefined> {
+  const find = (): KeyFact | undefined => {
+    const key = kms.facts.key(due.account, due.region, due.id);
+    return key && duePath(key) === due.path ? key : undefined;
+  };
+  const key = find();
+  if (!key) return undefined;
+  await addMaterial(kms, { call }, key, (material) => {
+    const now = find();
+    if (!now?.rotation) throw new KeyspanError('StoreConflict');
+    const seconds = civilSeconds(kms.clock);
+    const rotation = rotatedAt(seconds, now.rotation);
+    return {
+      rotation: { date: seconds, type: 'AUTOMATIC' },
+      part: changePart(now, { ...now, currentMaterial: material.id, rotation }),
+    };
+  });
+  return key.arn;
 }
 
 export async function listKeyRotations(

@@ -7,10 +7,12 @@ import { newMaterialId, type KmsKeyId } from '../core/ids.js';
 import { canImport, type PreparedKey, type Vault } from '../core/vault.js';
 import type { KmsParams } from '../protocol/kms.js';
 import { checkName, putAlias } from './aliases.js';
-import { newKey, putKey } from './keys.js';
+import { addPart } from './due-keys.js';
+import { newKey } from './keys.js';
 import { commitPrepared, importedMaterialId, putMaterial } from './materials.js';
 import { civilSeconds, type KeyRecord, type MaterialRecord } from './records.js';
 import type { KmsParts, KmsRequest } from './request.js';
+import { enabledAt } from './rotation-schedule.js';
 
 /** A key that shall be there, the same each time: for fixtures. */
 export interface KeySeed {
@@ -20,6 +22,8 @@ export interface KeySeed {
   /** of 32 bytes each, the oldest first, the last one encrypts; none: a vault makes one */
   readonly materials: readonly Uint8Array[];
   readonly isEnabled: boolean;
+  /** of automatic rotation, in days from its making; absent: there is none */
+  readonly rotationDays?: number | undefined;
   /** begin with `alias/` */
   readonly aliases: readonly string[];
   /** what else CreateKey takes */
@@ -36,6 +40,9 @@ export function isSeeded({ facts }: Pick<KmsParts, 'facts'>, seed: KeySeed): boo
     throw refused(`The key ${id} exists in another account or region.`);
   }
   const key = facts.key(account, region, id);
+  if (!key && facts.standing(account, region, id)) {
+    throw refused(`The key ${id} is being deleted.`);
+  }
   if (!key) return false;
   const known = materials.every((one) => facts.material(key, importedMaterialId(id, one)));
   if (known) return true;
@@ -70,11 +77,12 @@ export async function seedKey(
     createdAt: first.createdAt,
     state: seed.isEnabled ? 'Enabled' : 'Disabled',
     currentMaterial: current.id,
+    ...(seed.rotationDays !== undefined && { rotation: enabledAt(now, seed.rotationDays) }),
     onDemandRotations: materials.length - 1,
   };
   await commitPrepared(kms, request.call, prepared, () =>
     joinParts(
-      putKey(key),
+      addPart(key),
       ...materials.map((material) => putMaterial(key, material)),
       ...seed.aliases.map((name) => putAlias(kms, key, name)),
     ),

@@ -170,6 +170,16 @@ export interface BackupStatus {
   readonly created: string;
 }
 
+/** Civil time, which the operator moves. */
+export interface ClockStatus {
+  /** ISO 8601, UTC */
+  readonly civil: string;
+  /** the machine's own */
+  readonly real: string;
+  /** what civil time is ahead of the machine's, in milliseconds */
+  readonly offsetMs: number;
+}
+
 const hsm = object({ id: text({ max: 64 }) });
 const empty = object({});
 /** the daemon reads or writes it: absolute */
@@ -178,6 +188,8 @@ const passphrase = text({
   min: LIMITS.backup_passphrase_min_chars,
   max: LIMITS.backup_passphrase_max_chars,
 });
+
+const offset = int({ min: -LIMITS.civil_offset_max_ms, max: LIMITS.civil_offset_max_ms });
 
 /** The actions with the form of their requests. */
 export const ADMIN_ACTIONS = {
@@ -212,6 +224,9 @@ export const ADMIN_ACTIONS = {
     passphrase,
     region: optional(text({ max: 32, pattern: REGION })),
   }),
+  ClockShow: empty,
+  ClockAdvance: object({ byMs: offset, force: orElse(flag, false) }),
+  ClockReset: object({ force: orElse(flag, false) }),
   // CloudHSM's CLI
   ...HSM_SESSION_ACTIONS,
   IssueCertificate: object({
@@ -249,5 +264,8 @@ export interface AdminResults extends HsmSessionResults {
   BackupList: { readonly backups: readonly BackupStatus[] };
   BackupExport: BackupStatus;
   BackupImport: BackupStatus;
+  ClockShow: ClockStatus;
+  ClockAdvance: ClockStatus;
+  ClockReset: ClockStatus;
   IssueCertificate: CertificateDocument;
 }

@@ -10,6 +10,8 @@ export const KEYSPACE = {
   schema: 'meta/schema',
   /** facts of the installation: its id, its block of addresses */
   installation: 'meta/installation',
+  /** what civil time is ahead of the machine's */
+  clock: 'meta/clock',
   /** the AWS door's port, where the default one was taken */
   awsPort: 'meta/aws-port',
   /** the emulated certificate authorities: certificates in clear, keys sealed */
@@ -67,4 +69,10 @@ export const KEYSPACE = {
   /** `name` begins with `alias/` */
   kmsAlias: (account: string, region: string, name: string): string =>
     `kms/alias/${account}/${region}/${name}`,
+
+  /** what keys come due for, in the order of time: not under `kms/`, which requests follow */
+  kmsDue: 'kms-due/',
+  /** `atMs`: civil time, in milliseconds since 1970 */
+  kmsDueKey: (atMs: number, account: string, region: string, id: KmsKeyId): string =>
+    `kms-due/${String(atMs).padStart(16, '0')}/${account}/${region}/${id}`,
 } as const;

@@ -1,5 +1,4 @@
 import { expect, test } from 'vitest';
-import { systemClock } from '../../src/core/clock.js';
 import { deadlineIn, hasPassed, pause, remainingMs, within } from '../../src/core/deadline.js';
 
 const never = new Promise<never>(() => undefined);
@@ -34,11 +33,4 @@ test('a pause ends early when its signal aborts', async () => {
   await waiting;
   await pause(3_600_000, aborting.signal);
   await pause(1);
-});
-
-test('an operator moves civil time and no other', () => {
-  const [now, moved] = [systemClock(), systemClock(86_400_000)];
-  expect(moved.civil() - now.civil()).toBeGreaterThan(80_000_000);
-  expect(moved.wire() - now.wire()).toBeLessThan(3_600_000);
-  expect(moved.monotonic()).toBeLessThanOrEqual(now.monotonic());
 });

@@ -34,6 +34,7 @@ keys:
     materials: ['${'00'.repeat(32)}']
     description: letters
     enabled: false
+    rotation: 90
     policy:
       Version: 2012-10-17
       Statement:
@@ -49,6 +50,7 @@ keys:
           region: 'eu-west-1',
           materials: [Buffer.alloc(32), MATERIAL],
           isEnabled: false,
+          rotationDays: 90,
           aliases: ['alias/letters'],
           params: {
             Description: 'letters',
@@ -120,6 +122,7 @@ describe('what is wrong is named, and where it is', () => {
     [{ material: HEX, materials: [BASE64] }, 'keys[0].materials: has one twice'],
     [{ materail: HEX }, `keys[0].materail: is none of ${none}`],
     [{ enabled: 'yes' }, 'keys[0].enabled: is neither true nor false'],
+    [{ rotation: 89 }, 'keys[0].rotation: must be a whole number from 90 to 2560'],
     [{ policy: '{' }, 'keys[0].policy: is no policy: Syntax errors in policy.'],
     [{ policy: 7 }, 'keys[0].policy: is no policy: The policy '],
     [{ tags: { team: 7 } }, 'keys[0].tags.team: is not a text'],

@@ -21,9 +21,8 @@ const keyOf = (at: number, changes: Partial<SeededKey> = {}): SeededKey => ({
 
 const bedOf = (kms: SeedBed['kms'], changes: Partial<SeedBed> = {}): SeedBed => ({
   kms,
-  account: ACCOUNT,
-  region: REGION,
-  hasVault: true,
+  own: { account: ACCOUNT, region: REGION },
+  config: { account: OTHER_ACCOUNT, region: 'us-east-1' },
   signal: new AbortController().signal,
   log: silentLog(),
   ...changes,
@@ -93,7 +92,7 @@ describe('a seed', () => {
   });
 
   test('needs a cluster for its keys, and only for them', async () => {
-    const bed = bedOf(undefined, { hasVault: false });
+    const bed = bedOf(undefined, { own: undefined });
     await expect(sow({ keys: many(1) }, bed)).rejects.toMatchObject({ code: 'KeyspanConfig' });
     expect(await sow({ keys: [] }, bed)).toEqual({ made: 0, present: 0 });
     const early = sow({ keys: many(1) }, bedOf(undefined));

@@ -64,7 +64,6 @@ describe('every request', () => {
 
 /** What is not built yet: the list must shrink. */
 const UNBUILT: readonly KmsAction[] = [
-  'CancelKeyDeletion',
   'ConnectCustomKeyStore',
   'CreateCustomKeyStore',
   'CreateGrant',
@@ -73,15 +72,12 @@ const UNBUILT: readonly KmsAction[] = [
   'DeleteImportedKeyMaterial',
   'DeriveSharedSecret',
   'DescribeCustomKeyStores',
-  'DisableKeyRotation',
   'DisconnectCustomKeyStore',
-  'EnableKeyRotation',
   'Encapsulate',
   'GenerateDataKeyPair',
   'GenerateDataKeyPairWithoutPlaintext',
   'GenerateMac',
   'GetKeyLastUsage',
-  'GetKeyRotationStatus',
   'GetParametersForImport',
   'GetPublicKey',
   'ImportKeyMaterial',
@@ -93,7 +89,6 @@ const UNBUILT: readonly KmsAction[] = [
   'ReplicateKey',
   'RetireGrant',
   'RevokeGrant',
-  'ScheduleKeyDeletion',
   'Sign',
   'TagResource',
   'UntagResource',

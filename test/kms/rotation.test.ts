@@ -99,6 +99,206 @@ describe('RotateKeyOnDemand', () => {
   });
 });
 
+const DAY_MS = 86_400_000;
+
+describe('automatic rotation', () => {
+  /** How many rotations there were, and the next one's distance in days. */
+  async function seen(at: KmsFixture, KeyId: string): Promise<[number, number]> {
+    const { Rotations } = await at.call('ListKeyRotations', { KeyId });
+    const { NextRotationDate } = await at.call('GetKeyRotationStatus', { KeyId });
+    return [Rotations.length, (NextRotationDate - at.time.civil / 1000) / 86_400];
+  }
+
+  test('is off until it is enabled, and off again when it is disabled', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId, Arn } = await at.createKey();
+    const off = { KeyId: Arn, KeyRotationEnabled: false };
+    expect(await at.call('GetKeyRotationStatus', { KeyId })).toEqual(off);
+    expect(await at.call('DisableKeyRotation', { KeyId })).toEqual({});
+    expect(await at.call('EnableKeyRotation', { KeyId })).toEqual({});
+    expect(await at.call('GetKeyRotationStatus', { KeyId })).toEqual({
+      KeyId: Arn,
+      KeyRotationEnabled: true,
+      RotationPeriodInDays: 365,
+      NextRotationDate: 1_831_536_000.123,
+    });
+    expect(await at.call('DisableKeyRotation', { KeyId })).toEqual({});
+    expect(await at.call('GetKeyRotationStatus', { KeyId })).toEqual(off);
+    at.time.civil += 400 * DAY_MS;
+    await at.kms.jobs.run();
+    expect((await at.call('ListKeyRotations', { KeyId })).Rotations).toEqual([]);
+  });
+
+  test.each([89, 2_561])('refuses a period of %i days', async (RotationPeriodInDays) => {
+    await using at = await KmsFixture.open();
+    const { KeyId } = await at.createKey();
+    expect(await at.refused('EnableKeyRotation', { KeyId, RotationPeriodInDays })).toMatch(
+      /^ValidationException: 1 validation error detected: .*'rotationPeriodInDays'/,
+    );
+  });
+
+  test('comes on its day, and on each later one; what the old materials made opens', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId, Arn } = await at.createKey();
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+    const blobs = [];
+    for (let turn = 0; turn < 3; turn += 1) {
+      blobs.push((await at.call('Encrypt', { KeyId, Plaintext: Plaintext() })).CiphertextBlob);
+      at.time.civil += 90 * DAY_MS - 1;
+      await at.kms.jobs.run();
+      expect((await seen(at, KeyId))[0]).toBe(turn);
+      at.time.civil += 1;
+      await at.kms.jobs.run();
+      expect(await seen(at, KeyId)).toEqual([turn + 1, 90]);
+    }
+    for (const CiphertextBlob of blobs) await at.call('Decrypt', { CiphertextBlob });
+    const { Rotations } = await at.call('ListKeyRotations', { KeyId });
+    expect(Rotations.map(({ RotationType }) => RotationType)).toEqual(Array(3).fill('AUTOMATIC'));
+    expect(Rotations[0]?.RotationDate).toBe(1_807_776_000.123);
+    const { KeyMetadata } = await at.call('DescribeKey', { KeyId });
+    expect(KeyMetadata.CurrentKeyMaterialId).toBe(Rotations[2]?.KeyMaterialId);
+    const told = (await at.auditLines()).filter(({ door }) => door === 'job');
+    expect(told.map(({ action, resource }) => [action, resource])).toEqual(
+      told.map(() => ['RotateKey', Arn]),
+    );
+  });
+
+  test('does not care for rotations on demand, nor they for it', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId } = await at.createKey();
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+    at.time.civil += 86 * DAY_MS;
+    await at.call('RotateKeyOnDemand', { KeyId });
+    expect(await seen(at, KeyId)).toEqual([1, 4]);
+    at.time.civil += 4 * DAY_MS;
+    await at.kms.jobs.run();
+    expect(await seen(at, KeyId)).toEqual([2, 90]);
+    // 25 on demand are allowed, whatever came by itself
+    for (let n = 1; n < LIMITS.kms_on_demand_rotations_max; n += 1) {
+      await at.call('RotateKeyOnDemand', { KeyId });
+    }
+    expect(await at.refused('RotateKeyOnDemand', { KeyId })).toMatch(/^LimitExceeded/);
+    at.time.civil += 90 * DAY_MS;
+    await at.kms.jobs.run();
+    expect((await seen(at, KeyId))[0]).toBe(LIMITS.kms_on_demand_rotations_max + 2);
+  });
+
+  test('counts from the enabling, also where it was enabled before', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId } = await at.createKey();
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 365 });
+    at.time.civil += 100 * DAY_MS;
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+    expect(await seen(at, KeyId)).toEqual([0, 90]);
+    at.time.civil += 80 * DAY_MS;
+    await at.call('DisableKeyRotation', { KeyId });
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 120 });
+    expect(await seen(at, KeyId)).toEqual([0, 120]);
+  });
+
+  test('is made once when several periods were missed, and counts from then', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId } = await at.createKey();
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+    at.time.civil += 1_000 * DAY_MS;
+    await at.kms.jobs.run();
+    await at.kms.jobs.run();
+    expect(await seen(at, KeyId)).toEqual([1, 90]);
+  });
+
+  test('rests while the key is disabled; a missed one comes when it is enabled', async () => {
+    await using at = await KmsFixture.open();
+    const [missed, kept] = [await at.createKey(), await at.createKey()];
+    for (const { KeyId } of [missed, kept]) {
+      await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+      await at.call('DisableKey', { KeyId });
+      for (const action of ['EnableKeyRotation', 'DisableKeyRotation']) {
+        expect(await at.refused(action, { KeyId })).toMatch(
+          /^DisabledException: .* is disabled\.$/,
+        );
+      }
+      expect((await at.call('GetKeyRotationStatus', { KeyId })).KeyRotationEnabled).toBe(true);
+    }
+    at.time.civil += 60 * DAY_MS;
+    await at.call('EnableKey', { KeyId: kept.KeyId });
+    expect(await seen(at, kept.KeyId)).toEqual([0, 30]);
+    at.time.civil += 60 * DAY_MS;
+    await at.kms.jobs.run();
+    expect((await seen(at, missed.KeyId))[0]).toBe(0);
+    await at.call('EnableKey', { KeyId: missed.KeyId });
+    await at.kms.jobs.run();
+    expect(await seen(at, missed.KeyId)).toEqual([1, 90]);
+  });
+
+  test('is off while deletion is pending, and is back when that is cancelled', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId, Arn } = await at.createKey();
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+    at.time.civil += 80 * DAY_MS;
+    await at.call('ScheduleKeyDeletion', { KeyId });
+    expect(await at.call('GetKeyRotationStatus', { KeyId })).toEqual({
+      KeyId: Arn,
+      KeyRotationEnabled: false,
+    });
+    for (const action of ['EnableKeyRotation', 'DisableKeyRotation']) {
+      expect(await at.refused(action, { KeyId })).toBe(
+        `KMSInvalidStateException: ${Arn} is pending deletion.`,
+      );
+    }
+    at.time.civil += 20 * DAY_MS;
+    await at.kms.jobs.run();
+    expect((await at.call('ListKeyRotations', { KeyId })).Rotations).toEqual([]);
+    await at.call('CancelKeyDeletion', { KeyId });
+    expect(await seen(at, KeyId)).toEqual([0, -10]);
+    await at.call('EnableKey', { KeyId });
+    await at.kms.jobs.run();
+    expect(await seen(at, KeyId)).toEqual([1, 90]);
+  });
+
+  test('waits for its vault, and deletions do not wait with it', async () => {
+    await using at = await KmsFixture.open();
+    const turning = [await at.createKey(), await at.createKey()];
+    for (const { KeyId } of turning) {
+      await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+    }
+    const going = await at.createKey();
+    at.time.civil += 90 * DAY_MS;
+    await at.call('ScheduleKeyDeletion', { KeyId: going.KeyId, PendingWindowInDays: 7 });
+    at.time.civil += 7 * DAY_MS;
+    at.vault.failWith('VaultUnavailable');
+    const asked = at.vault.asked.length;
+    await at.kms.jobs.run();
+    // the first alone asked: others would have kept deletions waiting
+    expect(at.vault.asked.slice(asked)).toEqual(['createKey']);
+    expect(await at.store.get(`kms/key/111122223333/eu-central-1/${going.KeyId}`)).toBe(undefined);
+    at.vault.failWith(undefined);
+    await at.kms.jobs.run();
+    for (const { KeyId } of turning) expect((await seen(at, KeyId))[0]).toBe(1);
+  });
+
+  test('is not made for a key that was disabled meanwhile, and leaves no material', async () => {
+    await using at = await KmsFixture.open();
+    const { KeyId } = await at.createKey();
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+    at.time.civil += 90 * DAY_MS;
+    at.vault.whileCreating = async () => void (await at.call('DisableKey', { KeyId }));
+    await at.kms.jobs.run();
+    expect(at.vault.states()).toEqual(['live', 'abandoned']);
+    expect((await at.call('ListKeyRotations', { KeyId })).Rotations).toEqual([]);
+  });
+
+  test('by two daemons at once is made once', async () => {
+    await using at = await KmsFixture.open();
+    await using another = await at.another();
+    const { KeyId } = await at.createKey();
+    await at.call('EnableKeyRotation', { KeyId, RotationPeriodInDays: 90 });
+    at.time.civil += 90 * DAY_MS;
+    await Promise.all([at.kms.jobs.run(), another.jobs.run()]);
+    expect(await seen(at, KeyId)).toEqual([1, 90]);
+    expect(at.vault.states().filter((state) => state === 'live')).toHaveLength(2);
+  });
+});
+
 test('ListKeyRotations shows the first material when asked, and pages', async () => {
   await using at = await KmsFixture.open();
   const { KeyId, CurrentKeyMaterialId } = await at.createKey();

@@ -117,6 +117,17 @@ describe('a key of a seed', () => {
     expect(await at.kms.seedKey(seedOf({ materials: [OLD, NEW] }), newCall())).toBe('present');
   });
 
+  test('rotates by itself where the seed says so, from its making on', async () => {
+    await using at = await KmsFixture.open();
+    await at.kms.seedKey(seedOf({ rotationDays: 180 }), newCall());
+    const status = await at.call('GetKeyRotationStatus', { KeyId: ID });
+    expect(status).toMatchObject({
+      KeyRotationEnabled: true,
+      RotationPeriodInDays: 180,
+      NextRotationDate: 1_800_000_000.123 + 180 * 86_400,
+    });
+  });
+
   test('is audited once, in the name of its account’s root', async () => {
     await using at = await KmsFixture.open();
     await at.kms.seedKey(seedOf(), newCall());

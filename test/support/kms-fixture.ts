@@ -9,7 +9,7 @@ import { deadlineIn } from '../../src/core/deadline.js';
 import { newRequestId } from '../../src/core/ids.js';
 import { silentLog } from '../../src/core/log.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
-import { Kms, type KmsCaller } from '../../src/kms/kms.js';
+import { Kms, type KmsCaller, type KmsDependencies } from '../../src/kms/kms.js';
 import type { KmsAction } from '../../src/protocol/kms.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import type { Store } from '../../src/store/store.js';
@@ -114,7 +114,7 @@ export class KmsFixture implements AsyncDisposable {
   }
 
   /** A second daemon's KMS on the same store. */
-  async another(): Promise<Kms> {
+  async another(others: Pick<KmsDependencies, 'jobs'> = {}): Promise<Kms> {
     const clock: Clock = {
       civil: () => this.time.civil,
       wire: Date.now,
@@ -122,7 +122,7 @@ export class KmsFixture implements AsyncDisposable {
     };
     const events = new Events(this.#audit, clock);
     const { store, vaults } = this;
-    return Kms.open({ store, vaults, clock, events, log: silentLog() });
+    return Kms.open({ store, vaults, clock, events, log: silentLog(), ...others });
   }
 
   /** Performs one request; blobs are bytes. */
