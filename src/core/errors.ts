@@ -34,8 +34,11 @@ export const ERRORS = {
   DryRunOperationException: 'the request would have succeeded, but the DryRun option is set',
   IncorrectKeyException: 'the ciphertext was made under another KMS key',
   InvalidAliasNameException: 'the alias name is not valid',
+  InvalidArnException: 'an ARN is not valid',
   InvalidCiphertextException:
     'the ciphertext is foreign, damaged, or bound to another encryption context',
+  InvalidGrantIdException: 'the key has no grant of this id',
+  InvalidGrantTokenException: 'the grant token is not one that CreateGrant returned',
   InvalidKeyUsageException: 'the KMS key is not made for this operation',
   InvalidMarkerException: 'the marker is not one that a list call returned',
   KeyUnavailableException: 'the KMS key cannot be used at the moment; try again',

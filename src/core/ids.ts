@@ -13,6 +13,8 @@ export type HsmKeyId = Branded<'HsmKeyId'>;
 export type KmsKeyId = Branded<'KmsKeyId'>;
 /** 64 hex digits (KMS API, BackingKeyIdType) */
 export type MaterialId = Branded<'MaterialId'>;
+/** 64 hex digits (KMS API, GrantIdType) */
+export type GrantId = Branded<'GrantId'>;
 /** 32 hex digits, random at each start of an HSM process */
 export type BootId = Branded<'BootId'>;
 /** `backup-` and 11 characters of [2-7a-z] (CloudHSM V2 API, BackupId) */
@@ -40,6 +42,7 @@ export const newBackupId = (): BackupId => `backup-${base32(11)}` as BackupId;
 export const newHsmKeyId = (): HsmKeyId => randomBytes(16).toString('hex') as HsmKeyId;
 export const newKmsKeyId = (): KmsKeyId => randomUUID() as string as KmsKeyId;
 export const newMaterialId = (): MaterialId => randomBytes(32).toString('hex') as MaterialId;
+export const newGrantId = (): GrantId => randomBytes(32).toString('hex') as GrantId;
 export const newBootId = (): BootId => randomBytes(16).toString('hex') as BootId;
 export const newMaskingKeyId = (): MaskingKeyId => randomBytes(16).toString('hex') as MaskingKeyId;
 /** `eni-` and 17 hex digits, as EC2 writes it */
@@ -53,5 +56,6 @@ export const isBackupId = (text: string): text is BackupId => BACKUP_ID.test(tex
 export const isHsmKeyId = (text: string): text is HsmKeyId => HEX_32.test(text);
 export const isKmsKeyId = (text: string): text is KmsKeyId => KMS_KEY_ID.test(text);
 export const isMaterialId = (text: string): text is MaterialId => HEX_64.test(text);
+export const isGrantId = (text: string): text is GrantId => HEX_64.test(text);
 export const isBootId = (text: string): text is BootId => HEX_32.test(text);
 export const isMaskingKeyId = (text: string): text is MaskingKeyId => HEX_32.test(text);

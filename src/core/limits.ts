@@ -242,4 +242,12 @@ export const LIMITS = {
   seed_keys_max: 10_000,
   /** keys that are made at once; more would only wait for the HSMs */
   seed_keys_concurrent_max: 32,
+  kms_grants_per_key_max: 50_000,
+  /** of the encryption context that a grant asks for */
+  kms_grant_pairs_max: 8,
+  kms_grant_pair_max_chars: 384,
+  /** until grants are good for use, and until they are not any more */
+  kms_grant_delay_max_ms: 3_600_000,
+  /** grants whose end has shown, which go with one change of others */
+  kms_ended_grants_max: 32,
 } as const;

@@ -63,6 +63,8 @@ export interface DaemonConfig {
   readonly pkcs11User?: string | undefined;
   /** the file that says what is to be there from the start: absolute */
   readonly seed?: string | undefined;
+  /** until a grant of KMS is good for use without its token, and until its end shows */
+  readonly grantDelayMs: number;
 }
 
 /** A whole number, also as it is written on a command line. */
@@ -104,6 +106,7 @@ const SETTINGS = {
   pkcs11Profile: orElse(oneOf('pkcs11', 'cloudhsm'), 'pkcs11'),
   pkcs11User: optional(text({ max: LIMITS.hsm_user_name_max_chars })),
   seed: optional(text({ max: 4_096 })),
+  grantDelayMs: orElse(count({ min: 0, max: LIMITS.kms_grant_delay_max_ms }), 0),
 };
 const settingsForm = object(SETTINGS);
 

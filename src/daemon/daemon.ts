@@ -297,13 +297,14 @@ export class Daemon implements AsyncDisposable {
 
   /** While the HSM processes come up: it costs a start no time. */
   async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Kms> {
-    const { home, port, accessKey } = this.#config;
+    const { home, port, accessKey, grantDelayMs } = this.#config;
     const { kms, aws } = await openKmsParts(
       {
         ...parts,
         home,
         port,
         accessKey,
+        grantDelayMs,
         control: this.#control,
         backups: this.#parts.backups,
         vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },

@@ -11,11 +11,11 @@ export interface KmsParts {
 
 /** Opens KMS and the door that AWS's clients come in by. @throws as AwsEndpoint.open */
 export async function openKmsParts(
-  options: Omit<AwsOptions, 'kms'> & Pick<KmsDependencies, 'vaults' | 'jobs'>,
+  options: Omit<AwsOptions, 'kms'> & Pick<KmsDependencies, 'vaults' | 'jobs' | 'grantDelayMs'>,
   cleanup: Cleanup,
 ): Promise<KmsParts> {
-  const { store, vaults, clock, events, log, jobs } = options;
-  const kms = await Kms.open({ store, vaults, clock, events, log, jobs });
+  const { store, vaults, clock, events, log, jobs, sealer, grantDelayMs } = options;
+  const kms = await Kms.open({ store, vaults, clock, events, log, jobs, sealer, grantDelayMs });
   cleanup.push(() => kms[Symbol.asyncDispose]());
   const aws = await AwsEndpoint.open({ ...options, kms });
   cleanup.push(() => aws[Symbol.asyncDispose]());

@@ -5,6 +5,8 @@ import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { isKmsKeyId, type KmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import { parsePolicy, type PolicyKind } from '../iam/policy-document.js';
+import type { GrantTerms } from '../kms/grant-records.js';
+import { readTerms } from '../kms/grant-terms.js';
 import type { KeySeed } from '../kms/seeding.js';
 import {
   FormError,
@@ -13,12 +15,14 @@ import {
   list,
   mapOf,
   object,
+  oneOf,
   optional,
   orElse,
   text,
   type Form,
   type FormOf,
 } from '../protocol/form.js';
+import { GRANT_OPERATIONS } from '../protocol/kms-members.js';
 
 /**
  * What an installation is to have from its start: docs/ci.md has the file's form. Nothing of its
@@ -69,14 +73,18 @@ const policy =
   (kind: PolicyKind): Form<string> =>
   (value) => {
     const json = typeof value === 'string' ? value : JSON.stringify(value);
-    try {
-      parsePolicy(json, kind);
-    } catch (error) {
-      if (isKeyspanError(error)) throw new FormError(`is no policy: ${error.message}`);
-      throw error;
-    }
+    asForm(() => parsePolicy(json, kind));
     return json;
   };
+
+/** What the service refuses is of a wrong form here. */
+function asForm<T>(read: () => T): T {
+  try {
+    return read();
+  } catch (error) {
+    throw isKeyspanError(error) ? new FormError(error.message) : error;
+  }
+}
 
 const ALIAS = /^alias\/[a-zA-Z0-9:/_-]{1,250}$/;
 const isFreeAlias = (name: string): boolean => ALIAS.test(name) && !name.startsWith('alias/aws/');
@@ -92,6 +100,36 @@ const tags: Form<readonly { readonly key: string; readonly value: string }[]> = 
     throw new FormError(`has more than ${LIMITS.kms_tags_max} tags`);
   }
   return Object.entries(read).map(([key, tag]) => ({ key, value: tag }));
+};
+
+const context: Form<ReadonlyMap<string, string>> = (value) =>
+  new Map(Object.entries(mapOf(text({ min: 0, max: 8_192 }))(value)));
+
+const grantForm = members({
+  name: optional(text({ max: 256, pattern: /^[a-zA-Z0-9:/_-]+$/ })),
+  grantee: text({ max: 256 }),
+  retiring: optional(text({ max: 256 })),
+  operations: list(oneOf(...GRANT_OPERATIONS), { min: 1, max: GRANT_OPERATIONS.length }),
+  encryptionContextSubset: optional(context),
+  encryptionContextEquals: optional(context),
+});
+
+/** A grant in the words of CreateGrant, and checked as it checks them. */
+const grant: Form<GrantTerms> = (value) => {
+  const { name, grantee, retiring, operations, ...contexts } = grantForm(value);
+  const { encryptionContextSubset: subset, encryptionContextEquals: equals } = contexts;
+  const given = {
+    KeyId: '',
+    GranteePrincipal: grantee,
+    Operations: operations,
+    ...(name !== undefined && { Name: name }),
+    ...(retiring !== undefined && { RetiringPrincipal: retiring }),
+    Constraints: {
+      ...(subset && { EncryptionContextSubset: subset }),
+      ...(equals && { EncryptionContextEquals: equals }),
+    },
+  };
+  return asForm(() => readTerms(given));
 };
 
 const keyForm = members({
@@ -114,6 +152,7 @@ const keyForm = members({
     }),
     [],
   ),
+  grants: orElse(list(grant, { max: LIMITS.store_commit_writes_max }), []),
 });
 
 const seedForm = members({
@@ -123,7 +162,7 @@ const seedForm = members({
 /** @throws FormError */
 function seededKey(key: FormOf<typeof keyForm>): SeededKey {
   const { id, account, region, materials, enabled, aliases, description, ...rest } = key;
-  const { rotation: rotationDays } = rest;
+  const { rotation: rotationDays, grants } = rest;
   if (!rest.material && materials.length > 0) {
     throw new FormError('is missing: what stands in materials is older', ['material']);
   }
@@ -133,6 +172,11 @@ function seededKey(key: FormOf<typeof keyForm>): SeededKey {
     'materials',
   );
   refuseTwice(aliases, 'aliases');
+  // the key with its day, HSM keys and materials, aliases, grants with their names
+  const writes = 2 + 2 * Math.max(1, all.length) + aliases.length + 2 * grants.length;
+  if (writes > LIMITS.store_commit_writes_max) {
+    throw new FormError('has more materials, aliases and grants than one commit takes');
+  }
   return {
     id,
     ...(account !== undefined && { account }),
@@ -141,6 +185,7 @@ function seededKey(key: FormOf<typeof keyForm>): SeededKey {
     isEnabled: enabled,
     ...(rotationDays !== undefined && { rotationDays }),
     aliases,
+    grants,
     params: {
       ...(description !== undefined && { Description: description }),
       ...(rest.policy !== undefined && { Policy: rest.policy }),

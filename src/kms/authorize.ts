@@ -1,9 +1,11 @@
 import { KeyspanError } from '../core/errors.js';
 import type { ConditionContext } from '../iam/condition.js';
-import { evaluate, type Decision, type DenyReason } from '../iam/evaluate.js';
+import { evaluate, type AccessRequest, type Decision, type DenyReason } from '../iam/evaluate.js';
 import type { KmsAction } from '../protocol/kms.js';
 import type { EncryptionContext } from './ciphertext.js';
 import type { Facts } from './facts.js';
+import { grantAllows, readTokens, type IdentityVerdict } from './grant-access.js';
+import type { GrantTerms } from './grant-records.js';
 import type { KeyFact } from './records.js';
 import type { KmsCaller, KmsParts, KmsRequest } from './request.js';
 
@@ -16,6 +18,10 @@ export interface AccessDetails {
   /** the alias that the request named the key by */
   readonly alias?: string | undefined;
   readonly reEncryptOnSameKey?: boolean;
+  /** the action makes, lists or revokes grants */
+  readonly isAboutGrants?: boolean;
+  /** what a new grant shall say */
+  readonly grant?: GrantTerms;
 }
 
 /**
@@ -32,16 +38,47 @@ export function authorizeKey<A extends KmsAction>(
   request.resource ??= key.arn;
   const action = `kms:${details.permission ?? request.action}`;
   const { caller } = request;
-  const decision = evaluate(
-    {
-      principal: caller.principal,
-      action,
-      resource: key.arn,
-      context: () => contextOf(kms.facts, caller, key, details),
-    },
-    { key: { document: key.document, account: key.account }, identity: [] },
-  );
+  const tokens = readTokens(kms, request);
+  const access: AccessRequest = {
+    principal: caller.principal,
+    action,
+    resource: key.arn,
+    context: () => contextOf(kms.facts, caller, key, details),
+  };
+  const { policies } = kms.identities.of(caller.principal);
+  const decision = evaluate(access, {
+    key: { document: key.document, account: key.account },
+    identity: policies,
+  });
+  if (!decision.allowed && !decision.reason.startsWith('explicit deny')) {
+    const isGranted = grantAllows(kms, {
+      caller,
+      key,
+      operation: details.permission ?? request.action,
+      encryptionContext: details.encryptionContext,
+      terms: details.grant,
+      tokens,
+      isDelegated: () => evaluate(access, { identity: policies }).allowed,
+    });
+    if (isGranted) return;
+  }
   requireAllowed(decision, caller, action, key.arn);
+}
+
+/** What identity policies alone say of a key. */
+export function identityVerdict(
+  kms: KmsParts,
+  caller: KmsCaller,
+  action: string,
+  resource: string,
+): IdentityVerdict {
+  const { principal } = caller;
+  const decision = evaluate(
+    { principal, action, resource, context: () => callerContext(caller) },
+    { identity: kms.identities.of(principal).policies },
+  );
+  if (decision.allowed) return 'allowed';
+  return decision.reason.startsWith('explicit deny') ? 'denied' : 'not allowed';
 }
 
 /**
@@ -95,6 +132,7 @@ function contextOf(
   set('kms:requestalias', details.alias);
   set('kms:encryptionalgorithm', details.encryptionAlgorithm);
   set('kms:reencryptonsamekey', details.reEncryptOnSameKey?.toString());
+  if (details.isAboutGrants) setGrant(context, caller, details.grant);
   for (const { key: tag, value } of key.tags) set(`aws:resourcetag/${tag.toLowerCase()}`, value);
   const pairs = details.encryptionContext;
   if (pairs && pairs.size > 0) {
@@ -110,6 +148,28 @@ function contextOf(
     if (names.length > 0) context.set('kms:resourcealiases', names);
   }
   return context;
+}
+
+/** What conditions on making, listing and revoking grants ask about. */
+function setGrant(
+  context: Map<string, readonly string[]>,
+  { origin }: KmsCaller,
+  terms: GrantTerms | undefined,
+): void {
+  context.set('kms:grantisforawsresource', [String(origin?.viaService !== undefined)]);
+  if (!terms) return;
+  const { grantee, granteeService, retiring, retiringService, operations, constraints } = terms;
+  const { equals, subset, sourceArn } = constraints;
+  const types = [
+    ...(equals ? ['EncryptionContextEquals'] : []),
+    ...(subset ? ['EncryptionContextSubset'] : []),
+    ...(sourceArn === undefined ? [] : ['SourceArn']),
+  ];
+  context.set('kms:grantoperations', operations);
+  const named = { grantee: grantee ?? granteeService, retiring: retiring ?? retiringService };
+  if (named.grantee !== undefined) context.set('kms:granteeprincipal', [named.grantee]);
+  if (named.retiring !== undefined) context.set('kms:retiringprincipal', [named.retiring]);
+  if (types.length > 0) context.set('kms:grantconstrainttype', types);
 }
 
 const BECAUSE: Readonly<Record<DenyReason, (action: string) => string>> = {

@@ -7,6 +7,7 @@ import type { KmsKeyId, MaterialId } from '../core/ids.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { Snapshot } from '../store/snapshot.js';
 import type { Entry, Store } from '../store/store.js';
+import { GrantFacts, GrantIndex } from './grant-index.js';
 import {
   decodeFact,
   type AliasFact,
@@ -43,18 +44,22 @@ type Indexed =
   | { readonly kind: 'key'; readonly place: string }
   | { readonly kind: 'alias'; readonly targetPath: string };
 
+const GRANTS = 'kms/grant/';
+
 /** Ways to facts that the store's order does not offer. It may know more than there is. */
 class FactIndex {
   readonly #places = new Map<KmsKeyId, KeyPlace>();
   readonly #keysByPlace = new Map<string, Set<string>>();
   readonly #aliasesByKey = new Map<string, Set<string>>();
   readonly #facts = new Map<string, Indexed>();
+  readonly grants = new GrantIndex();
 
   put(entry: Entry): void {
     const { key: path } = entry;
     const [, kind, account = '', region = '', id = ''] = path.split('/');
     // most facts are materials, and none of them is indexed
     if (kind === 'material') return;
+    if (kind === 'grant') return this.grants.put(entry);
     this.remove(path);
     if (kind === 'key') {
       const place = `${account}/${region}`;
@@ -80,6 +85,7 @@ class FactIndex {
   }
 
   remove(path: string): void {
+    if (path.startsWith(GRANTS)) return this.grants.remove(path);
     const fact = this.#facts.get(path);
     if (!fact) return;
     this.#facts.delete(path);
@@ -119,12 +125,19 @@ export class Facts implements AsyncDisposable {
   readonly #snapshot: Snapshot<Fact>;
   readonly #index: FactIndex;
   readonly #clock: Clock;
+  readonly grants: GrantFacts;
 
   private constructor(store: Store, clock: Clock, snapshot: Snapshot<Fact>, index: FactIndex) {
     this.#store = store;
     this.#clock = clock;
     this.#snapshot = snapshot;
     this.#index = index;
+    this.grants = new GrantFacts(
+      index.grants,
+      (path) => this.#fact(path, 'grant'),
+      (prefix, page) =>
+        this.#page(prefix, page).flatMap((fact) => (fact.kind === 'grant' ? [fact] : [])),
+    );
   }
 
   /** @throws StoreClosed, StoreFailed */

@@ -5,6 +5,7 @@ import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { changePart, duePath, endPart, type DueKey } from './due-keys.js';
 import type { Facts } from './facts.js';
+import { grantPieces } from './grants.js';
 import type { AliasFact, KeyFact, MaterialFact } from './records.js';
 import type { KmsParts } from './request.js';
 
@@ -56,6 +57,7 @@ async function nextPortion(
 async function* piecesOf(kms: KmsParts, key: KeyFact): AsyncGenerator<CommitPart> {
   for (const material of kms.facts.materials(key)) yield await materialPiece(kms, key, material);
   yield* aliasPieces(kms.facts, key);
+  yield* grantPieces(kms, key);
 }
 
 /** A tombstone for the HSM key: HSMs destroy their copies by it, also those that are away. */

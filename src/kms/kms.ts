@@ -11,6 +11,7 @@ import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../pro
 import type { Encoding } from '../protocol/aws-parser.js';
 import { parsePrincipal } from '../iam/principal.js';
 import type { Identities } from '../iam/identities.js';
+import type { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import { createAlias, deleteAlias, listAliases, updateAlias } from './aliases.js';
 import { generateDataKey, generateDataKeyWithoutPlaintext } from './data-keys.js';
@@ -19,6 +20,9 @@ import { cancelKeyDeletion, scheduleKeyDeletion } from './deletion.js';
 import { Facts } from './facts.js';
 import { KeyJobs, type KeyJobsOptions } from './key-jobs.js';
 import { createKey, describeKey, disableKey, enableKey, listKeys } from './keys.js';
+import { listGrants, listRetirableGrants } from './grant-lists.js';
+import { GrantTokens } from './grant-tokens.js';
+import { createGrant, retireGrant, revokeGrant } from './grants.js';
 import { getKeyPolicy } from './policies.js';
 import { generateRandom } from './random.js';
 import type { Answer, KmsCaller as Caller, KmsParts, KmsRequest, Operation } from './request.js';
@@ -41,6 +45,10 @@ export interface KmsDependencies {
   readonly clock: Clock;
   readonly events: Events;
   readonly log: Logger;
+  /** makes grant tokens */
+  readonly sealer: Sealer;
+  /** milliseconds of civil time until what becomes of a grant shows; absent: none */
+  readonly grantDelayMs?: number | undefined;
   /** absent: there are the accounts' roots alone */
   readonly identities?: Identities | undefined;
   /** when jobs wait, and the steps of theirs that faults strike at */
@@ -54,6 +62,7 @@ const NO_IDENTITIES: Identities = { of: () => ({ policies: [], tags: new Map() }
 const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   CancelKeyDeletion: cancelKeyDeletion,
   CreateAlias: createAlias,
+  CreateGrant: createGrant,
   CreateKey: createKey,
   Decrypt: decrypt,
   DeleteAlias: deleteAlias,
@@ -69,9 +78,13 @@ const OPERATIONS: { readonly [A in KmsAction]?: Operation<A> } = {
   GetKeyPolicy: getKeyPolicy,
   GetKeyRotationStatus: getKeyRotationStatus,
   ListAliases: listAliases,
+  ListGrants: listGrants,
   ListKeyRotations: listKeyRotations,
   ListKeys: listKeys,
+  ListRetirableGrants: listRetirableGrants,
   ReEncrypt: reEncrypt,
+  RetireGrant: retireGrant,
+  RevokeGrant: revokeGrant,
   RotateKeyOnDemand: rotateKeyOnDemand,
   ScheduleKeyDeletion: scheduleKeyDeletion,
   UpdateAlias: updateAlias,
@@ -112,7 +125,10 @@ export class Kms implements AsyncDisposable {
   /** Reads what KMS knows from the store and follows it. @throws StoreClosed, StoreFailed */
   static async open(dependencies: KmsDependencies): Promise<Kms> {
     const { store, vaults, clock, events, log, identities = NO_IDENTITIES } = dependencies;
-    const parts = { facts: await Facts.open(store, clock), vaults, clock, identities };
+    const { grantDelayMs = 0 } = dependencies;
+    const facts = await Facts.open(store, clock);
+    const grantTokens = new GrantTokens(dependencies.sealer);
+    const parts = { facts, vaults, clock, identities, grantTokens, grantDelayMs };
     const jobs = await KeyJobs.open({ kms: parts, store, events, log, ...dependencies.jobs });
     return new Kms(dependencies, parts, jobs);
   }

@@ -22,6 +22,7 @@ import { KEYSPACE } from '../store/keyspace.js';
 import type { Entry } from '../store/store.js';
 import { decodeValue, encodeValue } from '../store/value.js';
 import { authenticatedData, encodeHeader } from './ciphertext.js';
+import { decodeGrant, type GrantFact } from './grant-records.js';
 
 /**
  * The facts of KMS as they stand in the store, one form for each kind, and what a snapshot holds
@@ -134,7 +135,7 @@ export interface AliasFact extends AliasRecord {
   readonly targetPath: string;
 }
 
-export type Fact = KeyFact | MaterialFact | AliasFact;
+export type Fact = KeyFact | MaterialFact | AliasFact | GrantFact;
 
 /** It leaves out what a fact has beyond its record. */
 export function encodeKey(key: KeyRecord): Uint8Array {
@@ -152,7 +153,8 @@ export function decodeFact(entry: Entry): Fact {
   const [, kind, account = '', region = ''] = entry.key.split('/');
   if (kind === 'key') return decodeKey(entry);
   if (kind === 'material') return decodeMaterial(entry);
-  assert(kind === 'alias', 'a key, a material or an alias');
+  if (kind === 'grant') return decodeGrant(entry);
+  assert(kind === 'alias', 'a key, a material, an alias or a grant');
   const { v: _, ...alias } = decodeValue(entry.value, aliasRecord);
   return {
     ...alias,

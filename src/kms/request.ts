@@ -6,6 +6,7 @@ import type { Principal } from '../iam/principal.js';
 import type { RequestOrigin } from '../iam/request-origin.js';
 import type { KmsAction, KmsParams } from '../protocol/kms.js';
 import type { Facts } from './facts.js';
+import type { GrantTokens } from './grant-tokens.js';
 
 /** Who asks, and in which region. The principal's account owns what the request makes. */
 export interface KmsCaller {
@@ -22,6 +23,9 @@ export interface KmsParts {
   readonly clock: Clock;
   /** what accounts say about their principals */
   readonly identities: Identities;
+  readonly grantTokens: GrantTokens;
+  /** milliseconds of civil time until what becomes of a grant shows; its tokens do not wait */
+  readonly grantDelayMs: number;
 }
 
 /** One request whose form was checked. */

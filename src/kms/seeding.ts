@@ -1,13 +1,16 @@
-import { aliasArn, keyArn } from '../core/arn.js';
+import { createHash } from 'node:crypto';
+import { aliasArn, keyArn, rootArn } from '../core/arn.js';
 import { assert } from '../core/assert.js';
 import type { Call } from '../core/call.js';
 import { joinParts } from '../core/commit.js';
 import { KeyspanError } from '../core/errors.js';
-import { newMaterialId, type KmsKeyId } from '../core/ids.js';
+import { newMaterialId, type GrantId, type KmsKeyId } from '../core/ids.js';
 import { canImport, type PreparedKey, type Vault } from '../core/vault.js';
 import type { KmsParams } from '../protocol/kms.js';
 import { checkName, putAlias } from './aliases.js';
 import { addPart } from './due-keys.js';
+import { addGrant, type GrantRecord, type GrantTerms } from './grant-records.js';
+import { requireGrantable } from './grant-terms.js';
 import { newKey } from './keys.js';
 import { commitPrepared, importedMaterialId, putMaterial } from './materials.js';
 import { civilSeconds, type KeyRecord, type MaterialRecord } from './records.js';
@@ -26,6 +29,7 @@ export interface KeySeed {
   readonly rotationDays?: number | undefined;
   /** begin with `alias/` */
   readonly aliases: readonly string[];
+  readonly grants: readonly GrantTerms[];
   /** what else CreateKey takes */
   readonly params: Pick<KmsParams<'CreateKey'>, 'Description' | 'Policy' | 'Tags'>;
 }
@@ -63,6 +67,8 @@ export async function seedKey(
 ): Promise<void> {
   const made = newKey(kms, request, seed.id);
   checkAliases(kms, seed);
+  const arn = keyArn(made.region, made.account, made.id);
+  for (const terms of seed.grants) requireGrantable({ ...made, arn }, terms);
   const vault = kms.vaults.own();
   const prepared = await prepareAll(vault, seed.materials, request.call);
   const now = civilSeconds(kms.clock);
@@ -85,6 +91,7 @@ export async function seedKey(
       addPart(key),
       ...materials.map((material) => putMaterial(key, material)),
       ...seed.aliases.map((name) => putAlias(kms, key, name)),
+      ...seed.grants.map((terms, at) => addGrant(key, grantOf(key, terms, at))),
     ),
   );
 }
@@ -101,6 +108,14 @@ function materialOf(
   const id = given ? importedMaterialId(key, given) : newMaterialId();
   if (at === 0) return { id, key, ...rest };
   return { id, key, ...rest, rotation: { date: rest.createdAt, type: 'ON_DEMAND' } };
+}
+
+/** Its id is the same each time, and no other key's. */
+function grantOf(key: KeyRecord, terms: GrantTerms, at: number): GrantRecord {
+  const hash = createHash('sha256').update(`keyspan grant v1\0${key.id}\0${at}`);
+  const id = hash.digest('hex') as GrantId;
+  const issuer = rootArn(key.account);
+  return { ...terms, id, key: key.id, issuer, createdAt: key.createdAt };
 }
 
 /** @throws as CreateAlias, and KeyspanConfig */

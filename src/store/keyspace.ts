@@ -1,4 +1,5 @@
-import type { BackupId, ClusterId, HsmId, HsmKeyId, KmsKeyId, MaterialId } from '../core/ids.js';
+import type { BackupId, ClusterId, HsmId, HsmKeyId } from '../core/ids.js';
+import type { GrantId, KmsKeyId, MaterialId } from '../core/ids.js';
 
 /**
  * Where each fact stands in the store. A name ends its prefix with a slash, so that a range
@@ -75,4 +76,11 @@ export const KEYSPACE = {
   /** `atMs`: civil time, in milliseconds since 1970 */
   kmsDueKey: (atMs: number, account: string, region: string, id: KmsKeyId): string =>
     `kms-due/${String(atMs).padStart(16, '0')}/${account}/${region}/${id}`,
+  kmsGrants: (account: string, region: string, key: KmsKeyId): string =>
+    `kms/grant/${account}/${region}/${key}/`,
+  kmsGrant: (account: string, region: string, key: KmsKeyId, id: GrantId): string =>
+    `kms/grant/${account}/${region}/${key}/${id}`,
+  /** which grant has a name with these terms: not under `kms/`, which requests follow */
+  kmsGrantName: (account: string, region: string, key: KmsKeyId, digest: string): string =>
+    `kms-grant-name/${account}/${region}/${key}/${digest}`,
 } as const;

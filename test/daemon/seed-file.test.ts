@@ -41,6 +41,11 @@ keys:
         - { Effect: Allow, Principal: '*', Action: 'kms:*', Resource: '*' }
     tags: { team: post, empty: '' }
     aliases: [alias/letters]
+    grants:
+      - name: reader
+        grantee: arn:aws:iam::111122223333:user/bob
+        operations: [Encrypt, Decrypt]
+        encryptionContextSubset: { to: bob }
 `;
     expect(await parseSeed(yaml)).toEqual({
       keys: [
@@ -52,6 +57,14 @@ keys:
           isEnabled: false,
           rotationDays: 90,
           aliases: ['alias/letters'],
+          grants: [
+            {
+              name: 'reader',
+              grantee: 'arn:aws:iam::111122223333:user/bob',
+              operations: ['Decrypt', 'Encrypt'],
+              constraints: { subset: [['to', 'bob']] },
+            },
+          ],
           params: {
             Description: 'letters',
             Policy: JSON.stringify({
@@ -70,7 +83,7 @@ keys:
 
   test('a key with nothing but its id, from JSON', async () => {
     expect(await parseSeed(keyOf({}))).toEqual({
-      keys: [{ id: ID, materials: [], isEnabled: true, aliases: [], params: {} }],
+      keys: [{ id: ID, materials: [], isEnabled: true, aliases: [], grants: [], params: {} }],
     });
   });
 
@@ -123,13 +136,31 @@ describe('what is wrong is named, and where it is', () => {
     [{ materail: HEX }, `keys[0].materail: is none of ${none}`],
     [{ enabled: 'yes' }, 'keys[0].enabled: is neither true nor false'],
     [{ rotation: 89 }, 'keys[0].rotation: must be a whole number from 90 to 2560'],
-    [{ policy: '{' }, 'keys[0].policy: is no policy: Syntax errors in policy.'],
-    [{ policy: 7 }, 'keys[0].policy: is no policy: The policy '],
+    [{ policy: '{' }, 'keys[0].policy: Syntax errors in policy.'],
+    [{ policy: 7 }, 'keys[0].policy: The policy '],
     [{ tags: { team: 7 } }, 'keys[0].tags.team: is not a text'],
     [{ tags: { 'aws:team': '' } }, 'keys[0].tags.aws:team: is no key of a tag'],
     [{ tags: ['team'] }, 'keys[0].tags: is not an object'],
     [{ aliases: ['letters'] }, 'keys[0].aliases[0]: must be alias/ and letters, digits'],
     [{ aliases: ['alias/a', 'alias/aws/s3'] }, 'keys[0].aliases[1]: must be alias/ and letters'],
+    [{ grants: [{ operations: ['Decrypt'] }] }, 'keys[0].grants[0].grantee: is missing'],
+    [
+      { grants: [{ grantee: 'bob', operations: ['Decrypt'] }] },
+      'keys[0].grants[0]: ARN does not refer to a valid principal: bob',
+    ],
+    [
+      { grants: [{ grantee: 'arn:aws:iam::111122223333:root', operations: ['Sing'] }] },
+      'keys[0].grants[0].operations[0]: is none of ',
+    ],
+    [
+      {
+        grants: Array.from({ length: 63 }, () => ({
+          grantee: 'arn:aws:iam::111122223333:root',
+          operations: ['Decrypt'],
+        })),
+      },
+      'keys[0]: has more materials, aliases and grants than one commit takes',
+    ],
     [{ aliases: ['alias/a', 'alias/a'] }, 'keys[0].aliases: has one twice'],
   ])('%j', async (members, sentence) => {
     expect(await refusal(keyOf(members))).toContain(sentence);

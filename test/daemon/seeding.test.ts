@@ -15,6 +15,7 @@ const keyOf = (at: number, changes: Partial<SeededKey> = {}): SeededKey => ({
   materials: [Buffer.alloc(32, at + 1)],
   isEnabled: true,
   aliases: [`alias/${at}`],
+  grants: [],
   params: {},
   ...changes,
 });

@@ -6,6 +6,7 @@ import type { KeySeed } from '../../src/kms/seeding.js';
 import {
   ACCOUNT,
   ALICE,
+  callerOf,
   allow,
   KmsFixture,
   newCall,
@@ -17,6 +18,7 @@ import {
 
 const ID = '1234abcd-12ab-34cd-56ef-1234567890ab' as KmsKeyId;
 const ARN = `arn:aws:kms:${REGION}:${ACCOUNT}:key/${ID}`;
+const BOB = callerOf(`arn:aws:iam::${ACCOUNT}:user/bob`);
 const OLD = Buffer.alloc(32, 'old');
 const NEW = Buffer.alloc(32, 'new');
 /** a new one each time: Encrypt wipes what it is given */
@@ -29,6 +31,7 @@ const seedOf = (changes: Partial<KeySeed> = {}): KeySeed => ({
   materials: [NEW],
   isEnabled: true,
   aliases: [],
+  grants: [],
   params: {},
   ...changes,
 });
@@ -126,6 +129,35 @@ describe('a key of a seed', () => {
       RotationPeriodInDays: 180,
       NextRotationDate: 1_800_000_000.123 + 180 * 86_400,
     });
+  });
+
+  test('has its grants, with ids that are the same each time', async () => {
+    const grants: KeySeed['grants'] = [
+      { grantee: BOB.principal.arn, operations: ['Decrypt'], constraints: {}, name: 'reader' },
+      {
+        grantee: BOB.principal.arn,
+        operations: ['Encrypt'],
+        constraints: { equals: [['to', 'carol']] },
+      },
+    ];
+    const ids = new Set<string>();
+    for (let home = 0; home < 2; home += 1) {
+      await using at = await KmsFixture.open();
+      await at.kms.seedKey(seedOf({ grants }), newCall());
+      const { Grants } = await at.call('ListGrants', { KeyId: ID });
+      expect(Grants).toHaveLength(2);
+      for (const { GrantId, IssuingAccount } of Grants) {
+        ids.add(GrantId);
+        expect(IssuingAccount).toBe(`arn:aws:iam::${ACCOUNT}:root`);
+      }
+      const given = { KeyId: ARN, Plaintext: plaintext() };
+      const EncryptionContext = { to: 'carol' };
+      await at.call('Encrypt', { ...given, EncryptionContext }, BOB);
+      expect(await at.refused('Encrypt', given, BOB)).toContain('AccessDeniedException');
+      const { CiphertextBlob } = await at.call('Encrypt', { ...given, Plaintext: plaintext() });
+      expect(text((await at.call('Decrypt', { CiphertextBlob }, BOB)).Plaintext)).toBe('a letter');
+    }
+    expect(ids.size).toBe(2);
   });
 
   test('is audited once, in the name of its account’s root', async () => {

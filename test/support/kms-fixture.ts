@@ -1,4 +1,5 @@
 import type * as sdk from '@aws-sdk/client-kms';
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AuditLog } from '../../src/audit/audit-log.js';
@@ -12,6 +13,7 @@ import { parsePrincipal } from '../../src/iam/principal.js';
 import { Kms, type KmsCaller, type KmsDependencies } from '../../src/kms/kms.js';
 import type { KmsAction } from '../../src/protocol/kms.js';
 import { MemoryStore } from '../../src/store/memory.js';
+import { InstallationKey, Sealer } from '../../src/store/sealed.js';
 import type { Store } from '../../src/store/store.js';
 import { SoftwareVault, SoftwareVaults } from './software-vault.js';
 import { temporaryDirectory } from './temporary-directory.js';
@@ -67,6 +69,11 @@ type Answers = {
 };
 type KeyMetadata = Answers['CreateKey']['KeyMetadata'];
 
+/** What two daemons on one store have in common. */
+const SEALED = { sealer: new Sealer(new InstallationKey(randomBytes(32))), log: silentLog() };
+
+type KmsOptions = Pick<Partial<KmsDependencies>, 'identities' | 'grantDelayMs'>;
+
 /** KMS on a store in memory and on software vaults, with a civil clock that a test moves. */
 export class KmsFixture implements AsyncDisposable {
   readonly store: Store;
@@ -98,6 +105,7 @@ export class KmsFixture implements AsyncDisposable {
   static async open(
     vaults = new SoftwareVaults(new SoftwareVault()),
     between: (store: Store) => Store = (store) => store,
+    options: KmsOptions = {},
   ): Promise<KmsFixture> {
     const directory = temporaryDirectory();
     const store = between(await MemoryStore.open());
@@ -109,7 +117,7 @@ export class KmsFixture implements AsyncDisposable {
     };
     const audit = await AuditLog.open(directory);
     const events = new Events(audit, clock);
-    const kms = await Kms.open({ store, vaults, clock, events, log: silentLog() });
+    const kms = await Kms.open({ store, vaults, clock, events, ...SEALED, ...options });
     return new KmsFixture({ store, vaults, kms, audit, directory, time });
   }
 
@@ -122,7 +130,7 @@ export class KmsFixture implements AsyncDisposable {
     };
     const events = new Events(this.#audit, clock);
     const { store, vaults } = this;
-    return Kms.open({ store, vaults, clock, events, log: silentLog(), ...others });
+    return Kms.open({ store, vaults, clock, events, ...SEALED, ...others });
   }
 
   /** Performs one request; blobs are bytes. */
