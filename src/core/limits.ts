@@ -240,6 +240,10 @@ export const LIMITS = {
   // seeds
   seed_file_max_bytes: 16 << 20,
   seed_keys_max: 10_000,
+  /** of one kind in one account */
+  seed_principals_max: 5_000,
+  seed_access_keys_max: 16,
+  seed_attached_policies_max: 16,
   /** keys that are made at once; more would only wait for the HSMs */
   seed_keys_concurrent_max: 32,
   kms_grants_per_key_max: 50_000,

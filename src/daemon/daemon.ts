@@ -203,7 +203,12 @@ export class Daemon implements AsyncDisposable {
   }
 
   #bed(kms = this.#kms): SeedBed {
-    const parts = { kms, own: this.#clusters.own?.record, config: this.#config };
+    const parts = {
+      kms,
+      own: this.#clusters.own?.record,
+      config: this.#config,
+      principals: undefined,
+    };
     return { ...parts, signal: this.#ending.signal, log: this.#log };
   }
 

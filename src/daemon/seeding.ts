@@ -7,7 +7,9 @@ import type { Logger } from '../core/log.js';
 import type { AdminHandlers } from '../front/admin.js';
 import type { Kms } from '../kms/kms.js';
 import type { SownSeed } from '../protocol/admin.js';
-import type { Seed, SeededKey } from './seed-file.js';
+import type { Seed } from './seed-file.js';
+import type { SeededAccounts } from './seed-accounts.js';
+import type { SeededKey } from './seed-keys.js';
 
 /** Where what names no place belongs. */
 interface Place {
@@ -19,6 +21,8 @@ interface Place {
 export interface SeedBed {
   /** undefined: the daemon is not ready */
   readonly kms: Pick<Kms, 'seedKey'> | undefined;
+  /** makes principals, with what is new of those that are there; undefined: as `kms` */
+  readonly principals: ((accounts: SeededAccounts) => Promise<void>) | undefined;
   /** the cluster that holds keys, where there is one */
   readonly own: Place | undefined;
   readonly config: Place;
@@ -43,11 +47,22 @@ export async function sow(seed: Seed, bed: SeedBed): Promise<SownSeed> {
       const sentence = 'The seed has keys, and this installation no cluster of its own.';
       throw new KeyspanError('KeyspanConfig', sentence);
     }
+    await sowAccounts(seed.accounts, bed);
     const sown = await sowKeys(seed.keys, bed);
     bed.log.info(sown, 'the seed is sown');
     return sown;
   } finally {
     for (const { materials } of seed.keys) wipe(...materials);
+  }
+}
+
+async function sowAccounts(accounts: SeededAccounts, { principals }: SeedBed): Promise<void> {
+  if (Object.values(accounts).every((kind) => kind.length === 0)) return;
+  if (!principals) throw notReady();
+  try {
+    await principals(accounts);
+  } catch (error) {
+    throw named(error, 'accounts');
   }
 }
 
@@ -62,7 +77,7 @@ async function sowKeys(keys: readonly SeededKey[], bed: SeedBed): Promise<SownSe
       try {
         sown[await sowKey(keys[at] as SeededKey, bed)] += 1;
       } catch (error) {
-        failure ??= named(error, at);
+        failure ??= named(error, `keys[${at}]`);
       }
     }
   };
@@ -72,14 +87,17 @@ async function sowKeys(keys: readonly SeededKey[], bed: SeedBed): Promise<SownSe
 }
 
 function sowKey(key: SeededKey, { kms, own, config }: SeedBed): Promise<'made' | 'present'> {
-  if (!kms) throw new KeyspanError('KeyspanRefused', 'The installation is not ready yet.');
+  if (!kms) throw notReady();
   const { account, region } = own ?? config;
   const deadline = deadlineIn(LIMITS.request_timeout_ms);
   return kms.seedKey({ account, region, ...key }, { requestId: newRequestId(), deadline });
 }
 
-function named(error: unknown, at: number): unknown {
+const notReady = (): KeyspanError =>
+  new KeyspanError('KeyspanRefused', 'The installation is not ready yet.');
+
+function named(error: unknown, at: string): unknown {
   if (!isKeyspanError(error)) return error;
-  const sentence = `The seed cannot be used: keys[${at}]: ${error.message}`;
+  const sentence = `The seed cannot be used: ${at}: ${error.message}`;
   return new KeyspanError(error.code, sentence, { cause: error });
 }

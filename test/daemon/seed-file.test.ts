@@ -10,6 +10,7 @@ const MATERIAL = Buffer.alloc(32, 'a secret');
 const BASE64 = MATERIAL.toString('base64');
 const HEX = MATERIAL.toString('hex');
 
+const NONE = { roots: [], policies: [], users: [], roles: [] };
 const keyOf = (members: object): string => JSON.stringify({ keys: [{ id: ID, ...members }] });
 const first = async (text: string): Promise<Seed['keys'][number]> => {
   const [key] = (await parseSeed(text)).keys;
@@ -48,6 +49,7 @@ keys:
         encryptionContextSubset: { to: bob }
 `;
     expect(await parseSeed(yaml)).toEqual({
+      accounts: NONE,
       keys: [
         {
           id: ID,
@@ -83,6 +85,7 @@ keys:
 
   test('a key with nothing but its id, from JSON', async () => {
     expect(await parseSeed(keyOf({}))).toEqual({
+      accounts: NONE,
       keys: [{ id: ID, materials: [], isEnabled: true, aliases: [], grants: [], params: {} }],
     });
   });
@@ -101,7 +104,7 @@ keys:
   });
 
   test.each(['', '{}', '# nothing\n', 'keys: []', '{ keys: [] }'])('nothing: %j', async (text) => {
-    expect(await parseSeed(text)).toEqual({ keys: [] });
+    expect(await parseSeed(text)).toEqual({ accounts: NONE, keys: [] });
   });
 
   test('what YAML names once and uses often', async () => {

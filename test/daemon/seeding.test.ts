@@ -3,7 +3,8 @@ import { KeyspanError } from '../../src/core/errors.js';
 import type { KmsKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { silentLog } from '../../src/core/log.js';
-import type { SeededKey } from '../../src/daemon/seed-file.js';
+import type { SeededKey } from '../../src/daemon/seed-keys.js';
+import type { Seed } from '../../src/daemon/seed-file.js';
 import { sow, type SeedBed } from '../../src/daemon/seeding.js';
 import { ACCOUNT, callerOf, KmsFixture, OTHER_ACCOUNT, REGION } from '../support/kms-fixture.js';
 
@@ -20,8 +21,12 @@ const keyOf = (at: number, changes: Partial<SeededKey> = {}): SeededKey => ({
   ...changes,
 });
 
+const NONE = { roots: [], policies: [], users: [], roles: [] };
+const seedOf = (keys: readonly SeededKey[]): Seed => ({ accounts: NONE, keys });
+
 const bedOf = (kms: SeedBed['kms'], changes: Partial<SeedBed> = {}): SeedBed => ({
   kms,
+  principals: undefined,
   own: { account: ACCOUNT, region: REGION },
   config: { account: OTHER_ACCOUNT, region: 'us-east-1' },
   signal: new AbortController().signal,
@@ -34,8 +39,8 @@ const many = (count: number): SeededKey[] => Array.from({ length: count }, (_, a
 describe('a seed', () => {
   test('is sown once, and again only what is new', async () => {
     await using at = await KmsFixture.open();
-    expect(await sow({ keys: many(100) }, bedOf(at.kms))).toEqual({ made: 100, present: 0 });
-    expect(await sow({ keys: many(103) }, bedOf(at.kms))).toEqual({ made: 3, present: 100 });
+    expect(await sow(seedOf(many(100)), bedOf(at.kms))).toEqual({ made: 100, present: 0 });
+    expect(await sow(seedOf(many(103)), bedOf(at.kms))).toEqual({ made: 3, present: 100 });
     const { KeyMetadata } = await at.call('DescribeKey', { KeyId: 'alias/102' });
     expect(KeyMetadata.KeyId).toBe(idOf(102));
     expect(at.vault.keys.size).toBe(103);
@@ -44,7 +49,7 @@ describe('a seed', () => {
   test('goes to the installation’s account and region, or to those that a key names', async () => {
     await using at = await KmsFixture.open();
     const place = { account: OTHER_ACCOUNT, region: 'us-west-2' };
-    await sow({ keys: [keyOf(0), keyOf(1, place)] }, bedOf(at.kms));
+    await sow(seedOf([keyOf(0), keyOf(1, place)]), bedOf(at.kms));
     expect((await at.call('ListKeys')).Keys.map(({ KeyId }) => KeyId)).toEqual([idOf(0)]);
     const there = callerOf(`arn:aws:iam::${OTHER_ACCOUNT}:root`, 'us-west-2');
     const { Keys } = await at.call('ListKeys', {}, there);
@@ -59,18 +64,18 @@ describe('a seed', () => {
       }
     };
     const rounds = [many(3), many(3)];
-    for (const keys of rounds) await sow({ keys }, bedOf(at.kms));
+    for (const keys of rounds) await sow(seedOf(keys), bedOf(at.kms));
     rounds.forEach(wiped);
     const wrong = [keyOf(0, { materials: [Buffer.alloc(32, 9)] })];
-    await expect(sow({ keys: wrong }, bedOf(at.kms))).rejects.toThrow();
+    await expect(sow(seedOf(wrong), bedOf(at.kms))).rejects.toThrow();
     wiped(wrong);
   });
 
   test('that another key contradicts is refused by the key’s place', async () => {
     await using at = await KmsFixture.open();
-    await sow({ keys: many(3) }, bedOf(at.kms));
+    await sow(seedOf(many(3)), bedOf(at.kms));
     const keys = [keyOf(0), keyOf(1, { materials: [Buffer.alloc(32, 9)] })];
-    await expect(sow({ keys }, bedOf(at.kms))).rejects.toMatchObject({
+    await expect(sow(seedOf(keys), bedOf(at.kms))).rejects.toMatchObject({
       code: 'KeyspanConfig',
       message: expect.stringMatching(
         /^The seed cannot be used: keys\[1\]: The key 0{8}-/,
@@ -85,7 +90,7 @@ describe('a seed', () => {
       await Promise.resolve();
       throw new KeyspanError('KeyUnavailableException', 'No HSM is active.');
     };
-    await expect(sow({ keys: many(500) }, bedOf({ seedKey }))).rejects.toMatchObject({
+    await expect(sow(seedOf(many(500)), bedOf({ seedKey }))).rejects.toMatchObject({
       code: 'KeyUnavailableException',
       message: 'The seed cannot be used: keys[0]: No HSM is active.',
     });
@@ -94,9 +99,40 @@ describe('a seed', () => {
 
   test('needs a cluster for its keys, and only for them', async () => {
     const bed = bedOf(undefined, { own: undefined });
-    await expect(sow({ keys: many(1) }, bed)).rejects.toMatchObject({ code: 'KeyspanConfig' });
-    expect(await sow({ keys: [] }, bed)).toEqual({ made: 0, present: 0 });
-    const early = sow({ keys: many(1) }, bedOf(undefined));
+    await expect(sow(seedOf(many(1)), bed)).rejects.toMatchObject({ code: 'KeyspanConfig' });
+    expect(await sow(seedOf([]), bed)).toEqual({ made: 0, present: 0 });
+    const early = sow(seedOf(many(1)), bedOf(undefined));
+    await expect(early).rejects.toMatchObject({ code: 'KeyspanRefused' });
+  });
+
+  test('has its principals before its keys, also without a cluster', async () => {
+    await using at = await KmsFixture.open();
+    const accounts: Seed['accounts'] = {
+      ...NONE,
+      roots: [{ account: ACCOUNT, accessKeys: [{ id: 'AKID', secret: 'secret' }] }],
+    };
+    const order: unknown[] = [];
+    const principals: SeedBed['principals'] = async (given) => {
+      order.push(given, at.vault.keys.size);
+    };
+    await sow({ accounts, keys: many(1) }, bedOf(at.kms, { principals }));
+    expect(order).toEqual([accounts, 0]);
+    await sow({ accounts, keys: [] }, bedOf(undefined, { own: undefined, principals }));
+    expect(order).toHaveLength(4);
+  });
+
+  test('whose principals are refused makes no key, and says so', async () => {
+    await using at = await KmsFixture.open();
+    const accounts = { ...NONE, users: [{ account: ACCOUNT, name: 'bob' }] };
+    const principals = (): Promise<void> =>
+      Promise.reject(new KeyspanError('ValidationException', 'no such bound'));
+    const bed = bedOf(at.kms, { principals });
+    await expect(sow({ accounts, keys: many(1) }, bed)).rejects.toMatchObject({
+      code: 'ValidationException',
+      message: 'The seed cannot be used: accounts: no such bound',
+    });
+    expect(at.vault.keys.size).toBe(0);
+    const early = sow({ accounts, keys: [] }, bedOf(at.kms));
     await expect(early).rejects.toMatchObject({ code: 'KeyspanRefused' });
   });
 });
