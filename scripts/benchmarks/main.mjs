@@ -8,6 +8,7 @@ import { ceremonies } from './ceremony.mjs';
 import { cliCommands } from './cli.mjs';
 import { clusters } from './clusters.mjs';
 import { failover } from './failover.mjs';
+import { http } from './kms.mjs';
 import { pkcs11 } from './pkcs11.mjs';
 import { scale } from './scale.mjs';
 import { signatures } from './sign.mjs';
@@ -156,6 +157,8 @@ BENCHMARKS.failover = () => failover({ root: home, connect, newKey });
 const credentials = () => JSON.parse(cli('credentials', '--json'));
 BENCHMARKS.cli = () => cliCommands({ home, connect, credentials });
 const status = () => JSON.parse(cli('status', '--json'));
+const env = () => JSON.parse(cli('env', '--json'));
+BENCHMARKS.http = () => http({ env });
 BENCHMARKS.pkcs11 = () => pkcs11({ root, status, credentials });
 BENCHMARKS.sign = () => signatures({ root, connect, credentials });
 
