@@ -18,8 +18,8 @@ export interface AccessDetails {
   /** the alias that the request named the key by */
   readonly alias?: string | undefined;
   readonly reEncryptOnSameKey?: boolean;
-  /** the action makes, lists or revokes grants */
-  readonly isAboutGrants?: boolean;
+  /** condition keys of this action alone, with their values; asked for only for conditions */
+  readonly keys?: () => Iterable<readonly [string, readonly string[]]>;
   /** what a new grant shall say */
   readonly grant?: GrantTerms;
 }
@@ -43,7 +43,7 @@ export function authorizeKey<A extends KmsAction>(
     principal: caller.principal,
     action,
     resource: key.arn,
-    context: () => contextOf(kms.facts, caller, key, details),
+    context: () => contextOf(kms.facts, caller, { action, key, details }),
   };
   const { policies } = kms.identities.of(caller.principal);
   const decision = evaluate(access, {
@@ -115,9 +115,9 @@ export function callerContext(caller: KmsCaller): Map<string, readonly string[]>
 function contextOf(
   facts: Facts,
   caller: KmsCaller,
-  key: KeyFact,
-  details: AccessDetails,
+  access: { readonly action: string; readonly key: KeyFact; readonly details: AccessDetails },
 ): ConditionContext {
+  const { action, key, details } = access;
   const context = callerContext(caller);
   const set = (name: string, value: string | undefined): void => {
     if (value !== undefined) context.set(name, [value]);
@@ -132,7 +132,10 @@ function contextOf(
   set('kms:requestalias', details.alias);
   set('kms:encryptionalgorithm', details.encryptionAlgorithm);
   set('kms:reencryptonsamekey', details.reEncryptOnSameKey?.toString());
-  if (details.isAboutGrants) setGrant(context, caller, details.grant);
+  for (const [name, values] of details.keys?.() ?? []) context.set(name.toLowerCase(), values);
+  if (GRANT_ACTIONS.has(action)) {
+    context.set('kms:grantisforawsresource', [String(caller.origin?.viaService !== undefined)]);
+  }
   for (const { key: tag, value } of key.tags) set(`aws:resourcetag/${tag.toLowerCase()}`, value);
   const pairs = details.encryptionContext;
   if (pairs && pairs.size > 0) {
@@ -150,27 +153,8 @@ function contextOf(
   return context;
 }
 
-/** What conditions on making, listing and revoking grants ask about. */
-function setGrant(
-  context: Map<string, readonly string[]>,
-  { origin }: KmsCaller,
-  terms: GrantTerms | undefined,
-): void {
-  context.set('kms:grantisforawsresource', [String(origin?.viaService !== undefined)]);
-  if (!terms) return;
-  const { grantee, granteeService, retiring, retiringService, operations, constraints } = terms;
-  const { equals, subset, sourceArn } = constraints;
-  const types = [
-    ...(equals ? ['EncryptionContextEquals'] : []),
-    ...(subset ? ['EncryptionContextSubset'] : []),
-    ...(sourceArn === undefined ? [] : ['SourceArn']),
-  ];
-  context.set('kms:grantoperations', operations);
-  const named = { grantee: grantee ?? granteeService, retiring: retiring ?? retiringService };
-  if (named.grantee !== undefined) context.set('kms:granteeprincipal', [named.grantee]);
-  if (named.retiring !== undefined) context.set('kms:retiringprincipal', [named.retiring]);
-  if (types.length > 0) context.set('kms:grantconstrainttype', types);
-}
+/** KMS developer guide, kms:GrantIsForAWSResource */
+const GRANT_ACTIONS = new Set(['kms:CreateGrant', 'kms:ListGrants', 'kms:RevokeGrant']);
 
 const BECAUSE: Readonly<Record<DenyReason, (action: string) => string>> = {
   'explicit deny in a resource-based policy': () =>

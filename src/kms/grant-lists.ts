@@ -19,7 +19,7 @@ export async function listGrants(
   const { KeyId, GrantId, Limit = LIST_LIMIT, Marker } = request.params;
   const { GranteePrincipal, GranteeServicePrincipal } = request.params;
   const key = findKeyById(kms.facts, request.caller, KeyId);
-  authorizeKey(kms, request, key, { isAboutGrants: true });
+  authorizeKey(kms, request, key);
   if (GranteePrincipal !== undefined && GranteeServicePrincipal !== undefined) {
     throw invalid('You can specify either GranteePrincipal or GranteeServicePrincipal.');
   }

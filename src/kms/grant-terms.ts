@@ -158,3 +158,22 @@ export function contextOfTerms({ constraints }: GrantTerms): EncryptionContext |
   const pairs = constraints.equals ?? constraints.subset;
   return pairs && new Map(pairs);
 }
+
+/** What conditions on making a grant ask about (AWS KMS condition keys). */
+export function conditionKeys(terms: GrantTerms): readonly (readonly [string, string[]])[] {
+  const { equals, subset, sourceArn } = terms.constraints;
+  const grantee = terms.grantee ?? terms.granteeService;
+  const retiring = terms.retiring ?? terms.retiringService;
+  const types = [
+    ...(equals ? ['EncryptionContextEquals'] : []),
+    ...(subset ? ['EncryptionContextSubset'] : []),
+    ...(sourceArn === undefined ? [] : ['SourceArn']),
+  ];
+  const keys: [string, string[]][] = [
+    ['kms:GrantOperations', [...terms.operations]],
+    ['kms:GranteePrincipal', grantee === undefined ? [] : [grantee]],
+    ['kms:RetiringPrincipal', retiring === undefined ? [] : [retiring]],
+    ['kms:GrantConstraintType', types],
+  ];
+  return keys.filter(([, values]) => values.length > 0);
+}

@@ -15,7 +15,7 @@ import {
   type GrantFact,
   type GrantTerms,
 } from './grant-records.js';
-import { contextOfTerms, readTerms, requireGrantable } from './grant-terms.js';
+import { conditionKeys, contextOfTerms, readTerms, requireGrantable } from './grant-terms.js';
 import { requireState } from './key.js';
 import { findKeyById } from './key-lookup.js';
 import { invalid } from './key-spec.js';
@@ -31,7 +31,8 @@ export async function createGrant(
   const terms = readTerms(params);
   const key = findKeyById(kms.facts, caller, params.KeyId);
   const encryptionContext = contextOfTerms(terms);
-  authorizeKey(kms, request, key, { encryptionContext, isAboutGrants: true, grant: terms });
+  const keys = (): ReturnType<typeof conditionKeys> => conditionKeys(terms);
+  authorizeKey(kms, request, key, { encryptionContext, keys, grant: terms });
   requireState(key, 'grant');
   requireGrantable(key, terms);
   const known = findNamed(kms, key, terms);
@@ -81,7 +82,7 @@ export async function revokeGrant(
 ): Promise<Answer> {
   const { KeyId, GrantId, DryRun } = request.params;
   const key = findKeyById(kms.facts, request.caller, KeyId);
-  authorizeKey(kms, request, key, { isAboutGrants: true });
+  authorizeKey(kms, request, key);
   const grant = findGrant(kms, key, GrantId);
   if (!grant) throw grantNotFound(GrantId);
   if (DryRun) throw dryRun();

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import {
   newClusterId,
+  newGrantId,
   newHsmId,
   newHsmKeyId,
   newKmsKeyId,
@@ -10,7 +11,7 @@ import { LIMITS } from '../../src/core/limits.js';
 import { KEYSPACE } from '../../src/store/keyspace.js';
 
 const [cluster, hsm, hsmKey] = [newClusterId(), newHsmId(), newHsmKeyId()];
-const [kmsKey, material] = [newKmsKeyId(), newMaterialId()];
+const [kmsKey, material, grant] = [newKmsKeyId(), newMaterialId(), newGrantId()];
 const [account, region] = ['123456789012', 'us-east-1'];
 
 /** Each range with a fact that it must meet. */
@@ -25,6 +26,10 @@ const RANGES: Record<string, readonly [prefix: string, fact: string]> = {
     KEYSPACE.kmsMaterials(account, region, kmsKey),
     KEYSPACE.kmsMaterial(account, region, kmsKey, material),
   ],
+  grants: [
+    KEYSPACE.kmsGrants(account, region, kmsKey),
+    KEYSPACE.kmsGrant(account, region, kmsKey, grant),
+  ],
   aliases: [KEYSPACE.kmsAliases(account, region), KEYSPACE.kmsAlias(account, region, 'alias/a/b')],
 };
 
@@ -36,6 +41,7 @@ const SINGLE: readonly string[] = [
   KEYSPACE.userSecret(cluster, 'admin'),
   KEYSPACE.lease(cluster),
   KEYSPACE.resourceTags(cluster),
+  KEYSPACE.kmsGrantName(account, region, kmsKey, 'a'.repeat(64)),
 ];
 
 describe('the keyspace', () => {
