@@ -2,15 +2,27 @@
 import { writeFileSync } from 'node:fs';
 import { ERRORS } from '../dist/core/errors.js';
 
+/** IAM's and STS's own, whose names end otherwise. */
+const QUERY = [
+  'DeleteConflict',
+  'EntityAlreadyExists',
+  'InvalidInput',
+  'NoSuchEntity',
+  'PackedPolicyTooLarge',
+];
+const isOfAws = (code) =>
+  code.endsWith('Exception') || code === 'InternalFailure' || QUERY.includes(code);
+
 const FAMILIES = [
   {
     title: 'Answered by the service',
-    text: `AWS's own names, spelled as in the API references of AWS KMS and AWS CloudHSM. They reach
+    text: `AWS's own names, spelled as in the API references of AWS KMS and AWS CloudHSM (IAM and STS write
+some of them shorter: AccessDenied, ValidationError, MalformedPolicyDocument). They reach
 clients as \`{"id", "error": {"code", "message"}}\`, the command line's standard error (exit code
 254) and the client library's \`ServiceError\`. The client tries \`ThrottlingException\`,
 \`KeyUnavailableException\`, \`DependencyTimeoutException\` and \`KMSInternalException\` again by
 itself until the request's deadline.`,
-    owns: (code) => code.endsWith('Exception') || code === 'InternalFailure',
+    owns: isOfAws,
   },
   {
     title: 'Of this installation',

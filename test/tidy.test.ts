@@ -40,7 +40,7 @@ const WALLS: Readonly<Record<string, Wall>> = {
   core: wall('', 'pino'),
   protocol: wall('core'),
   store: wall('core', 'better-sqlite3'),
-  iam: wall('core'),
+  iam: wall('core protocol store'),
   audit: wall('core', 'prom-client'),
   token: wall('core', 'graphene-pk11 pkcs11js @noble/curves'),
   hsm: wall('core protocol audit'),

@@ -94,6 +94,12 @@ function addLifecycle(program: Command, act: (run: Run) => Promise<void>): void 
       'of the AWS door; 0 is a free port (4599 unless it is taken)',
       integer(0, 65_535),
     )
+    .addOption(
+      new Option(
+        '--auth <mode>',
+        'any: unknown access keys are root, unchecked (for CI); verify: only known ones',
+      ).choices(['verify', 'any']),
+    )
     .option(
       '--metrics <port>',
       'serve http://127.0.0.1:PORT/metrics; 0 is a free port',

@@ -9,6 +9,7 @@
 export const ERRORS = {
   // AWS: common to all services
   AccessDeniedException: 'the caller may not do this',
+  ExpiredTokenException: 'the session of these credentials is over',
   IncompleteSignatureException: "the request's signature lacks a part or has one of a wrong form",
   InternalFailure: 'a fault of the service',
   InvalidSignatureException: 'the signature does not fit the request, its scope or the time',
@@ -27,6 +28,12 @@ export const ERRORS = {
   CloudHsmResourceNotFoundException: 'there is no such cluster, HSM or backup',
   CloudHsmServiceException: 'the service failed',
   CloudHsmTagException: 'a tag is not valid',
+  // AWS: IAM and STS
+  DeleteConflict: 'what is to be deleted still has something that must go first',
+  EntityAlreadyExists: 'there is a user, role or policy of this name',
+  InvalidInput: 'a member of the request does not fit the others',
+  NoSuchEntity: 'there is no such user, role, policy or access key',
+  PackedPolicyTooLarge: "a session's policies and tags take more room than its token has",
   // AWS: KMS
   AlreadyExistsException: 'a resource with this name exists',
   DependencyTimeoutException: 'no HSM answered within the deadline',

@@ -47,6 +47,17 @@ export const newBootId = (): BootId => randomBytes(16).toString('hex') as BootId
 export const newMaskingKeyId = (): MaskingKeyId => randomBytes(16).toString('hex') as MaskingKeyId;
 /** `eni-` and 17 hex digits, as EC2 writes it */
 export const newEniId = (): string => `eni-${randomBytes(9).toString('hex').slice(0, 17)}`;
+/** An id of IAM: four letters that say of what it is, then [A-Z2-7] */
+const iamId = (kind: string, length: number): string => kind + base32(length).toUpperCase();
+export const newUserId = (): string => iamId('AIDA', 17);
+export const newRoleId = (): string => iamId('AROA', 17);
+export const newPolicyId = (): string => iamId('ANPA', 17);
+/** of a user's own key */
+export const newAccessKeyId = (): string => iamId('AKIA', 16);
+/** of a session's key */
+export const newSessionKeyId = (): string => iamId('ASIA', 16);
+/** 40 characters of base64, as AWS's secret access keys are */
+export const newSecretAccessKey = (): string => randomBytes(30).toString('base64');
 /** A UUID for one request, as AWS's `x-amzn-RequestId` */
 export const newRequestId = (): string => randomUUID();
 

@@ -151,6 +151,33 @@ export const LIMITS = {
   public_file_max_bytes: 1 << 20,
   signature_skew_max_ms: 300_000,
   signing_keys_max: 32,
+  /** of a signature that stands in the query */
+  presigned_max_s: 604_800,
+  /** parameters of one request in the Query protocol */
+  query_parameters_max: 1_000,
+  // IAM and STS (their quotas)
+  iam_users_max: 5_000,
+  iam_roles_max: 1_000,
+  iam_policies_max: 1_500,
+  iam_policy_versions_max: 5,
+  iam_access_keys_per_user_max: 2,
+  iam_attached_policies_max: 10,
+  iam_tags_max: 50,
+  /** of all inline policies together, without white space */
+  iam_user_policies_max_chars: 2_048,
+  iam_role_policies_max_chars: 10_240,
+  iam_managed_policy_max_chars: 6_144,
+  iam_trust_policy_max_chars: 2_048,
+  /** of one policy, as it is sent */
+  iam_document_max_chars: 131_072,
+  iam_inline_policies_max: 1_000,
+  session_policy_max_chars: 2_048,
+  /** of what a session token seals: it travels in a header */
+  session_content_max_bytes: 4_096,
+  /** sessions whose tokens were opened and are remembered */
+  sessions_known_max: 1_024,
+  /** unknown access keys that are remembered where any is taken */
+  strangers_known_max: 1_024,
   // PKCS #11 bridge
   p11_options_max_bytes: 4_096,
   /** 16 MiB of data and what stands around it */

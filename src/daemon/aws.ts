@@ -8,13 +8,14 @@ import { isKeyspanError } from '../core/errors.js';
 import type { Home } from '../core/home.js';
 import type { Logger } from '../core/log.js';
 import type { Kms } from '../kms/kms.js';
-import { AwsDoor, type AwsOperations, type AwsService } from '../front/aws-json.js';
+import { AwsDoor } from '../front/aws-json.js';
+import type { AwsOperations, AwsQueryService, AwsService } from '../front/aws-service.js';
 import { int, object, oneOf } from '../protocol/form.js';
 import { KEYSPACE } from '../store/keyspace.js';
-import type { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import { decodeValue, encodeValue } from '../store/value.js';
-import { StoredAccessKeys, type AccessKeyPair } from './access-keys.js';
+import type { AccessKeyPair } from '../iam/access-keys.js';
+import type { Callers } from './callers.js';
 
 /** Where clients of emulators look first; another installation may have it. */
 const DEFAULT_PORT = 4_599;
@@ -22,49 +23,47 @@ const DEFAULT_PORT = 4_599;
 export interface AwsOptions {
   readonly home: Home;
   readonly store: Store;
-  readonly sealer: Sealer;
+  readonly callers: Callers;
   readonly control: ControlPlane;
   readonly backups: BackupRequests;
   readonly kms: Kms;
-  /** whose root the access keys speak for */
-  readonly account: string;
   readonly clock: Clock;
   readonly events: Events;
   readonly log: Logger;
   /** undefined: the default one, or any other when that is taken */
   readonly port: number | undefined;
-  /** the root's, if the configuration names one */
-  readonly accessKey: AccessKeyPair | undefined;
 }
 
-/** The AWS door of this installation, with the access keys that open it. */
+/** The AWS door of this installation. */
 export class AwsEndpoint implements AsyncDisposable {
   readonly url: string;
-  readonly #keys: StoredAccessKeys;
+  readonly #callers: Callers;
   readonly #door: AwsDoor;
 
-  private constructor(parts: { url: string; keys: StoredAccessKeys; door: AwsDoor }) {
+  private constructor(parts: { url: string; callers: Callers; door: AwsDoor }) {
     this.url = parts.url;
-    this.#keys = parts.keys;
+    this.#callers = parts.callers;
     this.#door = parts.door;
   }
 
   /** @throws KeyspanError KeyspanConfig when a port that was asked for cannot be had */
   static async open(options: AwsOptions): Promise<AwsEndpoint> {
-    const { store, sealer, accessKey: configured, home, clock, events, log, port } = options;
-    const { account } = options;
-    const keys = await StoredAccessKeys.open({ store, sealer, account, configured });
-    try {
-      const services = [kmsOf(options.kms), cloudHsmOf(options)];
-      const publicDirectory = home.public;
-      const door = new AwsDoor({ services, keys, publicDirectory, clock, events, log });
-      const somewhere = (): Promise<string> => listenSomewhere(door, store, log);
-      const url = port === undefined ? await somewhere() : await door.listen(port);
-      return new AwsEndpoint({ url, keys, door });
-    } catch (error) {
-      await keys[Symbol.asyncDispose]();
-      throw error;
+    const { store, callers, home, clock, events, log, port } = options;
+    if (callers.takesAny) {
+      log.warn('auth is any: whoever reaches the AWS door is root of any account');
     }
+    const door = new AwsDoor({
+      services: [kmsOf(options.kms), cloudHsmOf(options)],
+      queryServices: [stsOf(options), iamOf(options)],
+      keys: callers.keys,
+      publicDirectory: home.public,
+      clock,
+      events,
+      log,
+    });
+    const somewhere = (): Promise<string> => listenSomewhere(door, store, log);
+    const url = port === undefined ? await somewhere() : await door.listen(port);
+    return new AwsEndpoint({ url, callers, door });
   }
 
   /** requests that wait for their answers */
@@ -73,12 +72,11 @@ export class AwsEndpoint implements AsyncDisposable {
   }
 
   rootAccessKey(): AccessKeyPair {
-    return this.#keys.root();
+    return this.#callers.rootAccessKey();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#door[Symbol.asyncDispose]();
-    await this.#keys[Symbol.asyncDispose]();
   }
 }
 
@@ -112,7 +110,7 @@ function kmsOf(kms: Kms): AwsService {
 }
 
 function cloudHsmOf({ store, control, backups, clock, events, log }: AwsOptions): AwsService {
-  const open = async (): ReturnType<AwsService['load']> => {
+  const open = async (): Promise<AwsOperations> => {
     const [{ CloudHsm }, { ResourceTags }] = await Promise.all([
       import('../front/cloudhsm.js'),
       import('../cluster/resource-tags.js'),
@@ -122,7 +120,38 @@ function cloudHsmOf({ store, control, backups, clock, events, log }: AwsOptions)
     const tags = new ResourceTags(store);
     return new CloudHsm({ clusters, control, backups, civil, tags, events, log });
   };
-  let loaded: ReturnType<AwsService['load']> | undefined;
-  const load = (): ReturnType<AwsService['load']> => (loaded ??= open());
-  return { target: 'BaldrApiService', signingName: 'cloudhsm', load };
+  return { target: 'BaldrApiService', signingName: 'cloudhsm', load: once(open) };
+}
+
+function stsOf({ callers, clock, events, log }: AwsOptions): AwsQueryService {
+  const open = async (): Promise<AwsOperations> => {
+    const { stsService } = await import('../front/sts.js');
+    const { directory, sessions, takesAny: rootMayAssume } = callers;
+    const civil = (): number => clock.civil();
+    return stsService({ directory, sessions, civil, rootMayAssume }, { events, log });
+  };
+  return {
+    version: '2011-06-15',
+    namespace: 'https://sts.amazonaws.com/doc/2011-06-15/',
+    signingName: 'sts',
+    load: once(open),
+  };
+}
+
+function iamOf({ callers: { directory }, clock, events, log }: AwsOptions): AwsQueryService {
+  const open = async (): Promise<AwsOperations> => {
+    const { iamService } = await import('../front/iam.js');
+    return iamService({ directory, civil: () => clock.civil() }, { events, log });
+  };
+  return {
+    version: '2010-05-08',
+    namespace: 'https://iam.amazonaws.com/doc/2010-05-08/',
+    signingName: 'iam',
+    load: once(open),
+  };
+}
+
+function once(open: () => Promise<AwsOperations>): AwsService['load'] {
+  let loaded: Promise<AwsOperations> | undefined;
+  return () => (loaded ??= open());
 }

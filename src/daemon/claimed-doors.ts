@@ -7,15 +7,15 @@ import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { DataPlane } from '../front/hsm-session.js';
 import type { P11Door } from '../front/p11-rpc/door.js';
-import type { Kms } from '../kms/kms.js';
 import type { HsmState } from '../protocol/admin.js';
 import { Doors } from './doors.js';
+import type { Served } from './kms-parts.js';
 import { tlsOf } from './tls.js';
 
 export interface ClaimedDoorsOptions {
   readonly clusters: Clusters;
   readonly secrets: Secrets;
-  readonly kms: Kms;
+  readonly served: Served;
   readonly dataPlane: DataPlane;
   readonly pkcs11: P11Door;
   readonly events: Events;
@@ -72,11 +72,11 @@ export class ClaimedDoors implements AsyncDisposable {
   }
 
   async #open(cluster: RunningCluster): Promise<Doors | undefined> {
-    const { secrets, kms, dataPlane, pkcs11, events, log } = this.#options;
+    const { secrets, served, dataPlane, pkcs11, events, log } = this.#options;
     let doors: Doors | undefined;
     try {
       const tls = await tlsOf(cluster, secrets, []);
-      doors = new Doors({ cluster, kms, dataPlane, pkcs11, events, tls, log });
+      doors = new Doors({ cluster, served, dataPlane, pkcs11, events, tls, log });
       this.#opened.add(doors);
       await doors.open();
       return doors;

@@ -18,7 +18,7 @@ import {
   type Form,
   type FormOf,
 } from '../protocol/form.js';
-import type { AccessKeyPair } from './access-keys.js';
+import type { AccessKeyPair } from '../iam/access-keys.js';
 
 /**
  * What one daemon is started with. The command line wins over the home's `keyspan.yaml`, that
@@ -52,6 +52,11 @@ export interface DaemonConfig {
   readonly port?: number | undefined;
   /** the access key that the account's root shall have; undefined: the one that it has */
   readonly accessKey?: AccessKeyPair | undefined;
+  /**
+   * `any`: an access key that is not known speaks for the root of the account that it names, or of
+   * this one, and its signature is not checked
+   */
+  readonly auth: 'verify' | 'any';
   /** of http://127.0.0.1/metrics, 0 for any; undefined: the admin socket alone serves metrics */
   readonly metricsPort?: number | undefined;
   /** what PKCS #11 applications get: the standard, or what AWS's client SDK 5 has of it */
@@ -101,6 +106,7 @@ const SETTINGS = {
   port: optional(count({ min: 0, max: 65_535 })),
   accessKeyId: optional(checked(isAccessKeyId, 'is not 3 to 128 letters and digits')),
   secretAccessKey: optional(checked(isSecretAccessKey, 'is not 1 to 128 visible characters')),
+  auth: orElse(oneOf('verify', 'any'), 'verify'),
   metricsPort: optional(count({ min: 0, max: 65_535 })),
   startTimeoutSeconds: orElse(count({ min: 1, max: 3_600 }), 60),
   pkcs11Profile: orElse(oneOf('pkcs11', 'cloudhsm'), 'pkcs11'),
@@ -127,6 +133,7 @@ const OPTIONS = {
   'eni-mode': { type: 'string' },
   bind: { type: 'string' },
   port: { type: 'string' },
+  auth: { type: 'string' },
   metrics: { type: 'string' },
   seed: { type: 'string' },
   'ready-fd': { type: 'string' },
@@ -146,6 +153,7 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
       eniMode: values['eni-mode'],
       bind: values.bind,
       port: values.port,
+      auth: values.auth,
       metricsPort: values.metrics,
       seed: values.seed,
       startTimeoutSeconds: values['start-timeout'],

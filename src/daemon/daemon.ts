@@ -19,7 +19,6 @@ import { DataPlane } from '../front/hsm-session.js';
 import type { TlsIdentity } from '../front/eni-listener.js';
 import { MetricsDoor } from '../front/metrics.js';
 import type { P11Door } from '../front/p11-rpc/door.js';
-import type { Kms } from '../kms/kms.js';
 import type { Intent } from '../hsm/hsm.js';
 import type {
   CredentialsDocument,
@@ -38,7 +37,7 @@ import { issueCertificate } from './client-certificates.js';
 import { Doors } from './doors.js';
 import { faultHandlers } from './fault-handlers.js';
 import { readVersion } from './installation.js';
-import { openKmsParts } from './kms-parts.js';
+import { openKmsParts, type Served } from './kms-parts.js';
 import { OperatorClock } from './operator-clock.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { openPkcs11 } from './pkcs11.js';
@@ -66,7 +65,7 @@ export class Daemon implements AsyncDisposable {
   #secrets!: Secrets;
   #events!: Events;
   #dataPlane!: DataPlane;
-  #kms: Kms | undefined;
+  #served: Served | undefined;
   #doors: Doors | undefined;
   #claimed: ClaimedDoors | undefined;
   #aws!: AwsEndpoint;
@@ -126,19 +125,19 @@ export class Daemon implements AsyncDisposable {
     await Promise.all(this.#clusters.all.map((cluster) => cluster.start()));
     await this.#openAdmin();
     await this.#openPkcs11();
-    const kms = await this.#openKms({ store, sealer, clock });
+    const served = await this.#openKms({ store, sealer, clock });
     await this.#clustersReady();
-    if (seed) await sow(seed, this.#bed(kms));
-    this.#kms = kms;
+    if (seed) await sow(seed, this.#bed(served));
+    this.#served = served;
     const { own } = this.#clusters;
-    if (own?.members.some(({ channel }) => channel)) await this.#openDoors(kms);
-    this.#followClaims(kms);
+    if (own?.members.some(({ channel }) => channel)) await this.#openDoors(served);
+    this.#followClaims(served);
     this.#state = 'READY';
     this.#parts.jobs.start();
-    kms.jobs.start();
+    served.kms.jobs.start();
     clock.onMove(() => {
       this.#parts.jobs.wake();
-      kms.jobs.wake();
+      served.kms.jobs.wake();
     });
     this.#events.daemonEvent({ step: 'started', version: this.#version, pid: process.pid });
   }
@@ -170,11 +169,11 @@ export class Daemon implements AsyncDisposable {
     });
   }
 
-  #followClaims(kms: Kms): void {
+  #followClaims(served: Served): void {
     const claimed = new ClaimedDoors({
       clusters: this.#clusters,
       secrets: this.#secrets,
-      kms,
+      served,
       dataPlane: this.#dataPlane,
       pkcs11: this.#pkcs11,
       events: this.#events,
@@ -202,14 +201,9 @@ export class Daemon implements AsyncDisposable {
     }
   }
 
-  #bed(kms = this.#kms): SeedBed {
-    const parts = {
-      kms,
-      own: this.#clusters.own?.record,
-      config: this.#config,
-      principals: undefined,
-    };
-    return { ...parts, signal: this.#ending.signal, log: this.#log };
+  #bed(served = this.#served): SeedBed {
+    const parts = { served, own: this.#clusters.own?.record, config: this.#config };
+    return { ...parts, clock: this.#clock, signal: this.#ending.signal, log: this.#log };
   }
 
   /** The cluster that backs KMS. @throws KeyspanError KeyspanRefused where there is none */
@@ -270,8 +264,8 @@ export class Daemon implements AsyncDisposable {
 
   /** The operator may have stopped every HSM before this start: then the first to serve opens. */
   #openDoorsLate(): void {
-    if (this.#opening || !this.#kms) return;
-    this.#opening = this.#openDoors(this.#kms)
+    if (this.#opening || !this.#served) return;
+    this.#opening = this.#openDoors(this.#served)
       .catch((error: unknown) => this.#log.error({ err: error }, 'the ENIs could not be opened'))
       .finally(() => {
         this.#opening = undefined;
@@ -281,12 +275,12 @@ export class Daemon implements AsyncDisposable {
   /** the state of each HSM that was last told */
   readonly #shown = new Map<HsmId, HsmState>();
 
-  async #openDoors(kms: Kms): Promise<void> {
+  async #openDoors(served: Served): Promise<void> {
     const tls = (await this.#tls) ?? (await this.#tlsOf());
     this.#tls = undefined;
     const doors = new Doors({
       cluster: this.#cluster,
-      kms,
+      served,
       dataPlane: this.#dataPlane,
       pkcs11: this.#pkcs11,
       events: this.#events,
@@ -301,15 +295,16 @@ export class Daemon implements AsyncDisposable {
   }
 
   /** While the HSM processes come up: it costs a start no time. */
-  async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Kms> {
-    const { home, port, accessKey, grantDelayMs } = this.#config;
-    const { kms, aws } = await openKmsParts(
+  async #openKms(parts: { store: Store; sealer: Sealer; clock: Clock }): Promise<Served> {
+    const { home, port, accessKey, auth, grantDelayMs } = this.#config;
+    const { aws, ...served } = await openKmsParts(
       {
         ...parts,
         home,
         port,
         accessKey,
         grantDelayMs,
+        auth,
         control: this.#control,
         backups: this.#parts.backups,
         vaults: { own: () => this.#ownVault(), byId: (id) => this.#vault(id) },
@@ -324,7 +319,7 @@ export class Daemon implements AsyncDisposable {
       this.#cleanup,
     );
     this.#aws = aws;
-    return kms;
+    return served;
   }
 
   async #openPkcs11(): Promise<void> {

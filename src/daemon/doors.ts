@@ -11,12 +11,12 @@ import type { DataPlane } from '../front/hsm-session.js';
 import { Idempotency } from '../front/idempotency.js';
 import type { P11Door } from '../front/p11-rpc/door.js';
 import { WebSocketDoor } from '../front/websocket.js';
-import type { Kms } from '../kms/kms.js';
 import type { HsmState } from '../protocol/admin.js';
+import type { Served } from './kms-parts.js';
 
 export interface DoorsOptions {
   readonly cluster: RunningCluster;
-  readonly kms: Kms;
+  readonly served: Served;
   readonly dataPlane: DataPlane;
   readonly pkcs11: P11Door;
   readonly events: Events;
@@ -40,9 +40,10 @@ export class Doors implements AsyncDisposable {
 
   constructor(options: DoorsOptions) {
     this.#options = options;
-    const { kms, dataPlane, pkcs11, events, log, cluster } = options;
+    const { served, dataPlane, pkcs11, events, log, cluster } = options;
     this.#door = new WebSocketDoor({
-      kms,
+      kms: served.kms,
+      callers: served.callers,
       dataPlane,
       cluster: cluster.id,
       events,

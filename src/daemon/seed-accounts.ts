@@ -2,6 +2,7 @@ import { isAccount } from '../core/arn.js';
 import { LIMITS } from '../core/limits.js';
 import { isAccessKeyId, isSecretAccessKey } from '../iam/credentials.js';
 import { parsePolicy } from '../iam/policy-document.js';
+import { trustPolicy } from '../iam/trust-policy.js';
 import {
   FormError,
   int,
@@ -64,7 +65,7 @@ const withPolicies = {
 const userForm = members({ ...withPolicies, accessKeys: optional(accessKeys) });
 const roleForm = members({
   ...withPolicies,
-  trust: policy((json) => parsePolicy(json, 'key')),
+  trust: policy(trustPolicy),
   description: optional(text({ min: 0, max: 1_000 })),
   maxSessionSeconds: optional(int({ min: 3_600, max: 43_200 })),
 });

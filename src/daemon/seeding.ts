@@ -1,12 +1,16 @@
 import { wipe } from '../core/bytes.js';
+import type { Clock } from '../core/clock.js';
 import { deadlineIn } from '../core/deadline.js';
 import { KeyspanError, isKeyspanError } from '../core/errors.js';
 import { newRequestId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { AdminHandlers } from '../front/admin.js';
+import { seedPrincipals } from '../iam/seed.js';
 import type { Kms } from '../kms/kms.js';
+import { civilSeconds } from '../kms/records.js';
 import type { SownSeed } from '../protocol/admin.js';
+import type { Callers } from './callers.js';
 import type { Seed } from './seed-file.js';
 import type { SeededAccounts } from './seed-accounts.js';
 import type { SeededKey } from './seed-keys.js';
@@ -20,12 +24,13 @@ interface Place {
 /** What a seed is sown into. */
 export interface SeedBed {
   /** undefined: the daemon is not ready */
-  readonly kms: Pick<Kms, 'seedKey'> | undefined;
-  /** makes principals, with what is new of those that are there; undefined: as `kms` */
-  readonly principals: ((accounts: SeededAccounts) => Promise<void>) | undefined;
+  readonly served:
+    | { readonly kms: Pick<Kms, 'seedKey'>; readonly callers: Pick<Callers, 'directory'> }
+    | undefined;
   /** the cluster that holds keys, where there is one */
   readonly own: Place | undefined;
   readonly config: Place;
+  readonly clock: Clock;
   /** aborted: what has not begun does not begin */
   readonly signal: AbortSignal;
   readonly log: Logger;
@@ -56,11 +61,11 @@ export async function sow(seed: Seed, bed: SeedBed): Promise<SownSeed> {
   }
 }
 
-async function sowAccounts(accounts: SeededAccounts, { principals }: SeedBed): Promise<void> {
+async function sowAccounts(accounts: SeededAccounts, { served, clock }: SeedBed): Promise<void> {
   if (Object.values(accounts).every((kind) => kind.length === 0)) return;
-  if (!principals) throw notReady();
+  if (!served) throw notReady();
   try {
-    await principals(accounts);
+    await seedPrincipals(served.callers.directory, accounts, civilSeconds(clock));
   } catch (error) {
     throw named(error, 'accounts');
   }
@@ -86,11 +91,11 @@ async function sowKeys(keys: readonly SeededKey[], bed: SeedBed): Promise<SownSe
   return sown;
 }
 
-function sowKey(key: SeededKey, { kms, own, config }: SeedBed): Promise<'made' | 'present'> {
-  if (!kms) throw notReady();
+function sowKey(key: SeededKey, { served, own, config }: SeedBed): Promise<'made' | 'present'> {
+  if (!served) throw notReady();
   const { account, region } = own ?? config;
   const deadline = deadlineIn(LIMITS.request_timeout_ms);
-  return kms.seedKey({ account, region, ...key }, { requestId: newRequestId(), deadline });
+  return served.kms.seedKey({ account, region, ...key }, { requestId: newRequestId(), deadline });
 }
 
 const notReady = (): KeyspanError =>

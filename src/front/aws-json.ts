@@ -9,41 +9,24 @@ import { newRequestId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { AccessKeys } from '../iam/credentials.js';
-import type { Principal } from '../iam/principal.js';
-import type { RequestOrigin } from '../iam/request-origin.js';
+import { queryOf } from '../iam/canonical-request.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { errorAnswer, isInternal, resultAnswer, type AwsAnswer } from './aws-answer.js';
+import {
+  originOf,
+  type AwsCaller,
+  type AwsQueryService,
+  type AwsService,
+} from './aws-service.js';
 import { isPublicRequest, servePublicFile } from './public-files.js';
+import type { QueryDoor } from './query-door.js';
 import { readBody } from './request-body.js';
 
-/** Who asks, and for which region: what a signature says. */
-export interface AwsCaller {
-  readonly principal: Principal;
-  readonly region: string;
-  readonly origin: RequestOrigin;
-}
-
-/** One AWS service behind the door. */
-export interface AwsService {
-  /** how its requests begin their `X-Amz-Target` */
-  readonly target: string;
-  /** its name in credential scopes */
-  readonly signingName: string;
-  /** its operations, loaded with the first request: a start must not pay for them */
-  readonly load: () => Promise<AwsOperations>;
-}
-
-export interface AwsOperations {
-  /**
-   * Decides about one request, runs it and writes its audit line.
-   * @param params as the wire has them
-   * @throws KeyspanError with an AWS code
-   */
-  perform(action: string, params: unknown, caller: AwsCaller, call: Call): Promise<object>;
-}
+export type { AwsCaller, AwsOperations, AwsService } from './aws-service.js';
 
 export interface AwsDoorOptions {
   readonly services: readonly AwsService[];
+  readonly queryServices?: readonly AwsQueryService[] | undefined;
   readonly keys: AccessKeys;
   /** what `GET /public/…` shows */
   readonly publicDirectory: string;
@@ -72,6 +55,8 @@ export class AwsDoor implements AsyncDisposable {
   readonly #options: AwsDoorOptions;
   readonly #server: Server;
   #inflight = 0;
+  /** loaded with the first request of its kind */
+  #queries: Promise<QueryDoor> | undefined;
 
   constructor(options: AwsDoorOptions) {
     this.#options = options;
@@ -131,9 +116,12 @@ export class AwsDoor implements AsyncDisposable {
         await servePublicFile(this.#options.publicDirectory, request, response);
         return;
       }
-      const { status, body } = await this.#answer(request, requestId);
+      const isQuery = isQueryRequest(request);
+      const { status, body } = isQuery
+        ? await this.#answerQuery(request, requestId)
+        : await this.#answer(request, requestId);
       response.writeHead(status, {
-        'content-type': CONTENT_TYPE,
+        'content-type': isQuery ? 'text/xml' : CONTENT_TYPE,
         'content-length': Buffer.byteLength(body),
       });
       response.end(body);
@@ -156,6 +144,22 @@ export class AwsDoor implements AsyncDisposable {
       const message = 'The request could not be processed.';
       return errorAnswer({ code: 'InternalFailure', message });
     }
+  }
+
+  async #answerQuery(request: IncomingMessage, requestId: string): Promise<AwsAnswer> {
+    const body = await readBody(request, LIMITS.request_size_max_bytes);
+    const door = await (this.#queries ??= this.#openQueries());
+    return await door.answer(request, body, {
+      requestId,
+      isFull: this.#inflight > LIMITS.aws_inflight_max,
+      refused: (error) => this.#refused(request, error),
+    });
+  }
+
+  async #openQueries(): Promise<QueryDoor> {
+    const { queryServices: services = [], keys, clock, log } = this.#options;
+    const { QueryDoor: Door } = await import('./query-door.js');
+    return new Door({ services, keys, wire: () => clock.wire(), log });
   }
 
   async #perform(
@@ -183,8 +187,8 @@ export class AwsDoor implements AsyncDisposable {
   /** Nothing is decided, nor said of what there is, before it is known who asks. */
   #read(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
     const { services, keys, clock } = this.#options;
-    const isPost = request.method === 'POST' && request.url === '/';
-    if (!isPost) throw new KeyspanError('UnknownOperationException');
+    if (request.method !== 'POST' || !isPresignedOrBare(request.url ?? ''))
+      throw new KeyspanError('UnknownOperationException');
     if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
     if (this.#inflight > LIMITS.aws_inflight_max) {
       throw new KeyspanError('ThrottlingException', 'Rate exceeded');
@@ -208,15 +212,28 @@ export class AwsDoor implements AsyncDisposable {
   }
 }
 
-/** The door is plain HTTP on the loopback: TLS is at the ENIs. */
-function originOf({ socket, headers }: IncomingMessage): RequestOrigin {
-  return { sourceIp: socket.remoteAddress, isSecure: false, userAgent: headers['user-agent'] };
+/**
+ * A header that was sent twice is one that names no action. Signers that put a signature into the
+ * query may put the header there, too.
+ */
+function targetOf({ headers, url = '' }: IncomingMessage): string {
+  const target = headers['x-amz-target'];
+  if (typeof target === 'string') return target;
+  return url === '/' ? '' : (new URLSearchParams(queryOf(url)).get('X-Amz-Target') ?? '');
 }
 
-/** A header that was sent twice is one that names no action. */
-function targetOf(request: IncomingMessage): string {
-  const target = request.headers['x-amz-target'];
-  return typeof target === 'string' ? target : '';
+const isRoot = (url: string): boolean => url === '/' || url.startsWith('/?');
+/** Actions of the JSON protocols take nothing from a query but a signature. */
+const isPresignedOrBare = (url: string): boolean =>
+  url === '/' || (isRoot(url) && url.includes('X-Amz-Signature='));
+
+/** A form with the action's name in it, in the body or in the query. */
+function isQueryRequest(request: IncomingMessage): boolean {
+  const { headers, method, url = '' } = request;
+  if (!isRoot(url) || targetOf(request) !== '') return false;
+  if (/[?&]Action=/.test(url)) return method === 'GET' || method === 'POST';
+  const type = headers['content-type'] ?? '';
+  return method === 'POST' && type.startsWith('application/x-www-form-urlencoded');
 }
 
 /** @throws SerializationException when the body is not a JSON document in UTF-8 */

@@ -32,9 +32,12 @@ import { TOPICS, type Broadcast, type Listener } from './broadcast.js';
 import { isFaultAction, performFault, type FaultControl } from './fault-actions.js';
 import { isDataPlaneCode, type DataPlane } from './hsm-session.js';
 import type { Idempotency } from './idempotency.js';
+import type { Callers } from './signed-upgrade.js';
 
 export interface WebSocketDoorOptions {
   readonly kms: Kms;
+  /** who may sign an upgrade in place of showing a certificate; absent: nobody */
+  readonly callers?: Callers | undefined;
   readonly dataPlane: Pick<DataPlane, 'perform'>;
   /** whose ENIs these are */
   readonly cluster: ClusterId;
@@ -59,6 +62,11 @@ export interface ConnectionOptions extends WebSocketDoorOptions {
   readonly webSocket: WebSocket;
   readonly socket: Socket;
   readonly principal: Principal;
+  /**
+   * Whether the credentials that signed the upgrade are still good. Absent: there is a certificate.
+   * @throws KeyspanError
+   */
+  readonly check?: (() => void) | undefined;
   readonly region: string;
   /** the HSM whose ENI this is */
   readonly hsm: HsmId;
@@ -105,9 +113,19 @@ export class Connection {
   /** A peer that did not answer the ping before is gone. */
   ping(): void {
     const { webSocket } = this.#options;
-    if (!this.#alive) return webSocket.terminate();
+    if (!this.#alive || !this.#isAdmitted()) return webSocket.terminate();
     this.#alive = false;
     webSocket.ping();
+  }
+
+  /** Who only listens is to hear nothing more, either, once the credentials are over. */
+  #isAdmitted(): boolean {
+    try {
+      this.#options.check?.();
+      return true;
+    } catch {
+      return false;
+    }
   }
 
   /**
@@ -177,6 +195,7 @@ export class Connection {
   /** Not async, because each promise on the way of a request is paid 30,000 times a second. */
   #perform(request: ClientRequest, call: Call): Answer | Promise<Answer> {
     const { action, params } = request;
+    this.#options.check?.();
     if (!isKmsAction(action)) {
       if (action === 'Subscribe') return this.#subscribe(params);
       if (isHsmSessionAction(action)) return this.#performForUser(action, request, call);

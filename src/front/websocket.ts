@@ -5,11 +5,14 @@ import { TLSSocket } from 'node:tls';
 import type * as Library from 'ws';
 import type { WebSocket, WebSocketServer } from 'ws';
 import { isRegion } from '../core/arn.js';
+import { isKeyspanError } from '../core/errors.js';
 import type { HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
+import type { Principal } from '../iam/principal.js';
 import { P11_SUBPROTOCOL, SUBPROTOCOLS, type Subprotocol } from '../protocol/client-frames.js';
 import { principalOf } from './client-principal.js';
 import { Connection, type Load, type WebSocketDoorOptions } from './connection.js';
+import { isSigned, signedCaller } from './signed-upgrade.js';
 
 // as an import each of its files would be searched for its exports first, at each start
 const library = createRequire(import.meta.url)('ws') as typeof Library;
@@ -54,8 +57,8 @@ export class WebSocketDoor {
     if (P11_PATH.test(request.url ?? '')) return this.#pkcs11(request, socket, head);
     const region = this.#regionOf(request.url ?? '/');
     if (region === undefined) return refuse(socket, 404, 'Not Found');
-    const principal = socket instanceof TLSSocket ? principalOf(socket) : undefined;
-    if (!principal) return refuse(socket, 401, 'Unauthorized');
+    const caller = this.#callerOf(request, socket, region);
+    if (!caller) return refuse(socket, 401, 'Unauthorized');
     const offered = request.headers['sec-websocket-protocol'] ?? '';
     if (!offered.split(/ *, */).some(isSubprotocol)) return refuse(socket, 400, 'Bad Request');
     this.#server.handleUpgrade(request, socket, head, (webSocket: WebSocket) => {
@@ -63,7 +66,7 @@ export class WebSocketDoor {
         ...this.#options,
         webSocket,
         socket,
-        principal,
+        ...caller,
         region,
         hsm,
         load: this.#load,
@@ -72,6 +75,25 @@ export class WebSocketDoor {
       this.#connections.add(connection);
       webSocket.once('close', () => this.#connections.delete(connection));
     });
+  }
+
+  /** By its certificate; by a signature where it has none. */
+  #callerOf(
+    request: IncomingMessage,
+    socket: Socket,
+    region: string,
+  ): { principal: Principal; check?: () => void } | undefined {
+    const principal = socket instanceof TLSSocket ? principalOf(socket) : undefined;
+    if (principal) return { principal };
+    const { callers, events } = this.#options;
+    if (!callers || !isSigned(request)) return undefined;
+    try {
+      return signedCaller(request, region, callers);
+    } catch (error) {
+      const code = isKeyspanError(error) ? error.code : 'InternalFailure';
+      events.refusalEvent({ door: 'websocket', peer: socket.remoteAddress, code });
+      return undefined;
+    }
   }
 
   /** An application on another machine: the bytes of its messages are those of a socket here. */

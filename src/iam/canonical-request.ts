@@ -25,21 +25,29 @@ export function readHeaders(headers: readonly string[]): HeaderValues {
   return values;
 }
 
+/** The query of a request target as it was sent; empty when there is none. */
+export function queryOf(target: string): string {
+  const at = target.indexOf('?');
+  return at < 0 ? '' : target.slice(at + 1);
+}
+
 /**
  * The canonical request (AWS Signature Version 4, "Create a canonical request"), with the hash of
  * the body that was received: what a client says in `x-amz-content-sha256` counts for nothing,
  * since the services behind this know no unsigned payloads.
  * @param signedHeaders the value of SignedHeaders, as the client sent it
+ * @param query what is signed of the query
+ * @param payload what stands for the body's hash, where that is not it
  */
 export function canonicalRequest(
   request: WireRequest,
   headers: HeaderValues,
   signedHeaders: string,
+  { query = queryOf(request.target), payload }: { query?: string; payload?: string } = {},
 ): string {
   const { method, target, body } = request;
   const at = target.indexOf('?');
   const path = at < 0 ? target : target.slice(0, at);
-  const query = at < 0 ? '' : target.slice(at + 1);
   return [
     method,
     canonicalUri(path),
@@ -50,7 +58,7 @@ export function canonicalRequest(
       .map((name) => `${name}:${canonicalValue(headers.get(name) ?? [])}`),
     '',
     signedHeaders,
-    createHash('sha256').update(body).digest('hex'),
+    payload ?? createHash('sha256').update(body).digest('hex'),
   ].join('\n');
 }
 
@@ -95,7 +103,7 @@ function uriEncode(text: string): string {
 }
 
 /** A percent sign that encodes nothing stands for itself. */
-function percentDecode(text: string): string {
+export function percentDecode(text: string): string {
   return text.replaceAll(/%([0-9A-Fa-f]{2})/g, (_, hex: string) =>
     String.fromCharCode(Number.parseInt(hex, 16)),
   );

@@ -4,7 +4,7 @@ import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { readPrincipal, type Principal } from './principal.js';
 
-/** A long-term credential: who knows the secret speaks for the principal. */
+/** A credential, long-term or temporary: who knows the secret speaks for the principal. */
 export interface AccessKey {
   readonly id: string;
   /** the secret access key as a client writes it, in UTF-8 */
@@ -12,10 +12,25 @@ export interface AccessKey {
   readonly principal: Principal;
 }
 
+/** A long-term credential as it is stored. */
+export interface StoredAccessKey extends AccessKey {
+  readonly active: boolean;
+  /** civil time in seconds since 1970 */
+  readonly createdAt: number;
+}
+
 /** Where a signature's access key is looked up: for each request, so it must cost no I/O. */
 export interface AccessKeys {
-  find(id: string): AccessKey | undefined;
+  /**
+   * @param token the session token that came with the id
+   * @throws ExpiredTokenException; UnrecognizedClientException for a key that was deactivated
+   */
+  find(id: string, token?: string): AccessKey | undefined;
+  /** Whom an id that is not known speaks for, without a proof. Absent: nobody. */
+  stranger?(id: string): AccessKey;
 }
+
+export const INVALID_TOKEN = 'The security token included in the request is invalid.';
 
 /** What a signature is bound to beside the request (the credential scope). */
 export interface Scope {
@@ -31,20 +46,26 @@ export const SCOPE_TERMINATOR = 'aws4_request';
 export const isAccessKeyId = (text: string): boolean => /^\w{3,128}$/.test(text);
 export const isSecretAccessKey = (text: string): boolean => /^[!-~]{1,128}$/.test(text);
 
-const VERSION = 1;
+/** 1: the root's alone, always active, of unknown age */
+const VERSION = 2;
 
 /** The value that an access key is stored as. It holds the secret: it is stored sealed alone. */
-export const encodeAccessKey = ({ secret, principal }: AccessKey): Uint8Array =>
-  encodeCborItem({ v: VERSION, principal: principal.arn, secret });
+export function encodeAccessKey(key: StoredAccessKey): Uint8Array {
+  const { secret, principal, active, createdAt } = key;
+  return encodeCborItem({ v: VERSION, principal: principal.arn, secret, active, createdAt });
+}
 
 /** @throws StoreCorrupt when the value is not one that `encodeAccessKey` made */
-export function decodeAccessKey(id: string, value: Uint8Array): AccessKey {
-  const { v, principal: arn, secret } = decodeCborItem(value) as Record<string, unknown>;
+export function decodeAccessKey(id: string, value: Uint8Array): StoredAccessKey {
+  const members = decodeCborItem(value) as Record<string, unknown>;
+  const { v, principal: arn, secret, active = v === 1, createdAt = 0 } = members;
   const principal = typeof arn === 'string' ? readPrincipal(arn) : undefined;
-  if (v !== VERSION || !principal || !(secret instanceof Uint8Array)) {
+  const known = v === 1 || v === VERSION;
+  const formed = typeof active === 'boolean' && typeof createdAt === 'number';
+  if (!known || !formed || !principal || !(secret instanceof Uint8Array)) {
     throw new KeyspanError('StoreCorrupt', `The access key ${id} cannot be read.`);
   }
-  return { id, secret, principal };
+  return { id, secret, principal, active, createdAt };
 }
 
 const derived = new WeakMap<AccessKey, Map<string, Uint8Array>>();

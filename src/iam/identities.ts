@@ -11,6 +11,8 @@ export interface Identity {
   readonly session?: readonly PolicyDocument[] | undefined;
   /** its tags, for aws:PrincipalTag */
   readonly tags: ReadonlyMap<string, string>;
+  /** aws:userid: its unique id; of a session its role's, a colon and the session's name */
+  readonly userId?: string | undefined;
 }
 
 /** Where principals are looked up: for each request, so it must cost no I/O. */

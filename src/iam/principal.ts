@@ -19,6 +19,22 @@ export interface Principal {
   readonly names: readonly string[];
   /** the account's root, which stands for all of the account */
   readonly root: string;
+  /** of temporary credentials */
+  readonly session?: Session | undefined;
+}
+
+/** What was settled when temporary credentials were given out. */
+export interface Session {
+  /** the id of the user or role that it is a session of; the account of a root's */
+  readonly of: string;
+  /** session policies as they were written: what they do not allow, nothing does */
+  readonly policies: readonly string[];
+  /** managed policies that narrow it in the same way */
+  readonly policyArns: readonly string[];
+  /** added to those of the role */
+  readonly tags: ReadonlyMap<string, string>;
+  /** wire time in milliseconds since 1970 */
+  readonly issuedAtMs: number;
 }
 
 const NAME = '[\\w+=,.@-]{1,128}';

@@ -5,11 +5,14 @@ import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import {
   canonicalRequest,
+  queryOf,
   readHeaders,
   type HeaderValues,
   type WireRequest,
 } from './canonical-request.js';
+import { readPresigned, unsignedPayload } from './presigned.js';
 import {
+  INVALID_TOKEN,
   SCOPE_TERMINATOR,
   signingKey,
   type AccessKey,
@@ -21,6 +24,8 @@ import {
 export interface Signer {
   readonly key: AccessKey;
   readonly region: string;
+  /** the session token that came with the key */
+  readonly token: string | undefined;
 }
 
 export interface Verification {
@@ -32,7 +37,6 @@ export interface Verification {
 }
 
 const ALGORITHM = 'AWS4-HMAC-SHA256';
-const INVALID_TOKEN = 'The security token included in the request is invalid.';
 const MISMATCH =
   'The request signature we calculated does not match the signature you provided. ' +
   'Check your AWS Secret Access Key and signing method. ' +
@@ -53,29 +57,54 @@ interface Claim {
   readonly signature: string;
   /** YYYYMMDD'T'HHMMSS'Z' */
   readonly date: string;
+  /** of temporary credentials */
+  readonly token: string | undefined;
+  /** of a signature in the query */
+  readonly presigned?: {
+    /** how long it is good, where the client says so */
+    readonly expiresSeconds: number | undefined;
+    /** the query without the signature */
+    readonly query: string;
+    readonly payload: string | undefined;
+  };
 }
 
 /**
- * Verifies AWS Signature Version 4 in its header form, on the request as it was sent. (The form
- * that stands in the query, and session tokens, would be read into the same claim.)
+ * Verifies AWS Signature Version 4 on the request as it was sent: in the Authorization header, or
+ * in the query where there is no such header; with the session token of temporary credentials.
+ * Where a key that is not known speaks for somebody (`AccessKeys.stranger`), its signature is not
+ * looked at.
  * @throws MissingAuthenticationTokenException, IncompleteSignatureException,
- * InvalidSignatureException, UnrecognizedClientException, with AWS's sentences
+ * InvalidSignatureException, UnrecognizedClientException, ExpiredTokenException, with AWS's
+ * sentences
  */
 export function verifySignature(request: WireRequest, verification: Verification): Signer {
   const headers = readHeaders(request.headers);
-  const claim = readClaim(headers);
+  const claim = readClaim(request, headers);
   const { keys, service, nowMs } = verification;
   checkScope(claim, service ?? claim.scope.service);
+  const stranger = strangerOf(claim, keys);
+  if (stranger) return signerOf(claim, stranger);
   checkSignedHeaders(claim, headers);
-  checkTime(claim.date, nowMs);
-  const key = keys.find(claim.accessKeyId);
-  // a session token belongs to a temporary key, and there are none
-  const hasToken = headers.has('x-amz-security-token');
-  if (!key || hasToken) throw new KeyspanError('UnrecognizedClientException', INVALID_TOKEN);
-  const canonical = canonicalRequest(request, headers, claim.signedHeaders);
+  checkTime(claim, nowMs);
+  const key = keys.find(claim.accessKeyId, claim.token);
+  if (!key) throw new KeyspanError('UnrecognizedClientException', INVALID_TOKEN);
+  const canonical = canonicalRequest(request, headers, claim.signedHeaders, claim.presigned);
   const expected = Buffer.from(signatureOf(canonical, claim, key), 'latin1');
   if (!equalConstantTime(expected, Buffer.from(claim.signature, 'latin1'))) throw invalid(MISMATCH);
-  return { key, region: claim.scope.region };
+  return signerOf(claim, key);
+}
+
+const signerOf = ({ scope, token }: Claim, key: AccessKey): Signer => ({
+  key,
+  region: scope.region,
+  token,
+});
+
+/** Whom a key that is not known speaks for, where any is taken. */
+function strangerOf({ accessKeyId, token }: Claim, keys: AccessKeys): AccessKey | undefined {
+  if (!keys.stranger || keys.find(accessKeyId, token)) return undefined;
+  return keys.stranger(accessKeyId);
 }
 
 /** The signature that the key gives the request ("Create a string to sign", "Calculate"). */
@@ -87,9 +116,21 @@ function signatureOf(canonical: string, claim: Claim, key: AccessKey): string {
   return createHmac('sha256', signingKey(key, claim.scope)).update(text, 'latin1').digest('hex');
 }
 
-function readClaim(headers: HeaderValues): Claim {
+function readClaim({ target, body }: WireRequest, headers: HeaderValues): Claim {
   const authorizations = headers.get('authorization');
   if (!authorizations) {
+    const presigned = readPresigned(queryOf(target));
+    if (presigned) {
+      const { credential, date, ...claim } = presigned;
+      const payload = unsignedPayload(presigned.parameters, headers, body);
+      const { expiresSeconds, query } = presigned;
+      return {
+        ...claim,
+        ...readCredential(credential),
+        date: readDate(date),
+        presigned: { expiresSeconds, query, payload },
+      };
+    }
     throw new KeyspanError('MissingAuthenticationTokenException', 'Missing Authentication Token');
   }
   const authorization = authorizations.join(', ');
@@ -109,6 +150,7 @@ function readClaim(headers: HeaderValues): Claim {
     signedHeaders: parameters.get('SignedHeaders') ?? '',
     signature: parameters.get('Signature') ?? '',
     date: readDate(dates.join(',')),
+    token: headers.get('x-amz-security-token')?.join(','),
   };
 }
 
@@ -213,13 +255,16 @@ function checkSignedHeaders({ signedHeaders }: Claim, headers: HeaderValues): vo
   for (const name of signed) if (!headers.has(name)) throw invalid(MISMATCH);
 }
 
-function checkTime(date: string, nowMs: number): void {
+function checkTime({ date, presigned }: Claim, nowMs: number): void {
   const skew = LIMITS.signature_skew_max_ms;
   const signedMs = parseBasic(date);
   const minutes = skew / 60_000;
   const now = formatBasic(nowMs);
-  if (signedMs < nowMs - skew) {
-    const bound = `${formatBasic(nowMs - skew)} (${now} - ${minutes} min.)`;
+  const seconds = presigned?.expiresSeconds;
+  const goodMs = seconds === undefined ? skew : seconds * 1_000;
+  if (signedMs < nowMs - goodMs) {
+    const good = seconds === undefined ? `${minutes} min.` : `${seconds} sec.`;
+    const bound = `${formatBasic(nowMs - goodMs)} (${now} - ${good})`;
     throw invalid(`Signature expired: ${date} is now earlier than ${bound}`);
   }
   if (signedMs > nowMs + skew) {

@@ -22,6 +22,16 @@ export const KEYSPACE = {
   accessKeys: 'access-key/',
   accessKey: (id: string): string => `access-key/${id}`,
 
+  /** users, roles and managed policies of accounts; names are in lower case */
+  iam: 'iam/',
+  iamUsers: (account: string): string => `iam/user/${account}/`,
+  iamUser: (account: string, name: string): string => `iam/user/${account}/${name.toLowerCase()}`,
+  iamRoles: (account: string): string => `iam/role/${account}/`,
+  iamRole: (account: string, name: string): string => `iam/role/${account}/${name.toLowerCase()}`,
+  iamPolicies: (account: string): string => `iam/policy/${account}/`,
+  iamPolicy: (account: string, name: string): string =>
+    `iam/policy/${account}/${name.toLowerCase()}`,
+
   /** where a subnet is, and the addresses of its ENIs */
   subnets: (account: string, region: string): string => `subnet/${account}/${region}/`,
   subnet: (account: string, region: string, id: string): string =>

@@ -1,3 +1,4 @@
+import { DecryptCommand, EncryptCommand, KMSClient } from '@aws-sdk/client-kms';
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,6 +11,7 @@ import { DaemonFixture } from '../support/daemon-fixture.js';
 const ID = '1234abcd-12ab-34cd-56ef-1234567890ab';
 const MATERIAL = randomBytes(32);
 const OLDER = randomBytes(32);
+const SECRET = randomBytes(20).toString('hex');
 const directory = mkdtempSync(join(tmpdir(), 'keyspan-seed-'));
 
 const written = (name: string, content: unknown): string => {
@@ -19,12 +21,19 @@ const written = (name: string, content: unknown): string => {
 };
 const SEED = written(
   'seed.yaml',
-  `keys:
+  `accounts:
+  '123456789012':
+    users:
+      - name: bob
+        accessKeys: [{ id: AKIDBOB, secret: ${SECRET} }]
+keys:
   - id: ${ID}
     material: ${MATERIAL.toString('base64')}
     materials: ['${OLDER.toString('hex')}']
     aliases: [alias/letters]
     tags: { team: post }
+    grants:
+      - { grantee: 'arn:aws:iam::123456789012:user/bob', operations: [Encrypt] }
 `,
 );
 
@@ -53,6 +62,18 @@ test('a ciphertext of one home opens in another', async () => {
   expect(KeyId).toMatch(new RegExp(`:key/${ID}$`));
   const opened = await there.kms.decrypt({ CiphertextBlob });
   expect(Buffer.from(opened.Plaintext).toString()).toBe('a letter');
+});
+
+test('a user of the seed comes in by its access key, and may what its grant says', async () => {
+  const { endpoints, region } = await one.status();
+  const credentials = { accessKeyId: 'AKIDBOB', secretAccessKey: SECRET };
+  const bob = new KMSClient({ endpoint: endpoints.aws, region, credentials });
+  const KeyId = 'alias/letters';
+  const Plaintext = Buffer.from('x');
+  const { CiphertextBlob } = await bob.send(new EncryptCommand({ KeyId, Plaintext }));
+  const decrypt = bob.send(new DecryptCommand({ CiphertextBlob }));
+  await expect(decrypt).rejects.toMatchObject({ name: 'AccessDeniedException' });
+  bob.destroy();
 });
 
 test('a daemon that runs makes what is new, and says how much that was', async () => {
@@ -113,6 +134,7 @@ test('what is secret in a seed stands in no file of the home', () => {
     const content = readFileSync(path);
     for (const secret of [MATERIAL, OLDER]) {
       const forms = [secret, secret.toString('hex'), secret.toString('base64')];
+      expect(content.includes(SECRET), path).toBe(false);
       expect(
         forms.map((form) => content.includes(form)),
         path,

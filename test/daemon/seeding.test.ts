@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { systemClock } from '../../src/core/clock.js';
 import { KeyspanError } from '../../src/core/errors.js';
 import type { KmsKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
@@ -6,7 +7,9 @@ import { silentLog } from '../../src/core/log.js';
 import type { SeededKey } from '../../src/daemon/seed-keys.js';
 import type { Seed } from '../../src/daemon/seed-file.js';
 import { sow, type SeedBed } from '../../src/daemon/seeding.js';
+import type { Directory } from '../../src/iam/directory.js';
 import { ACCOUNT, callerOf, KmsFixture, OTHER_ACCOUNT, REGION } from '../support/kms-fixture.js';
+import { PrincipalsFixture } from '../support/principals-fixture.js';
 
 const idOf = (at: number): KmsKeyId =>
   `00000000-0000-4000-8000-${String(at).padStart(12, '0')}` as KmsKeyId;
@@ -21,14 +24,20 @@ const keyOf = (at: number, changes: Partial<SeededKey> = {}): SeededKey => ({
   ...changes,
 });
 
+const NO_KEYS: Pick<KmsFixture['kms'], 'seedKey'> = {
+  seedKey: () => Promise.reject(new Error('no key is wanted')),
+};
 const NONE = { roots: [], policies: [], users: [], roles: [] };
 const seedOf = (keys: readonly SeededKey[]): Seed => ({ accounts: NONE, keys });
 
-const bedOf = (kms: SeedBed['kms'], changes: Partial<SeedBed> = {}): SeedBed => ({
-  kms,
-  principals: undefined,
+type Kms = NonNullable<SeedBed['served']>['kms'];
+
+/** A bed of this KMS, and of no principals unless some are given. */
+const bedOf = (kms: Kms | undefined, changes: Partial<SeedBed> = {}): SeedBed => ({
+  served: kms && { kms, callers: { directory: undefined as unknown as Directory } },
   own: { account: ACCOUNT, region: REGION },
   config: { account: OTHER_ACCOUNT, region: 'us-east-1' },
+  clock: systemClock(),
   signal: new AbortController().signal,
   log: silentLog(),
   ...changes,
@@ -85,7 +94,7 @@ describe('a seed', () => {
 
   test('that fails makes no more keys, and says what failed first', async () => {
     const asked: string[] = [];
-    const seedKey: NonNullable<SeedBed['kms']>['seedKey'] = async ({ id }) => {
+    const seedKey: Kms['seedKey'] = async ({ id }) => {
       asked.push(id);
       await Promise.resolve();
       throw new KeyspanError('KeyUnavailableException', 'No HSM is active.');
@@ -105,34 +114,37 @@ describe('a seed', () => {
     await expect(early).rejects.toMatchObject({ code: 'KeyspanRefused' });
   });
 
-  test('has its principals before its keys, also without a cluster', async () => {
-    await using at = await KmsFixture.open();
+  test('has its principals, also without a cluster', async () => {
+    await using at = await PrincipalsFixture.open();
+    const { directory } = at;
     const accounts: Seed['accounts'] = {
       ...NONE,
-      roots: [{ account: ACCOUNT, accessKeys: [{ id: 'AKID', secret: 'secret' }] }],
+      roots: [{ account: OTHER_ACCOUNT, accessKeys: [{ id: 'AKIDROOT', secret: 'secret' }] }],
+      users: [{ account: ACCOUNT, name: 'bob', accessKeys: [{ id: 'AKIDBOB', secret: 's' }] }],
     };
-    const order: unknown[] = [];
-    const principals: SeedBed['principals'] = async (given) => {
-      order.push(given, at.vault.keys.size);
-    };
-    await sow({ accounts, keys: many(1) }, bedOf(at.kms, { principals }));
-    expect(order).toEqual([accounts, 0]);
-    await sow({ accounts, keys: [] }, bedOf(undefined, { own: undefined, principals }));
-    expect(order).toHaveLength(4);
+    const served = { kms: NO_KEYS, callers: { directory } };
+    const bed = bedOf(undefined, { own: undefined, served });
+    await sow({ accounts, keys: [] }, bed);
+    expect(directory.keys.held('AKIDROOT')?.value.principal.arn).toMatch(/^arn:.*:root$/);
+    const bob = directory.user(ACCOUNT, 'bob');
+    expect(bob).toMatchObject({ arn: `arn:aws:iam::${ACCOUNT}:user/bob` });
+    await sow({ accounts, keys: [] }, bed);
+    expect(directory.user(ACCOUNT, 'bob')).toEqual(bob);
   });
 
   test('whose principals are refused makes no key, and says so', async () => {
-    await using at = await KmsFixture.open();
-    const accounts = { ...NONE, users: [{ account: ACCOUNT, name: 'bob' }] };
-    const principals = (): Promise<void> =>
-      Promise.reject(new KeyspanError('ValidationException', 'no such bound'));
-    const bed = bedOf(at.kms, { principals });
+    await using at = await PrincipalsFixture.open();
+    const { directory } = at;
+    const accessKeys = [{ id: 'AKIDBOB', secret: 'secret' }];
+    const users = ['bob', 'carol'].map((name) => ({ account: ACCOUNT, name, accessKeys }));
+    const bed = bedOf(undefined, { served: { kms: NO_KEYS, callers: { directory } } });
+    const accounts = { ...NONE, users };
+    await sow({ accounts: { ...NONE, users: users.slice(0, 1) }, keys: [] }, bed);
     await expect(sow({ accounts, keys: many(1) }, bed)).rejects.toMatchObject({
-      code: 'ValidationException',
-      message: 'The seed cannot be used: accounts: no such bound',
+      code: 'EntityAlreadyExists',
+      message: expect.stringMatching(/^The seed cannot be used: accounts: /) as string,
     });
-    expect(at.vault.keys.size).toBe(0);
-    const early = sow({ accounts, keys: [] }, bedOf(at.kms));
+    const early = sow({ accounts, keys: [] }, bedOf(undefined));
     await expect(early).rejects.toMatchObject({ code: 'KeyspanRefused' });
   });
 });

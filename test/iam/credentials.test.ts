@@ -41,12 +41,19 @@ describe('a signing key', () => {
 
 describe('a stored access key', () => {
   test('is read back', () => {
-    const read = decodeAccessKey(key.id, encodeAccessKey(key));
-    expect({ ...read, secret: Buffer.from(read.secret) }).toEqual(key);
+    const stored = { ...key, active: false, createdAt: 1_800_000_000 };
+    const read = decodeAccessKey(key.id, encodeAccessKey(stored));
+    expect({ ...read, secret: Buffer.from(read.secret) }).toEqual(stored);
+  });
+
+  test('of the first version is active', async () => {
+    const { encodeCborItem } = await import('../../src/core/cbor.js');
+    const first = { v: 1, principal: principal.arn, secret: Buffer.from('x') };
+    expect(decodeAccessKey('AKID', encodeCborItem(first))).toMatchObject({ active: true });
   });
 
   test.each([
-    ['another version', { v: 2, principal: principal.arn, secret: Buffer.from('x') }],
+    ['another version', { v: 3, principal: principal.arn, secret: Buffer.from('x') }],
     ['no principal', { v: 1, principal: 'root', secret: Buffer.from('x') }],
     ['no secret', { v: 1, principal: principal.arn }],
   ])('is refused with %s', async (_, members) => {

@@ -298,11 +298,15 @@ describe('a key', () => {
     expect(outcome(vanilla(), { keys: { find: () => other } })).toBe(MISMATCH);
   });
 
-  test('has no session token, since it is not a temporary one', async () => {
+  test('is looked up with the session token that came with it', async () => {
     const request: ToSign = { method: 'POST', path: '/', headers: { host: 'h' }, body: '{}' };
     const options = { ...credentials, service: 'service', date: new Date(NOW) };
     const headers = await signedHeaders(request, { ...options, sessionToken: 'token' });
-    expect(outcome(onTheWire(request, headers))).toBe(UNKNOWN);
+    const keys = (token: string | undefined) => ({
+      find: (_id: string, given?: string) => (given === token ? KEY : undefined),
+    });
+    expect(outcome(onTheWire(request, headers), { keys: keys('token') })).toBe('accepted');
+    expect(outcome(onTheWire(request, headers), { keys: keys(undefined) })).toBe(UNKNOWN);
   });
 
   test.each(['', 'x', VANILLA.toUpperCase(), `${VANILLA}0`, VANILLA.slice(1), '\u00ff'.repeat(64)])(

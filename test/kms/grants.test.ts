@@ -1,4 +1,5 @@
 import { describe, expect, test, vi } from 'vitest';
+import { systemClock } from '../../src/core/clock.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { Facts } from '../../src/kms/facts.js';
 import { GrantFacts } from '../../src/kms/grant-index.js';
@@ -355,7 +356,7 @@ test('the grants of a key that is removed go in parts of commits, with their nam
   for (let n = 0; n < 150; n += 1) {
     await at.call('CreateGrant', { KeyId, ...base, ...(n % 2 === 0 && { Name: `n${n}` }) });
   }
-  await using facts = await Facts.open(at.store);
+  await using facts = await Facts.open(at.store, systemClock());
   const key = facts
     .keys(ACCOUNT, REGION, { after: undefined, limit: 2 })
     .find(({ id }) => id === KeyId);

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
-import { StoredAccessKeys } from '../../src/daemon/access-keys.js';
+import { StoredAccessKeys } from '../../src/iam/access-keys.js';
 import { KEYSPACE } from '../../src/store/keyspace.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import { InstallationKey, Sealer } from '../../src/store/sealed.js';

@@ -1,18 +1,20 @@
 import { rootArn } from '../core/arn.js';
-import { asBuffer } from '../core/bytes.js';
-import type { CommitPart } from '../core/commit.js';
 import { assert } from '../core/assert.js';
-import {
-  decodeAccessKey,
-  encodeAccessKey,
-  type AccessKey,
-  type AccessKeys,
-} from '../iam/credentials.js';
-import { parsePrincipal } from '../iam/principal.js';
+import { asBuffer } from '../core/bytes.js';
+import type { CommitPart, Put } from '../core/commit.js';
+import { KeyspanError } from '../core/errors.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import type { Sealer } from '../store/sealed.js';
 import { Snapshot } from '../store/snapshot.js';
 import type { Store } from '../store/store.js';
+import {
+  decodeAccessKey,
+  encodeAccessKey,
+  INVALID_TOKEN,
+  type AccessKey,
+  type StoredAccessKey,
+} from './credentials.js';
+import { parsePrincipal } from './principal.js';
 
 /** An access key as a client is given it. */
 export interface AccessKeyPair {
@@ -24,16 +26,16 @@ export interface AccessKeyPair {
 const DEFAULT: AccessKeyPair = { accessKeyId: 'test', secretAccessKey: 'test' };
 
 /** The access keys in the store, each sealed as a whole, unsealed in a copy that costs no I/O. */
-export class StoredAccessKeys implements AccessKeys, AsyncDisposable {
+export class StoredAccessKeys implements AsyncDisposable {
   readonly #store: Store;
   readonly #sealer: Sealer;
-  readonly #snapshot: Snapshot<AccessKey>;
+  readonly #snapshot: Snapshot<StoredAccessKey>;
   readonly #root: string;
 
   private constructor(parts: {
     store: Store;
     sealer: Sealer;
-    snapshot: Snapshot<AccessKey>;
+    snapshot: Snapshot<StoredAccessKey>;
     account: string;
   }) {
     this.#store = parts.store;
@@ -61,9 +63,36 @@ export class StoredAccessKeys implements AccessKeys, AsyncDisposable {
     return keys;
   }
 
-  /** @throws KeyspanError while the copy cannot be trusted: nobody is let in by an old one */
+  /**
+   * The key that signs, if there is one.
+   * @throws UnrecognizedClientException for one that was deactivated; KeyspanError while the copy
+   * cannot be trusted: nobody is let in by an old one
+   */
   find(id: string): AccessKey | undefined {
-    return this.#snapshot.get(KEYSPACE.accessKey(id))?.value;
+    const key = this.#snapshot.get(KEYSPACE.accessKey(id))?.value;
+    if (key?.active === false) throw new KeyspanError('UnrecognizedClientException', INVALID_TOKEN);
+    return key;
+  }
+
+  /** The key as it stands, active or not. @throws as `find` while the copy cannot be trusted */
+  held(id: string): { readonly value: StoredAccessKey; readonly modRevision: number } | undefined {
+    return this.#snapshot.get(KEYSPACE.accessKey(id));
+  }
+
+  /** Where a key stands in the store. */
+  path(id: string): string {
+    return KEYSPACE.accessKey(id);
+  }
+
+  /** What stores a key, under the seal. */
+  put(key: StoredAccessKey): Put {
+    const path = KEYSPACE.accessKey(key.id);
+    return { op: 'put', key: path, value: this.#sealer.seal(encodeAccessKey(key), path) };
+  }
+
+  /** Waits until reading shows a commit. */
+  async reached(revision: number): Promise<void> {
+    await this.#snapshot.reached(revision);
   }
 
   /** The account root's access key. */
@@ -84,7 +113,7 @@ export class StoredAccessKeys implements AccessKeys, AsyncDisposable {
     const { accessKeyId: id, secretAccessKey } = configured ?? DEFAULT;
     const key = KEYSPACE.accessKey(id);
     const secret = Buffer.from(secretAccessKey, 'utf8');
-    const plain = encodeAccessKey({ id, secret, principal: parsePrincipal(this.#root) });
+    const principal = parsePrincipal(this.#root);
     const part: CommitPart = {
       compares: [
         ...present.filter((one) => one.key !== key),
@@ -94,7 +123,7 @@ export class StoredAccessKeys implements AccessKeys, AsyncDisposable {
         ...present
           .filter((one) => one.key !== key)
           .map((one) => ({ op: 'delete' as const, key: one.key })),
-        { op: 'put', key, value: this.#sealer.seal(plain, key) },
+        this.put({ id, secret, principal, active: true, createdAt: 0 }),
       ],
     };
     await this.#snapshot.reached(await this.#store.commit(part));

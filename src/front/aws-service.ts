@@ -1,0 +1,43 @@
+import type { IncomingMessage } from 'node:http';
+import type { Call } from '../core/call.js';
+import type { Principal } from '../iam/principal.js';
+import type { RequestOrigin } from '../iam/request-origin.js';
+
+/** Who asks, and for which region: what a signature says. */
+export interface AwsCaller {
+  readonly principal: Principal;
+  readonly region: string;
+  readonly origin: RequestOrigin;
+}
+
+/** One AWS service behind the door. */
+export interface AwsService {
+  /** how its requests begin their `X-Amz-Target` */
+  readonly target: string;
+  /** its name in credential scopes */
+  readonly signingName: string;
+  /** its operations, loaded with the first request: a start must not pay for them */
+  readonly load: () => Promise<AwsOperations>;
+}
+
+/** One AWS service that speaks the Query protocol. */
+export interface AwsQueryService extends Omit<AwsService, 'target'> {
+  /** the version of its API, which its requests name */
+  readonly version: string;
+  /** of its answers' XML */
+  readonly namespace: string;
+}
+
+export interface AwsOperations {
+  /**
+   * Decides about one request, runs it and writes its audit line.
+   * @param params as the wire has them
+   * @throws KeyspanError with an AWS code
+   */
+  perform(action: string, params: unknown, caller: AwsCaller, call: Call): Promise<object>;
+}
+
+/** The door is plain HTTP on the loopback: TLS is at the ENIs. */
+export function originOf({ socket, headers }: IncomingMessage): RequestOrigin {
+  return { sourceIp: socket.remoteAddress, isSecure: false, userAgent: headers['user-agent'] };
+}
