@@ -1,6 +1,7 @@
-import { writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { packageFile } from '../../src/core/entry.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { parseSeed, readSeed, type Seed } from '../../src/daemon/seed-file.js';
 import { temporaryDirectory } from '../support/temporary-directory.js';
@@ -105,6 +106,16 @@ keys:
 
   test.each(['', '{}', '# nothing\n', 'keys: []', '{ keys: [] }'])('nothing: %j', async (text) => {
     expect(await parseSeed(text)).toEqual({ accounts: NONE, keys: [] });
+  });
+
+  test('the example of the documentation', async () => {
+    const page = readFileSync(packageFile('docs/ci.md'), 'utf8');
+    const example = /## Seeds[^]*?```yaml\n([^]*?)```/.exec(page)?.[1] ?? '';
+    const { accounts, keys } = await parseSeed(example);
+    expect(Object.values(accounts).map((kind: readonly unknown[]) => kind.length)).toEqual([
+      1, 1, 1, 1,
+    ]);
+    expect(keys).toMatchObject([{ id: ID, materials: [Buffer.from([...Array(32).keys()])] }]);
   });
 
   test('what YAML names once and uses often', async () => {
