@@ -1,13 +1,25 @@
+import type { ChainHead } from '../core/audit-seal.js';
 import type { Clock } from '../core/clock.js';
 import { LIMITS } from '../core/limits.js';
+import {
+  CallRecords,
+  civilSecond,
+  inMs,
+  isWordedAlike,
+  refusalRecord,
+  wordCalls,
+  type ApiCallEvent,
+  type CallWording,
+  type RefusedCall,
+} from './api-call.js';
 import { fitsLine, type AuditLog, type AuditRecord } from './audit-log.js';
 import { Metrics, type Counter, type Histogram } from './metrics.js';
 
-/** One request that was answered, at any door. */
+/** One request that was answered, at a door that is not AWS's: those are calls of an API. */
 export interface RequestEvent {
   /** made by us: nothing in it has a meaning in JSON */
   readonly requestId: string;
-  /** the interface: `websocket`, `kms`, `xks`, … */
+  /** the interface: `websocket`, `pkcs11`, … */
   readonly door: string;
   /** the caller's ARN */
   readonly principal: string;
@@ -58,6 +70,8 @@ export interface RefusalEvent {
   readonly door: string;
   readonly peer?: string | undefined;
   readonly code: string;
+  /** where it is known which API was called */
+  readonly call?: RefusedCall | undefined;
 }
 
 /**
@@ -129,11 +143,26 @@ const isWordedSo = (one: RequestEvent, other: RequestEvent): boolean =>
   one.code === other.code &&
   one.door === other.door;
 
-/** Milliseconds to three places; whole numbers are written faster than fractions. */
-function inMs(ms: number): string {
-  const us = Math.round(ms * 1_000);
-  const rest = us % 1_000;
-  return `${(us - rest) / 1_000}.${rest < 10 ? '00' : rest < 100 ? '0' : ''}${rest}`;
+/** Of calls of an API. */
+interface KnownCall {
+  /** without what was asked and answered */
+  readonly of: ApiCallEvent;
+  readonly series: RequestSeries;
+  readonly wording: CallWording;
+}
+
+/** What both kinds of requests are counted by. */
+interface Measured {
+  readonly latencyMs: number;
+  readonly decideMs?: number | undefined;
+  readonly hsmMs?: number | undefined;
+}
+
+function count(series: RequestSeries, { latencyMs, decideMs, hsmMs }: Measured): void {
+  series.counter.value += 1;
+  series.whole.observe(latencyMs);
+  if (decideMs !== undefined) series.decide.observe(decideMs);
+  if (hsmMs !== undefined) series.hsm.observe(hsmMs);
 }
 
 interface RequestSeries {
@@ -154,8 +183,12 @@ export class Events {
   readonly #requests = new Map<string, RequestSeries>();
   /** the last few of each action and principal: an HSM user's work goes to all HSMs in turn */
   readonly #wordings = new Map<string, Map<string, Wording[]>>();
+  readonly #calls = new Map<string, Map<string, KnownCall[]>>();
+  readonly #records = new CallRecords();
   #timeMs = Number.NaN;
   #time = '';
+  #second = Number.NaN;
+  #secondTime = '';
 
   constructor(log: AuditLog, clock: Clock) {
     this.#log = log;
@@ -165,19 +198,44 @@ export class Events {
     ]);
   }
 
-  /** Called for each request: cheap, and it neither blocks nor throws. */
+  /** the newest seal that is in the audit file */
+  get auditHead(): ChainHead {
+    return this.#log.head;
+  }
+
+  /** Called for each call of AWS's APIs: cheap, and it neither blocks nor throws. */
+  apiCallEvent(event: ApiCallEvent): void {
+    const { series, wording } = this.#callLike(event);
+    count(series, event);
+    const time = this.#now();
+    this.#log.writeLine(this.#records.record(event, wording, this.#nowToTheSecond()), time);
+  }
+
+  /** As `apiCallEvent`, for what HSM users and PKCS #11 applications ask. */
   requestEvent(event: RequestEvent): void {
-    const { latencyMs } = event;
     const wording = this.#wordingOf(event);
-    const { series } = wording;
-    series.counter.value += 1;
-    series.whole.observe(latencyMs);
-    if (event.decideMs !== undefined) series.decide.observe(event.decideMs);
-    if (event.hsmMs !== undefined) series.hsm.observe(event.hsmMs);
+    count(wording.series, event);
     const time = this.#now();
     const line = requestLine(event, wording, time);
     if (fitsLine(line)) this.#log.writeLine(line, time);
     else this.#log.write({ event: 'request', ...event, time });
+  }
+
+  #callLike(event: ApiCallEvent): KnownCall {
+    const { action, caller, door, code } = event;
+    const { arn } = caller.principal;
+    const ofAction = this.#calls.get(action) ?? new Map<string, KnownCall[]>();
+    const calls = ofAction.get(arn) ?? [];
+    for (const known of calls) if (isWordedAlike(known.of, event)) return known;
+    // secrets are not kept with it
+    const of = { ...event, params: undefined, answer: undefined, message: undefined };
+    const series = this.#requestSeries(door, action, code ?? 'ok');
+    const call: KnownCall = { of, series, wording: wordCalls(event) };
+    if (calls.length >= LIMITS.audit_wordings_each_max) calls.length = 0;
+    calls.push(call);
+    if (ofAction.size >= LIMITS.audit_wordings_max) ofAction.clear();
+    this.#calls.set(action, ofAction.set(arn, calls));
+    return call;
   }
 
   /**
@@ -196,7 +254,7 @@ export class Events {
       series: this.#requestSeries(door, action, code ?? 'ok'),
       subject: `",${JSON.stringify({ door, principal, action }).slice(1, -1)}`,
       outcome: `${last === '{}' ? '' : ','}${last.slice(1, -1)},"latencyMs":`,
-      end: entry === undefined ? '}' : `,"entry":${JSON.stringify(entry)}}`,
+      end: entry === undefined ? '' : `,"entry":${JSON.stringify(entry)}`,
     };
     if (wordings.length >= LIMITS.audit_wordings_each_max) wordings.length = 0;
     wordings.push(wording);
@@ -222,9 +280,12 @@ export class Events {
   }
 
   refusalEvent(event: RefusalEvent): void {
-    const { door, code } = event;
+    const { door, peer, code, call } = event;
     this.metrics.counter('keyspan_refusals_total', { door, code }).value += 1;
-    this.#write('client.refused', event);
+    if (!call) return this.#write('client.refused', { door, peer, code });
+    const time = this.#now();
+    const record = refusalRecord({ ...call, door, peer, code }, this.#nowToTheSecond());
+    this.#log.writeLine(record, time);
   }
 
   keyEvent(event: KeyEvent): void {
@@ -270,6 +331,15 @@ export class Events {
       this.#time = new Date(ms).toISOString();
     }
     return this.#time;
+  }
+
+  #nowToTheSecond(): string {
+    const second = Math.floor(this.#timeMs / 1_000);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#secondTime = civilSecond(second * 1_000);
+    }
+    return this.#secondTime;
   }
 
   #requestSeries(door: string, action: string, code: string): RequestSeries {

@@ -1,4 +1,5 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander';
+import type { TailOptions } from './commands/audit.js';
 import type { FaultOptions } from './commands/fault.js';
 import type { HsmVerb } from './commands/hsm.js';
 import { isAccount, isRegion } from '../core/arn.js';
@@ -58,6 +59,7 @@ function buildProgram(act: (run: Run) => Promise<void>): Command {
   addClock(program, act);
   addFaults(program, act);
   addCertificates(program, act);
+  addAudit(program, act);
   return withShared(program);
 }
 
@@ -415,6 +417,26 @@ function addCertificates(program: Command, act: (run: Run) => Promise<void>): vo
     .action(async (_: unknown, command: Command) => {
       const { issueCertificate } = await import('./commands/cert.js');
       await act(() => issueCertificate(command.optsWithGlobals<{ principal: string }>()));
+    });
+}
+
+function addAudit(program: Command, act: (run: Run) => Promise<void>): void {
+  const audit = withShared(program.command('audit')).description("the daemon's audit log");
+  withShared(audit.command('tail'))
+    .description('its last lines: when, who, what, of what, how it ended')
+    .option('-f, --follow', 'go on as it grows')
+    .option('-n, --lines <n>', 'so many', integer(1, LIMITS.audit_tail_max_lines), 20)
+    .option('--event <name>', 'of this event alone: Encrypt, hsm.state, …')
+    .option('--key <key>', 'about this key or alias: an ARN, an id, or a part of it')
+    .action(async (_: unknown, command: Command) => {
+      const { tailAudit } = await import('./commands/audit.js');
+      await act(() => tailAudit(command.optsWithGlobals<TailOptions>()));
+    });
+  withShared(audit.command('verify'))
+    .description('whether a line was altered, removed, moved or cut off (exit code 1)')
+    .action(async (_: unknown, command: Command) => {
+      const { verifyAudit } = await import('./commands/audit.js');
+      await act(() => verifyAudit(command.optsWithGlobals()));
     });
 }
 

@@ -231,13 +231,21 @@ export const LIMITS = {
   // CloudHSM (CloudHSM V2 API)
   resource_tags_max: 50,
   // audit
-  audit_file_max_bytes: 16 << 20,
+  audit_file_max_bytes: 32 << 20,
   audit_files_max: 8,
-  audit_line_max_bytes: 16_384,
+  /** a key policy with what JSON adds to it has room */
+  audit_line_max_bytes: 98_304,
   audit_buffer_max_chars: 4 << 20,
   audit_flush_ms: 25,
   audit_wordings_max: 1_024,
   audit_wordings_each_max: 8,
+  /** the newest seal is in the store so long after it was written */
+  audit_anchor_ms: 10_000,
+  /** CloudTrail has as much of a user agent and of an error's sentence */
+  audit_text_max_chars: 1_024,
+  audit_slab_bytes: 65_536,
+  audit_slab_kept_bytes: 2 << 20,
+  audit_tail_max_lines: 100_000,
   hsm_audit_file_max_bytes: 4 << 20,
   hsm_audit_files_max: 4,
   hsm_audit_waiting_max: 1_024,

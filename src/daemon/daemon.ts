@@ -1,4 +1,3 @@
-import { AuditLog } from '../audit/audit-log.js';
 import { Events } from '../audit/events.js';
 import { USERS } from '../cluster/lifecycle.js';
 import type { Clusters } from '../cluster/clusters.js';
@@ -29,6 +28,7 @@ import type {
 } from '../protocol/admin.js';
 import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
+import { openAudit } from './audit-anchor.js';
 import type { AwsEndpoint } from './aws.js';
 import { ClaimedDoors } from './claimed-doors.js';
 import { openClusterParts, type ClusterParts } from './cluster-parts.js';
@@ -118,7 +118,7 @@ export class Daemon implements AsyncDisposable {
     const clock = await OperatorClock.open(store);
     this.#cleanup.push(() => clock[Symbol.asyncDispose]());
     this.#clock = clock;
-    const audit = await AuditLog.open(home.audit);
+    const audit = await openAudit({ home, store, sealer, log: this.#log });
     this.#cleanup.push(() => audit[Symbol.asyncDispose]());
     this.#events = new Events(audit, clock);
     await this.#openClusters(store, sealer);
@@ -368,6 +368,7 @@ export class Daemon implements AsyncDisposable {
       ...seedHandlers(() => this.#bed()),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
+      AuditHead: async () => this.#events.auditHead,
       Shutdown: async () => {
         setImmediate(() => this.#ending.abort());
         return { pid: process.pid };

@@ -1,5 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import type { RefusedCall } from '../audit/api-call.js';
 import type { Events } from '../audit/events.js';
 import type { Call } from '../core/call.js';
 import type { Clock } from '../core/clock.js';
@@ -12,12 +13,7 @@ import type { AccessKeys } from '../iam/credentials.js';
 import { queryOf } from '../iam/canonical-request.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { errorAnswer, isInternal, resultAnswer, type AwsAnswer } from './aws-answer.js';
-import {
-  originOf,
-  type AwsCaller,
-  type AwsQueryService,
-  type AwsService,
-} from './aws-service.js';
+import { originOf, type AwsCaller, type AwsQueryService, type AwsService } from './aws-service.js';
 import { isPublicRequest, servePublicFile } from './public-files.js';
 import type { QueryDoor } from './query-door.js';
 import { readBody } from './request-body.js';
@@ -48,6 +44,8 @@ const ADDRESS = '127.0.0.1';
 /** AWS JSON 1.1 */
 const CONTENT_TYPE = 'application/x-amz-json-1.1';
 const TARGET = /^(\w+)\.(\w+)$/;
+/** of a header `Authorization`: the access key and the region of its scope */
+const CREDENTIAL = /Credential=(\w{1,128})\/\d{8}\/([a-z0-9-]{1,64})\//;
 const TOO_LARGE = `A request has at most ${LIMITS.request_size_max_bytes} bytes.`;
 
 /** The door of AWS's JSON protocols: one URL for every service, each request signed. */
@@ -152,7 +150,7 @@ export class AwsDoor implements AsyncDisposable {
     return await door.answer(request, body, {
       requestId,
       isFull: this.#inflight > LIMITS.aws_inflight_max,
-      refused: (error) => this.#refused(request, error),
+      refused: (error) => this.#refused(request, requestId, error),
     });
   }
 
@@ -167,7 +165,7 @@ export class AwsDoor implements AsyncDisposable {
     body: Uint8Array | undefined,
     requestId: string,
   ): Promise<object> {
-    const { service, action, params, caller } = this.#admit(request, body);
+    const { service, action, params, caller } = this.#admit(request, body, requestId);
     const operations = await service.load();
     const deadline = deadlineIn(LIMITS.request_timeout_ms);
     const call: Call = { requestId, deadline };
@@ -175,11 +173,11 @@ export class AwsDoor implements AsyncDisposable {
   }
 
   /** What is not for a service leaves its line here; the services write their own. */
-  #admit(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
+  #admit(request: IncomingMessage, body: Uint8Array | undefined, requestId: string): Admitted {
     try {
       return this.#read(request, body);
     } catch (error) {
-      this.#refused(request, error);
+      this.#refused(request, requestId, error);
       throw error;
     }
   }
@@ -201,14 +199,28 @@ export class AwsDoor implements AsyncDisposable {
       { keys, service: service?.signingName, nowMs: clock.wire() },
     );
     if (!service) throw new KeyspanError('UnknownOperationException');
-    const caller = { principal: key.principal, region, origin: originOf(request) };
+    const credentials = { accessKeyId: key.id };
+    const caller = { principal: key.principal, region, origin: originOf(request), credentials };
     return { service, action, params: parseJson(body), caller };
   }
 
-  #refused(request: IncomingMessage, error: unknown): void {
+  #refused(request: IncomingMessage, requestId: string, error: unknown): void {
     const code = isKeyspanError(error) ? error.code : 'InternalFailure';
+    const message = isKeyspanError(error) ? error.message : undefined;
     const peer = request.socket.remoteAddress;
-    this.#options.events.refusalEvent({ door: 'aws', peer, code });
+    const claimed = this.#claimOf(request);
+    const call = claimed && { ...claimed, requestId, message };
+    this.#options.events.refusalEvent({ door: 'aws', peer, code, call });
+  }
+
+  /** What a request says of itself, where it says what it is for: none of it was verified. */
+  #claimOf(request: IncomingMessage): Omit<RefusedCall, 'requestId'> | undefined {
+    const [, target, action = ''] = TARGET.exec(targetOf(request)) ?? [];
+    const service = this.#options.services.find((one) => one.target === target);
+    if (!service) return undefined;
+    const { authorization = '', 'user-agent': userAgent } = request.headers;
+    const [, accessKeyId, region] = CREDENTIAL.exec(authorization) ?? [];
+    return { service: service.signingName, action, region, accessKeyId, userAgent };
   }
 }
 

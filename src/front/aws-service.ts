@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { CredentialFacts } from '../audit/api-call.js';
 import type { Call } from '../core/call.js';
 import type { Principal } from '../iam/principal.js';
 import type { RequestOrigin } from '../iam/request-origin.js';
@@ -8,6 +9,8 @@ export interface AwsCaller {
   readonly principal: Principal;
   readonly region: string;
   readonly origin: RequestOrigin;
+  /** for the audit log */
+  readonly credentials?: CredentialFacts | undefined;
 }
 
 /** One AWS service behind the door. */

@@ -66,6 +66,9 @@ const OPERATIONS: { readonly [A in CloudHsmAction]: Operation<A> } = {
   UntagResource: untagResource,
 };
 
+/** Actions that change nothing. */
+const READING = /^(?:Describe|Get|List)/;
+
 interface Line {
   readonly action: string;
   readonly caller: AwsCaller;
@@ -73,6 +76,7 @@ interface Line {
   readonly beganMs: number;
   /** the ARN of what is asked about, once the request was read */
   resource: string | undefined;
+  params: object | undefined;
 }
 
 /** The CloudHSM V2 API (BaldrApiService, 2017-04-28). */
@@ -85,14 +89,15 @@ export class CloudHsm implements AwsOperations {
 
   /** @throws KeyspanError with a code of CloudHSM's, or one that is common to AWS's services */
   async perform(action: string, params: unknown, caller: AwsCaller, call: Call): Promise<object> {
-    const line: Line = { action, caller, call, beganMs: monotonic(), resource: undefined };
+    const beganMs = monotonic();
+    const line: Line = { action, caller, call, beganMs, resource: undefined, params: undefined };
     try {
       const answer = await this.#run(params, line);
-      this.#audit(line);
+      this.#audit(line, answer);
       return answer;
     } catch (error) {
       const answered = this.#answered(error, call);
-      this.#audit(line, answered);
+      this.#audit(line, undefined, answered);
       throw answered;
     }
   }
@@ -102,6 +107,7 @@ export class CloudHsm implements AwsOperations {
     const request = parseCloudHsmRequest(line.action, params);
     const resource = resourceOf(request.params, caller);
     line.resource = resource === '*' ? undefined : resource;
+    line.params = request.params;
     authorize(request.action, resource, caller);
     // action and params were parsed together: the table and the union agree
     const operation = OPERATIONS[request.action] as Operation<CloudHsmAction>;
@@ -123,15 +129,20 @@ export class CloudHsm implements AwsOperations {
     return new KeyspanError('CloudHsmInternalFailureException', sentence, { cause: error });
   }
 
-  #audit(line: Line, error?: KeyspanError): void {
-    const { action, caller, call, beganMs, resource } = line;
-    this.#options.events.requestEvent({
+  #audit(line: Line, answer: object | undefined, error?: KeyspanError): void {
+    const { action, caller, call, beganMs, resource, params } = line;
+    this.#options.events.apiCallEvent({
       requestId: call.requestId,
+      service: 'cloudhsm',
       door: 'cloudhsm',
-      principal: caller.principal.arn,
+      caller,
       action: isCloudHsmAction(action) ? action : 'Unknown',
+      isReadOnly: READING.test(action),
+      params: params as Readonly<Record<string, unknown>> | undefined,
+      answer: answer as Readonly<Record<string, unknown>> | undefined,
       resource,
       code: error?.code,
+      message: error?.message,
       latencyMs: monotonic() - beganMs,
     });
   }

@@ -10,7 +10,7 @@ import { newRequestId, type ClusterId, type HsmId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { Principal } from '../iam/principal.js';
-import type { Kms } from '../kms/kms.js';
+import type { Kms, KmsCaller } from '../kms/kms.js';
 import {
   clientRequest,
   decodeMessage,
@@ -88,6 +88,7 @@ export class Connection {
   readonly #options: ConnectionOptions;
   readonly #listener: Listener;
   readonly #writer: MessageWriter;
+  readonly #caller: KmsCaller;
   #inflight = 0;
   #alive = true;
   #leaving = false;
@@ -95,7 +96,9 @@ export class Connection {
   constructor(options: ConnectionOptions) {
     this.#options = options;
     this.hsm = options.hsm;
-    const { webSocket, socket } = options;
+    const { webSocket, socket, principal, region } = options;
+    const origin = { sourceIp: socket.remoteAddress, isSecure: true };
+    this.#caller = { principal, region, origin };
     this.#writer = new MessageWriter('server', (bytes) => {
       // after a close frame nothing may follow
       if (webSocket.readyState === webSocket.OPEN) socket.write(bytes);
@@ -204,10 +207,10 @@ export class Connection {
         return performFault(faults, principal, { action, params });
       }
     }
-    const { kms, principal, region, subprotocol } = this.#options;
+    const { kms, subprotocol } = this.#options;
     const encoding = subprotocol === 'keyspan.v1.cbor' ? 'cbor' : 'json';
     const work = (): Promise<Record<string, unknown>> =>
-      kms.perform(action, params, encoding, { principal, region }, call, 'websocket');
+      kms.perform(action, params, encoding, this.#caller, call, 'websocket');
     return isMutating(action) ? this.#once(request, work) : work();
   }
 

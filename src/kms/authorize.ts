@@ -36,6 +36,7 @@ export function authorizeKey<A extends KmsAction>(
   details: AccessDetails = {},
 ): void {
   request.resource ??= key.arn;
+  request.key = key.arn;
   const action = `kms:${details.permission ?? request.action}`;
   const { caller } = request;
   const tokens = readTokens(kms, request);

@@ -159,15 +159,16 @@ export class Kms implements AsyncDisposable {
         caller,
         call,
         resource: undefined,
+        key: undefined,
       };
       line.request = request;
       const run = (): Promise<Answer> => this.#run(request);
       const answer = await (isMutating(action) ? this.#change(call, run) : run());
-      this.#audit(line);
+      this.#audit(line, answer);
       return answer;
     } catch (error) {
       const answered = toKmsError(error, { action, resource: line.request?.resource });
-      this.#audit(line, answered);
+      this.#audit(line, undefined, answered);
       throw answered;
     }
   }
@@ -188,15 +189,16 @@ export class Kms implements AsyncDisposable {
     const line: Line = { action, caller, call, door: 'seed', begin, request };
     try {
       // who was faster, if somebody was, may have had the same seed
-      await this.#change(call, async () => {
-        if (!isSeeded(parts, seed)) await seedKey(parts, request, seed);
-      });
-      this.#audit(line);
+      const answer = await this.#change(call, async () =>
+        isSeeded(parts, seed) ? undefined : await seedKey(parts, request, seed),
+      );
+      if (!answer) return 'present';
+      this.#audit(line, answer);
       return 'made';
     } catch (error) {
       const isOurs = isKeyspanError(error, 'KeyspanConfig');
       const answered = isOurs ? error : toKmsError(error, { action, resource: request.resource });
-      this.#audit(line, answered);
+      this.#audit(line, undefined, answered);
       throw answered;
     }
   }
@@ -228,7 +230,7 @@ export class Kms implements AsyncDisposable {
     }
   }
 
-  #audit(line: Line, error?: Error): void {
+  #audit(line: Line, answer: Answer | undefined, error?: Error): void {
     const { action, caller, call, door, request } = line;
     const code = isKeyspanError(error) ? error.code : error && 'InternalFailure';
     const known = isKmsAction(action) ? action : 'Unknown';
@@ -237,13 +239,19 @@ export class Kms implements AsyncDisposable {
     }
     const now = this.#parts.clock.monotonic();
     const { requestId, vaultAskedAt } = call;
-    this.#events.requestEvent({
+    this.#events.apiCallEvent({
       requestId,
+      service: 'kms',
       door,
-      principal: caller.principal.arn,
+      caller,
       action: known,
+      isReadOnly: !isMutating(action),
+      params: request?.params,
+      answer,
       resource: request?.resource,
+      key: request?.key,
       code,
+      message: isKeyspanError(error) ? error.message : undefined,
       hsm: call.servedBy,
       entry: call.entry,
       latencyMs: now - line.begin,

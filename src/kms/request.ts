@@ -1,3 +1,4 @@
+import type { CredentialFacts } from '../audit/api-call.js';
 import type { Call } from '../core/call.js';
 import type { Clock } from '../core/clock.js';
 import type { VaultDirectory } from '../core/vault.js';
@@ -14,6 +15,8 @@ export interface KmsCaller {
   readonly region: string;
   /** how the request came */
   readonly origin?: RequestOrigin | undefined;
+  /** for the audit log */
+  readonly credentials?: CredentialFacts | undefined;
 }
 
 /** What every operation works with. */
@@ -36,6 +39,8 @@ export interface KmsRequest<A extends KmsAction = KmsAction> {
   readonly call: Call;
   /** the ARN that the audit line names, set as soon as it is known */
   resource: string | undefined;
+  /** the ARN of the key that was decided about, also where the resource is an alias */
+  key?: string | undefined;
 }
 
 /** Members with AWS's names; blobs are bytes, timestamps seconds since 1970. */

@@ -11,10 +11,10 @@ import { checkName, putAlias } from './aliases.js';
 import { addPart } from './due-keys.js';
 import { addGrant, type GrantRecord, type GrantTerms } from './grant-records.js';
 import { requireGrantable } from './grant-terms.js';
-import { newKey } from './keys.js';
+import { metadataOf, newKey } from './keys.js';
 import { commitPrepared, importedMaterialId, putMaterial } from './materials.js';
 import { civilSeconds, type KeyRecord, type MaterialRecord } from './records.js';
-import type { KmsParts, KmsRequest } from './request.js';
+import type { Answer, KmsParts, KmsRequest } from './request.js';
 import { enabledAt } from './rotation-schedule.js';
 
 /** A key that shall be there, the same each time: for fixtures. */
@@ -58,13 +58,14 @@ const refused = (sentence: string): KeyspanError => new KeyspanError('KeyspanCon
 /**
  * Makes a key with all that the seed says, in one commit, as CreateKey makes one.
  * @param request of the account's root
- * @throws what CreateKey and CreateAlias answer
+ * @returns what CreateKey answers
+ * @throws what CreateKey and CreateAlias do
  */
 export async function seedKey(
   kms: KmsParts,
   request: KmsRequest<'CreateKey'>,
   seed: KeySeed,
-): Promise<void> {
+): Promise<Answer> {
   const made = newKey(kms, request, seed.id);
   checkAliases(kms, seed);
   const arn = keyArn(made.region, made.account, made.id);
@@ -94,6 +95,7 @@ export async function seedKey(
       ...seed.grants.map((terms, at) => addGrant(key, grantOf(key, terms, at))),
     ),
   );
+  return { KeyMetadata: metadataOf(key) };
 }
 
 /** Each is a little younger than the one before it, which tells their order. */

@@ -1,4 +1,5 @@
 import { anything, flag, id, int, list, object, optional, orElse, text } from './form.js';
+import type { ChainHead } from '../core/audit-seal.js';
 import type { ListedFault } from '../core/fault-rules.js';
 import { REGION } from '../core/arn.js';
 import { isHsmKeyId } from '../core/ids.js';
@@ -195,6 +196,7 @@ const offset = int({ min: -LIMITS.civil_offset_max_ms, max: LIMITS.civil_offset_
 export const ADMIN_ACTIONS = {
   Status: empty,
   Credentials: empty,
+  AuditHead: empty,
   Shutdown: empty,
   /** makes what a seed says and is not there */
   Seed: object({ path }),
@@ -242,6 +244,8 @@ export type AdminAction = keyof typeof ADMIN_ACTIONS;
 export interface AdminResults extends HsmSessionResults {
   Status: InstallationStatus;
   Credentials: CredentialsDocument;
+  /** the audit log's newest seal that is in its file */
+  AuditHead: ChainHead;
   Shutdown: { readonly pid: number };
   Seed: SownSeed;
   HsmStart: HsmStatus;

@@ -15,6 +15,8 @@ export const KEYSPACE = {
   clock: 'meta/clock',
   /** the AWS door's port, where the default one was taken */
   awsPort: 'meta/aws-port',
+  /** sealed: the newest seal of the audit log that was written down */
+  auditSeal: 'meta/audit-seal',
   /** the emulated certificate authorities: certificates in clear, keys sealed */
   authority: (name: string): string => `meta/authority/${name}`,
 

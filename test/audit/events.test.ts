@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
 import { AuditLog } from '../../src/audit/audit-log.js';
 import { Events } from '../../src/audit/events.js';
+import { SEAL_START } from '../../src/core/audit-seal.js';
 import type { Clock } from '../../src/core/clock.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { parseMetrics, type Samples } from '../support/metrics-text.js';
@@ -34,8 +35,11 @@ async function setup(): Promise<Setup> {
     const text = readFileSync(join(directory, 'audit.jsonl'), 'utf8');
     return text
       .split('\n')
-      .slice(0, -1)
-      .map((line) => JSON.parse(line) as unknown);
+      .filter((line) => line !== '' && !line.startsWith(SEAL_START))
+      .map((line) => {
+        const { sequence: _, ...entry } = JSON.parse(line) as Record<string, unknown>;
+        return entry;
+      });
   };
   return { events: new Events(log, clock), clock, lines };
 }
@@ -176,4 +180,39 @@ test('a request with a line that is too long is still told', async () => {
   const { events, lines } = await setup();
   events.requestEvent({ ...REQUEST, resource: 'x'.repeat(LIMITS.audit_line_max_bytes) });
   expect(await lines()).toMatchObject([{ event: 'request', truncated: true }]);
+});
+
+test('calls of an API leave records and move the same counters', async () => {
+  const { events, lines } = await setup();
+  const principal = { arn: REQUEST.principal, type: 'Account', account: '0', names: [] } as const;
+  const call = {
+    requestId: 'r-1',
+    service: 'kms',
+    door: 'aws',
+    caller: { principal, region: 'eu-central-1' },
+    action: 'Encrypt',
+    isReadOnly: true,
+    latencyMs: 3,
+  } as const;
+  events.apiCallEvent({ ...call, decideMs: 0.1, hsmMs: 0.2 });
+  events.apiCallEvent({ ...call, code: 'DisabledException', message: 'arn is disabled.' });
+  events.refusalEvent({
+    door: 'aws',
+    code: 'InvalidSignatureException',
+    call: { requestId: 'r-2', service: 'kms', action: 'Encrypt' },
+  });
+  const samples = await read(events);
+  expect(await lines()).toMatchObject([
+    { eventTime: '2030-01-02T03:04:05Z', eventName: 'Encrypt', requestID: 'r-1' },
+    { errorCode: 'DisabledException', errorMessage: 'arn is disabled.' },
+    { errorCode: 'InvalidSignatureException', userIdentity: { type: 'Unknown' } },
+  ]);
+  const name = 'keyspan_requests_total{door="aws",action="Encrypt",code=';
+  expect(samples.get(`${name}"ok"}`)).toBe(1);
+  expect(samples.get(`${name}"DisabledException"}`)).toBe(1);
+  const refused = 'keyspan_refusals_total{door="aws",code="InvalidSignatureException"}';
+  expect(samples.get(refused)).toBe(1);
+  const duration = 'keyspan_request_duration_seconds_count{action="Encrypt",stage=';
+  expect(samples.get(`${duration}"whole"}`)).toBe(2);
+  expect(samples.get(`${duration}"hsm"}`)).toBe(1);
 });

@@ -58,7 +58,7 @@ const audited = (): Record<string, unknown>[] =>
     .trimEnd()
     .split('\n')
     .map((line) => JSON.parse(line) as Record<string, unknown>)
-    .filter(({ door }) => door === 'cloudhsm');
+    .filter(({ eventSource }) => eventSource === 'cloudhsm.amazonaws.com');
 
 describe('DescribeClusters', () => {
   test("shows up's cluster as it stands", async () => {
@@ -353,13 +353,13 @@ describe('the door', () => {
       .poll(() => audited().slice(-2))
       .toMatchObject([
         {
-          event: 'request',
-          principal: `arn:aws:iam::${ACCOUNT}:root`,
-          action: 'ListTags',
-          resource: `arn:aws:cloudhsm:${REGION}:${ACCOUNT}:cluster/cluster-aaaaaaaaaaa`,
-          code: 'CloudHsmResourceNotFoundException',
+          userIdentity: { type: 'Root', arn: `arn:aws:iam::${ACCOUNT}:root` },
+          eventName: 'ListTags',
+          requestParameters: { resourceId: 'cluster-aaaaaaaaaaa' },
+          resources: [{ ARN: `arn:aws:cloudhsm:${REGION}:${ACCOUNT}:cluster/cluster-aaaaaaaaaaa` }],
+          errorCode: 'CloudHsmResourceNotFoundException',
         },
-        { action: 'Unknown', code: 'UnknownOperationException' },
+        { eventName: 'Unknown', errorCode: 'UnknownOperationException' },
       ]);
   });
 });

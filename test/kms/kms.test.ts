@@ -30,11 +30,11 @@ describe('every request', () => {
     const root = ROOT.principal.arn;
     const hsm = 'hsm-software2345';
     const rows = lines.map((line) => [
-      line['action'],
-      line['principal'],
-      line['code'] ?? 'ok',
-      line['resource'] ?? '',
-      line['hsm'] ?? '',
+      line['eventName'],
+      (line['userIdentity'] as { arn: string }).arn,
+      line['errorCode'] ?? 'ok',
+      (line['resources'] as { ARN: string }[])[0]?.ARN ?? '',
+      (line['additionalEventData'] as { hsm?: string }).hsm ?? '',
     ]);
     expect(rows).toEqual([
       ['CreateKey', root, 'ok', Arn, hsm],
@@ -46,7 +46,7 @@ describe('every request', () => {
       ['Unknown', root, 'UnknownOperationException', '', ''],
       ['Encrypt', root, 'ThrottlingException', Arn, ''],
     ]);
-    expect(lines[0]).toMatchObject({ event: 'request', door: 'test' });
+    expect(lines[0]).toMatchObject({ additionalEventData: { door: 'test' } });
     expect(JSON.stringify(lines)).not.toMatch(/NoSuchAction/);
   });
 

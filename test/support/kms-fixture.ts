@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { AuditLog } from '../../src/audit/audit-log.js';
 import { Events } from '../../src/audit/events.js';
+import { SEAL_START } from '../../src/core/audit-seal.js';
 import type { Call } from '../../src/core/call.js';
 import type { Clock } from '../../src/core/clock.js';
 import { deadlineIn } from '../../src/core/deadline.js';
@@ -161,14 +162,14 @@ export class KmsFixture implements AsyncDisposable {
     return KeyMetadata;
   }
 
-  /** Ends KMS. @returns the audit lines */
+  /** Ends KMS. @returns the audit lines but for their seals */
   async auditLines(): Promise<Record<string, unknown>[]> {
     await this.kms[Symbol.asyncDispose]();
     await this.#audit[Symbol.asyncDispose]();
     const text = readFileSync(join(this.#directory, 'audit.jsonl'), 'utf8');
     return text
       .split('\n')
-      .filter((line) => line !== '')
+      .filter((line) => line !== '' && !line.startsWith(SEAL_START))
       .map((line) => JSON.parse(line) as Record<string, unknown>);
   }
 
