@@ -167,12 +167,13 @@ describe('a key of a seed', () => {
     const lines = await at.auditLines();
     expect(lines).toMatchObject([
       {
-        door: 'seed',
-        action: 'CreateKey',
-        resource: ARN,
-        principal: `arn:aws:iam::${ACCOUNT}:root`,
+        eventName: 'CreateKey',
+        userIdentity: { arn: `arn:aws:iam::${ACCOUNT}:root` },
+        resources: [{ ARN }],
+        responseElements: { keyMetadata: { arn: ARN } },
       },
     ]);
+    expect(JSON.stringify(lines)).toContain('"seed"');
     const said = JSON.stringify(lines);
     for (const encoding of ['base64', 'hex', 'latin1'] as const) {
       expect(said).not.toContain(NEW.toString(encoding));
