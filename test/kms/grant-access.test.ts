@@ -117,7 +117,7 @@ describe('a grant and policies', () => {
     await at.call('ReEncrypt', move, ALICE);
   });
 
-  test('a wrong token is refused also where a policy allows, one of another key is not', async () => {
+  test('a wrong token is refused where a policy allows, one of another key is not', async () => {
     await using at = await KmsFixture.open();
     const [key, other] = [await at.createKey(), await at.createKey()];
     const grant = { GranteePrincipal: iam('user/alice'), Operations: ['Encrypt'] };

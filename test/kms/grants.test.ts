@@ -268,10 +268,10 @@ describe('RetireGrant', () => {
     expect((await at.call('ListGrants', { KeyId })).Grants).toEqual([]);
     expect(await at.refused('RetireGrant', which, CAROL)).toMatch(/^NotFoundException/);
     const lines = await at.auditLines();
-    expect(lines.filter(({ action }) => action === 'RetireGrant')).toMatchObject([
-      { resource: Arn, code: 'DryRunOperationException' },
-      { resource: Arn },
-      {},
+    expect(lines.filter(({ eventName }) => eventName === 'RetireGrant')).toMatchObject([
+      { resources: [{ ARN: Arn }], errorCode: 'DryRunOperationException' },
+      { resources: [{ ARN: Arn }] },
+      { errorCode: 'NotFoundException' },
     ]);
   });
 

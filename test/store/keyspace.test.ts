@@ -58,8 +58,8 @@ describe('the keyspace', () => {
   );
 
   test('what KMS follows is all of KMS and nothing of the clusters', () => {
-    const { keys, materials, aliases, ...rest } = RANGES;
-    for (const range of [keys, materials, aliases]) {
+    const { keys, materials, grants, aliases, ...rest } = RANGES;
+    for (const range of [keys, materials, grants, aliases]) {
       expect(range?.[1].startsWith(KEYSPACE.kms)).toBe(true);
     }
     for (const [, fact] of Object.values(rest)) expect(fact.startsWith(KEYSPACE.kms)).toBe(false);
