@@ -231,7 +231,9 @@ export class AwsDoor implements AsyncDisposable {
 function targetOf({ headers, url = '' }: IncomingMessage): string {
   const target = headers['x-amz-target'];
   if (typeof target === 'string') return target;
-  return url === '/' ? '' : (new URLSearchParams(queryOf(url)).get('X-Amz-Target') ?? '');
+  if (url === '/') return '';
+  const query = new URLSearchParams(queryOf(url));
+  return query.get('X-Amz-Target') ?? query.get('x-amz-target') ?? '';
 }
 
 const isRoot = (url: string): boolean => url === '/' || url.startsWith('/?');

@@ -66,7 +66,10 @@ export function unsignedPayload(
   body: Uint8Array,
 ): string | undefined {
   const said =
-    parameters.get('X-Amz-Content-Sha256') ?? headers.get('x-amz-content-sha256')?.join(',');
+    parameters.get('X-Amz-Content-Sha256') ??
+    // as a signer writes it that moves headers into the query
+    parameters.get('x-amz-content-sha256') ??
+    headers.get('x-amz-content-sha256')?.join(',');
   return said === 'UNSIGNED-PAYLOAD' && body.length === 0 ? said : undefined;
 }
 

@@ -14,7 +14,7 @@ export function readQuery(query: string, body: Uint8Array): QueryParameters {
   const parameters = new Map<string, string>();
   for (const text of [query, utf8(body)]) {
     for (const [name, value] of new URLSearchParams(text)) {
-      if (name.startsWith('X-Amz-')) continue;
+      if (/^x-amz-/i.test(name)) continue;
       if (parameters.has(name)) throw unreadable(`The parameter ${name} is there twice.`);
       parameters.set(name, value);
       if (parameters.size > LIMITS.query_parameters_max) {

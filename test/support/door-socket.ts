@@ -15,6 +15,8 @@ export interface DoorSocketOptions {
   readonly privateKey?: string | undefined;
   readonly subprotocol?: Subprotocol;
   readonly maxVersion?: 'TLSv1.2' | 'TLSv1.3';
+  /** of the upgrade, beside what makes it one */
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 export interface Message {
@@ -120,6 +122,7 @@ const tlsOf = (options: DoorSocketOptions): object => ({
   cert: options.certificate,
   key: options.privateKey,
   perMessageDeflate: false,
+  headers: options.headers,
   ...(options.maxVersion ? { maxVersion: options.maxVersion } : {}),
 });
 

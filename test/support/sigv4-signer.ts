@@ -49,19 +49,39 @@ export interface SigningOptions {
   readonly applyChecksum?: boolean;
 }
 
-/** The headers of a request that AWS's own signer signed; the defaults are the root's key. */
-export async function signedHeaders(
-  request: ToSign,
-  options: SigningOptions = {},
-): Promise<Record<string, string>> {
-  const { accessKeyId = 'test', secretAccessKey = 'test', sessionToken, date } = options;
-  const signer = new SignatureV4({
+function signerOf(options: SigningOptions): SignatureV4 {
+  const { accessKeyId = 'test', secretAccessKey = 'test', sessionToken } = options;
+  return new SignatureV4({
     service: options.service ?? 'cloudhsm',
     region: options.region ?? 'us-east-1',
     credentials: { accessKeyId, secretAccessKey, ...(sessionToken && { sessionToken }) },
     sha256: Sha256,
     applyChecksum: options.applyChecksum ?? true,
   });
+}
+
+/** A request whose signature AWS's own signer put into its query. */
+export async function presigned(
+  request: ToSign,
+  options: SigningOptions & { readonly expiresIn?: number } = {},
+): Promise<WireRequest> {
+  const { method, path, query = {}, headers, body } = request;
+  const { date, expiresIn = 900 } = options;
+  const signed = await signerOf(options).presign(
+    { method, protocol: 'http:', hostname: 'unused', path, query, headers, body },
+    { expiresIn, ...(date && { signingDate: date }) },
+  );
+  const all = (signed.query ?? {}) as Record<string, string | string[]>;
+  return onTheWire({ ...request, query: all }, signed.headers);
+}
+
+/** The headers of a request that AWS's own signer signed; the defaults are the root's key. */
+export async function signedHeaders(
+  request: ToSign,
+  options: SigningOptions = {},
+): Promise<Record<string, string>> {
+  const { date } = options;
+  const signer = signerOf(options);
   const { method, path, query, headers, body } = request;
   const signed = await signer.sign(
     { method, protocol: 'http:', hostname: 'unused', path, query: query ?? {}, headers, body },
