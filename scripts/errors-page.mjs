@@ -16,8 +16,8 @@ const isOfAws = (code) =>
 const FAMILIES = [
   {
     title: 'Answered by the service',
-    text: `AWS's own names, spelled as in the API references of AWS KMS and AWS CloudHSM (IAM and STS write
-some of them shorter: AccessDenied, ValidationError, MalformedPolicyDocument). They reach
+    text: `AWS's own names, spelled as in the API references of AWS KMS and AWS CloudHSM (IAM and
+STS write some of them shorter: AccessDenied, ValidationError). They reach
 clients as \`{"id", "error": {"code", "message"}}\`, the command line's standard error (exit code
 254) and the client library's \`ServiceError\`. The client tries \`ThrottlingException\`,
 \`KeyUnavailableException\`, \`DependencyTimeoutException\` and \`KMSInternalException\` again by

@@ -99,10 +99,14 @@ export class QueryDoor {
     );
     const action = parameters.get('Action') ?? '';
     if (!service) {
-      const known = `Could not find operation ${action.slice(0, 128)} for the version that is named`;
-      throw new KeyspanError('UnknownOperationException', known);
+      const sentence = `Could not find operation ${action.slice(0, 128)} for this version`;
+      throw new KeyspanError('UnknownOperationException', sentence);
     }
-    const caller = { principal: key.principal, region, origin: originOf(request) };
+    const credentials = {
+      accessKeyId: key.id,
+      issuedAtMs: key.principal.session?.issuedAtMs,
+    };
+    const caller = { principal: key.principal, region, origin: originOf(request), credentials };
     return { service, action, parameters, caller };
   }
 }

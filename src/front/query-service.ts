@@ -45,7 +45,7 @@ export function action<M extends Members>(
 
 export interface QueryServiceOptions {
   /** as policies and audit lines name it: `iam`, `sts` */
-  readonly name: string;
+  readonly name: 'iam' | 'sts';
   readonly actions: QueryActions;
   readonly identities: Identities;
   /** civil time in milliseconds since 1970 */
@@ -62,6 +62,8 @@ interface Line {
   readonly call: Call;
   readonly beganMs: number;
   resource: string | undefined;
+  /** once their form was found good */
+  params?: Readonly<Record<string, unknown>>;
 }
 
 /** A service of the Query protocol: checks a request, decides, runs it, writes its line. */
@@ -77,11 +79,11 @@ export class QueryService implements AwsOperations {
     const line: Line = { name, caller, call, beganMs: monotonic(), resource: undefined };
     try {
       const answer = await this.#run(params as QueryParameters, line);
-      this.#audit(line);
+      this.#audit(line, answer);
       return answer;
     } catch (error) {
       const answered = this.#answered(error, call);
-      this.#audit(line, answered);
+      this.#audit(line, undefined, answered);
       throw answered;
     }
   }
@@ -96,6 +98,7 @@ export class QueryService implements AwsOperations {
     this.#options.admit?.(caller);
     const given = queryMembers(found.members, parameters);
     const params = parseStructure(planOf(found.members), given, 'json');
+    line.params = params;
     const resource = found.resource(params, caller);
     line.resource = resource === '*' ? undefined : resource;
     if (!found.isOpen) this.#authorize(line, resource, found.conditions?.(params, caller));
@@ -132,15 +135,27 @@ export class QueryService implements AwsOperations {
     return new KeyspanError('InternalFailure', sentence, { cause: error });
   }
 
-  #audit({ name, caller, call, beganMs, resource }: Line, error?: KeyspanError): void {
-    this.#options.events.requestEvent({
+  #audit(line: Line, answer: QueryResult | undefined, error?: KeyspanError): void {
+    const { name, caller, call, beganMs, resource, params } = line;
+    const { name: service, identities, events } = this.#options;
+    // who asks is known, but what is known of them may be gone with the store
+    const principalId = error === undefined ? identities.of(caller.principal).userId : undefined;
+    events.apiCallEvent({
       requestId: call.requestId,
-      door: this.#options.name,
-      principal: caller.principal.arn,
+      service,
+      door: 'aws',
+      caller: { ...caller, credentials: { ...caller.credentials, principalId } },
       action: this.#find(name) ? name : 'Unknown',
+      isReadOnly: READING.test(name),
+      params,
+      answer,
       resource,
       code: error?.code,
+      message: error?.message,
       latencyMs: monotonic() - beganMs,
     });
   }
 }
+
+/** As CloudTrail has it; what AssumeRole gives out is in the record all the same. */
+const READING = /^(Get|List)/;

@@ -36,8 +36,8 @@ export function readPresigned(query: string): Presigned | undefined {
   const algorithm = parameters.get('X-Amz-Algorithm');
   if (algorithm === undefined && !parameters.has('X-Amz-Signature')) return undefined;
   if (algorithm !== ALGORITHM) {
-    const sentence = `Unsupported AWS 'algorithm': '${algorithm ?? ''}' (only ${ALGORITHM} for now). `;
-    throw incomplete(sentence);
+    const what = `Unsupported AWS 'algorithm': '${algorithm ?? ''}'`;
+    throw incomplete(`${what} (only ${ALGORITHM} for now). `);
   }
   const missing = NEEDED.filter((name) => !parameters.get(name));
   if (missing.length > 0) {

@@ -24,7 +24,8 @@ const MALLORY = iamPrincipal('user/mallory', OTHER_ACCOUNT);
 const OTHER_ROOT = iamPrincipal('root', OTHER_ACCOUNT);
 const assume = { RoleArn: ROLE, RoleSessionName: 'one' };
 const denied = (who: string, action = 'sts:AssumeRole'): string =>
-  `AccessDeniedException: User: ${who} is not authorized to perform: ${action} on resource: ${ROLE}`;
+  `AccessDeniedException: User: ${who} is not authorized to perform: ${action} ` +
+  `on resource: ${ROLE}`;
 
 const role = (trust: string, more: object = {}): Promise<unknown> =>
   fixture.call('CreateRole', {

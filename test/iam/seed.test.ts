@@ -67,7 +67,7 @@ test('a seed with a policy that is none changes nothing of its commit', async ()
   });
 });
 
-test('strangers are roots, each of the account that it names; a token needs its own key', async () => {
+test('strangers are roots of the account that they name; a token needs its own key', async () => {
   await using fixture = await PrincipalsFixture.open();
   const { keys, sessions } = fixture;
   const any = new AnyKeys(keys, sessions, ACCOUNT);

@@ -145,7 +145,9 @@ export function parametersOf(value: unknown, name = ''): Map<string, string> {
       value.flatMap((item, at) => [...parametersOf(item, `${name}.member.${at + 1}`)]),
     );
   }
-  if (typeof value !== 'object' || value === null) return new Map([[name, String(value)]]);
+  if (typeof value !== 'object' || value === null) {
+    return new Map([[name, `${value as string | number | boolean}`]]);
+  }
   const prefix = name === '' ? '' : `${name}.`;
   return new Map(
     Object.entries(value).flatMap(([key, member]) => [...parametersOf(member, prefix + key)]),
