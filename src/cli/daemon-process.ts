@@ -24,6 +24,8 @@ export interface DaemonOptions {
   readonly bind?: string;
   /** of the AWS door */
   readonly port?: number;
+  /** the file that says what is to be there from the start: absolute */
+  readonly seed?: string;
   /** `any` takes access keys that are not known */
   readonly auth?: string;
   /** a port for metrics */
@@ -84,8 +86,8 @@ export function startDaemon(
 /** The daemon's command line. */
 export function daemonArgs(home: Home, options: DaemonOptions): string[] {
   const { hsms, ephemeral, faults, region, account, eniMode, bind, port, metrics } = options;
-  const { cluster, timeScale, auth } = options;
-  const places = { region, account, 'eni-mode': eniMode, bind, port, auth, metrics };
+  const { cluster, timeScale, auth, seed } = options;
+  const places = { region, account, 'eni-mode': eniMode, bind, port, auth, metrics, seed };
   const valued = { hsms, ...places, 'time-scale': timeScale };
   return [
     '--home',

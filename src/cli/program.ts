@@ -81,6 +81,7 @@ function addLifecycle(program: Command, act: (run: Run) => Promise<void>): void 
       'how long steps of CloudHSM take: 0 not at all (default), 1 as at AWS',
       fraction,
     )
+    .option('--seed <file>', 'accounts and keys that shall be there, JSON or YAML (docs/ci.md)')
     .option('--faults', 'allow faults on demand, for tests')
     .option('--timeout <seconds>', 'how long to wait until it is ready', integer(1, 3600))
     .option('--region <name>', 'the AWS region to be in', checked(isRegion, 'a region'))

@@ -13,11 +13,15 @@ import type {
   Sealed,
   Vault,
   VaultKeySpec,
+  VaultTransfer,
 } from '../core/vault.js';
 import type { HsmFields, HsmOperation, HsmResults, SealedData } from '../protocol/hsm-frames.js';
 import type { ClusterSession } from './cluster-session.js';
 import type { KeyLedger } from './key-ledger.js';
 import type { Replicator } from './replicator.js';
+
+/** A key that an HSM made or took up, masked. */
+type Made = HsmResults['generate'];
 
 const TAG_BYTES = 16;
 
@@ -46,7 +50,7 @@ function sealed({ iv, data }: SealedData): Sealed {
 }
 
 /** A cluster as KMS sees it: one crypto-user's keys on all of its HSMs. */
-export class ClusterVault implements Vault {
+export class ClusterVault implements Vault, VaultTransfer {
   readonly id: ClusterId;
   readonly #session: ClusterSession;
   readonly #replicator: Replicator;
@@ -68,11 +72,26 @@ export class ClusterVault implements Vault {
     this.#stampAt = options.stampAt;
   }
 
-  async createKey(_spec: VaultKeySpec, call: Call): Promise<PreparedKey> {
-    const generate = (keyId: HsmKeyId): Promise<HsmResults['generate']> => {
+  createKey(_spec: VaultKeySpec, call: Call): Promise<PreparedKey> {
+    return this.#make((named) => {
+      return this.#session.run('generate', { ...named, kind: 'aes-256' }, call);
+    }, call);
+  }
+
+  importKey(_spec: VaultKeySpec, material: Uint8Array, call: Call): Promise<PreparedKey> {
+    return this.#make((named) => {
+      return this.#session.run('import', { ...named, material }, call);
+    }, call);
+  }
+
+  async #make(
+    on: (named: { keyId: HsmKeyId; label: string; stamp: number }) => Promise<Made>,
+    call: Call,
+  ): Promise<PreparedKey> {
+    const generate = (keyId: HsmKeyId): Promise<Made> => {
       // the intent, which stands before any copy does, takes a later revision than the present one
       const stamp = this.#stampAt(this.#ledger.revision + 1);
-      return this.#session.run('generate', { keyId, kind: 'aes-256', label: 'kms', stamp }, call);
+      return on({ keyId, label: 'kms', stamp });
     };
     try {
       return await this.#replicator.create('kms', generate, call);

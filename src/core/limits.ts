@@ -284,6 +284,15 @@ export const LIMITS = {
   kms_jobs_retry_max_ms: 300_000,
   /** of what the operator moves civil time by, either way: 50 years */
   civil_offset_max_ms: 1_577_880_000_000,
+  // seeds
+  seed_file_max_bytes: 16 << 20,
+  seed_keys_max: 10_000,
+  /** of one kind in one account */
+  seed_principals_max: 5_000,
+  seed_access_keys_max: 16,
+  seed_attached_policies_max: 16,
+  /** keys that are made at once; more would only wait for the HSMs */
+  seed_keys_concurrent_max: 32,
   kms_grants_per_key_max: 50_000,
   /** of the encryption context that a grant asks for */
   kms_grant_pairs_max: 8,

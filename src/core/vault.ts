@@ -60,6 +60,18 @@ export interface Vault {
   random(length: number, call: Call): Promise<Uint8Array>;
 }
 
+/** What a vault may be able to do besides: take up key material that was made elsewhere. */
+export interface VaultTransfer {
+  /**
+   * As `createKey`, of a key with these bytes, as many as the spec says. They stay the caller's,
+   * who wipes them.
+   * @throws VaultNotDurable, VaultUnavailable, VaultTimeout
+   */
+  importKey(spec: VaultKeySpec, material: Uint8Array, call: Call): Promise<PreparedKey>;
+}
+
+export const canImport = (vault: Vault): vault is Vault & VaultTransfer => 'importKey' in vault;
+
 export interface EncryptInput {
   readonly plaintext: Uint8Array;
   readonly aad: Uint8Array;

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import { isAccount, isRegion } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
@@ -73,6 +74,8 @@ export interface DaemonConfig {
    * the one that `up` makes, on the installation's own cluster
    */
   readonly pkcs11User?: string | undefined;
+  /** the file that says what is to be there from the start: absolute */
+  readonly seed?: string | undefined;
   /** until a grant of KMS is good for use without its token, and until its end shows */
   readonly grantDelayMs: number;
 }
@@ -132,6 +135,7 @@ const SETTINGS = {
   kms: orElse(object(KMS_SETTINGS), {}),
   pkcs11Profile: orElse(oneOf('pkcs11', 'cloudhsm'), 'pkcs11'),
   pkcs11User: optional(text({ max: LIMITS.hsm_user_name_max_chars })),
+  seed: optional(text({ max: 4_096 })),
   grantDelayMs: orElse(count({ min: 0, max: LIMITS.kms_grant_delay_max_ms }), 0),
 };
 const settingsForm = object(SETTINGS);
@@ -155,6 +159,7 @@ const OPTIONS = {
   port: { type: 'string' },
   auth: { type: 'string' },
   metrics: { type: 'string' },
+  seed: { type: 'string' },
   'ready-fd': { type: 'string' },
   'start-timeout': { type: 'string' },
 } as const;
@@ -174,18 +179,21 @@ export async function readConfig(argv: readonly string[]): Promise<DaemonConfig>
       port: values.port,
       auth: values.auth,
       metricsPort: values.metrics,
+      seed: values.seed,
       startTimeoutSeconds: values['start-timeout'],
       pkcs11User: process.env['KEYSPAN_P11_USER'],
     }).filter(([, value]) => value !== undefined),
   );
   const read = readSettings({ ...(await readFile(home.config)), ...given });
   const { hsms, startTimeoutSeconds, keySyncSeconds, accessKeyId, ...others } = read;
-  const { secretAccessKey, ...settings } = others;
+  const { secretAccessKey, seed, ...settings } = others;
   const accessKey = accessKeyOf(accessKeyId, secretAccessKey);
   return {
     ...settings,
     home,
     ...(accessKey && { accessKey }),
+    // the home's own file names it from there
+    ...(seed !== undefined && { seed: resolve(home.root, seed) }),
     hsms: hsms ?? 3,
     hsmsGiven: hsms !== undefined,
     ephemeral: values.ephemeral ?? false,

@@ -1,5 +1,4 @@
 import { Events } from '../audit/events.js';
-import type { FaultDesk } from '../cluster/fault-desk.js';
 import { USERS } from '../cluster/lifecycle.js';
 import type { Clusters } from '../cluster/clusters.js';
 import type { ControlPlane } from '../cluster/control-plane.js';
@@ -28,7 +27,6 @@ import type {
   HsmStatus,
   InstallationStatus,
 } from '../protocol/admin.js';
-import { readFaultRule } from '../protocol/fault.js';
 import { Sealer } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import { openAudit } from './audit-anchor.js';
@@ -38,12 +36,14 @@ import { openClusterParts, type ClusterParts } from './cluster-parts.js';
 import type { DaemonConfig } from './config.js';
 import { issueCertificate } from './client-certificates.js';
 import { Doors } from './doors.js';
+import { faultHandlers } from './fault-handlers.js';
 import { readVersion } from './installation.js';
 import { openKmsParts, type Served } from './kms-parts.js';
 import { OperatorClock } from './operator-clock.js';
 import { openHome, type OpenedHome } from './opening.js';
 import { openPkcs11 } from './pkcs11.js';
 import { clusterReadings } from './readings.js';
+import { seedHandlers, sow, type SeedBed } from './seeding.js';
 import { statusOf } from './status.js';
 import { tlsOf } from './tls.js';
 
@@ -110,7 +110,7 @@ export class Daemon implements AsyncDisposable {
     const { parts, cleanup } = await opening;
     this.#cleanup.push(...cleanup);
     if ('error' in parts) throw parts.error;
-    const { key, store } = parts;
+    const { key, store, seed } = parts;
     if (config.eniMode === 'ports' && !isLoopback(config.bind)) {
       this.#log.warn({ bind: config.bind }, 'the HSMs listen beyond this machine');
     }
@@ -128,6 +128,7 @@ export class Daemon implements AsyncDisposable {
     await this.#openPkcs11();
     const served = await this.#openKms({ store, sealer, clock });
     await this.#clustersReady();
+    if (seed) await sow(seed, this.#bed(served));
     this.#served = served;
     const { own } = this.#clusters;
     if (own?.members.some(({ channel }) => channel)) await this.#openDoors(served);
@@ -199,6 +200,11 @@ export class Daemon implements AsyncDisposable {
       if (outcome.status === 'fulfilled') continue;
       this.#log.warn({ err: outcome.reason as unknown }, 'a cluster does not serve yet');
     }
+  }
+
+  #bed(served = this.#served): SeedBed {
+    const parts = { served, own: this.#clusters.own?.record, config: this.#config };
+    return { ...parts, clock: this.#clock, signal: this.#ending.signal, log: this.#log };
   }
 
   /** The cluster that backs KMS. @throws KeyspanError KeyspanRefused where there is none */
@@ -356,6 +362,7 @@ export class Daemon implements AsyncDisposable {
       }),
       ...policyHandlers(() => this.#served?.kms, this.#config.region),
       ...clockHandlers(this.#clock, this.#events),
+      ...seedHandlers(() => this.#bed()),
       Status: () => this.status(),
       Credentials: () => this.#credentials(),
       AuditHead: async () => this.#events.auditHead,
@@ -389,14 +396,7 @@ export class Daemon implements AsyncDisposable {
         const member = await this.#holding(id).membership.wipe(id as HsmId);
         return await this.#changed('hsm wipe', member.id);
       },
-      FaultAdd: async ({ hsm, rule }) => ({
-        id: await this.#faults().add(hsm, readFaultRule(rule)),
-      }),
-      FaultList: async () => ({ faults: await this.#faults().list() }),
-      FaultClear: async () => {
-        await this.#faults().clear();
-        return {};
-      },
+      ...faultHandlers(() => this.#cluster),
       StoreAdopt: async () => {
         await this.#cluster.adoptStore();
         this.#events.operatorEvent({ action: 'store adopt' });
@@ -423,12 +423,6 @@ export class Daemon implements AsyncDisposable {
     const target = keys?.length === 1 ? keys[0] : undefined;
     this.#events.operatorEvent({ action: 'cluster discard-unknown', target });
     return outcome;
-  }
-
-  #faults(): FaultDesk {
-    const { faults } = this.#cluster;
-    if (faults) return faults;
-    throw new KeyspanError('KeyspanRefused', 'Faults need a daemon started with --faults.');
   }
 
   async #changed(action: string, id: string): Promise<HsmStatus> {

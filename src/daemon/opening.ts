@@ -3,12 +3,14 @@ import { openStore } from '../store/open.js';
 import { loadInstallationKey, type InstallationKey } from '../store/sealed.js';
 import type { Store } from '../store/store.js';
 import type { DaemonConfig } from './config.js';
+import type { Seed } from './seed-file.js';
 import { prepareHome, removeHome } from './installation.js';
 
 /** What a daemon has of its home before anything runs, or why it has not, with how to let it go. */
 export interface OpenedHome {
   readonly parts:
-    { readonly key: InstallationKey; readonly store: Store } | { readonly error: unknown };
+    | { readonly key: InstallationKey; readonly store: Store; readonly seed: Seed | undefined }
+    | { readonly error: unknown };
   /** in the order of their making */
   readonly cleanup: readonly (() => PromiseLike<void> | void)[];
 }
@@ -22,11 +24,17 @@ export async function openHome(config: DaemonConfig): Promise<OpenedHome> {
   try {
     await prepareHome(config);
     if (config.ephemeral) cleanup.push(() => removeHome(config.home));
-    return { parts: await open(config, cleanup), cleanup };
+    // before anything is made for a seed that cannot be used
+    const seed = config.seed === undefined ? undefined : await readSeedOf(config.seed);
+    return { parts: { ...(await open(config, cleanup)), seed }, cleanup };
   } catch (error) {
     return { parts: { error }, cleanup };
   }
 }
+
+/** Few starts have one: what reads it is loaded when it is needed. */
+const readSeedOf = async (path: string): Promise<Seed> =>
+  (await import('./seed-file.js')).readSeed(path);
 
 /** The key and the store at once; the store is let go also when the key cannot be had. */
 async function open(

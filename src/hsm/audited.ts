@@ -109,6 +109,7 @@ const RULES: Rules = {
   generate: ({ fields: { kind, keyId: key } }) => [
     { opcode: kind === 'cluster-key' ? 'CN_GENERATE_KEY_PAIR' : 'CN_GENERATE_KEY', key },
   ],
+  import: ({ fields: { keyId: key } }) => [{ opcode: 'CN_CREATE_OBJECT', key }],
   insert: ({ result }) => [{ opcode: 'CN_INSERT_MASKED_OBJECT_USER', key: result?.keyId }],
   extract: ({ fields }) => [{ opcode: 'CN_EXTRACT_MASKED_OBJECT_USER', key: fields.keyId }],
   destroy: ({ fields }) => [{ opcode: 'CN_TOMBSTONE_OBJECT', key: fields.keyId }],

@@ -11,8 +11,11 @@ import {
   type InventoryItem,
   type PackedItems,
 } from '../protocol/hsm-frames.js';
+import { AES_256 } from '../token/key-kind.js';
+import { importKey } from '../token/key-transport.js';
 import { proveKey } from '../token/mac.js';
 import { destroyObject } from '../token/objects.js';
+import type { Handle } from '../token/token.js';
 import { generateSessionKey, wrapKey } from '../token/wrapping.js';
 import { mayCarry, mayDestroy, maySee, type Session } from './authority.js';
 import { newClusterKey } from './cluster-key.js';
@@ -28,7 +31,10 @@ import { refuse, refuseLate } from './user-operations.js';
 
 const NOTHING = new Uint8Array(0);
 
-function newRecord(session: Session, fields: HsmFields<'generate'>, proof: Uint8Array): KeyRecord {
+/** What a new key of the installation's own is called and what it is. */
+type Named = HsmFields<'generate'>;
+
+function newRecord(session: Session, fields: Named, proof: Uint8Array): KeyRecord {
   return {
     version: RECORD_VERSION,
     id: fields.keyId,
@@ -55,14 +61,38 @@ export async function generate(
   if (machine.hasKey(fields.keyId)) throw new KeyspanError('HsmAlreadyExists');
   if (fields.kind === 'cluster-key') return await generateClusterKey(machine, session, fields);
   if (session.role === 'appliance-user') throw new KeyspanError('HsmRoleRefused');
-  const context = machine.masking;
-  const key = generateSessionKey(machine.token);
+  return maskNew(machine, session, fields, generateSessionKey(machine.token));
+}
+
+/** As `generate`, of a key whose bytes came from outside; they are wiped here. */
+export function importMaterial(
+  machine: Machine,
+  session: Session,
+  { material, ...named }: HsmFields<'import'>,
+): HsmResults['import'] {
   try {
-    const proof = proveKey(machine.token, key, fields.keyId);
-    const blob = wrapKey(machine.token, context.masking.wrap, key);
-    return { masked: mask(context, newRecord(session, fields, proof), blob), proof };
+    if (machine.hasKey(named.keyId)) throw new KeyspanError('HsmAlreadyExists');
+    const key = importKey(machine.token, AES_256, material);
+    return maskNew(machine, session, { ...named, kind: 'aes-256' }, key);
   } finally {
-    destroyObject(machine.token, key);
+    wipe(material);
+  }
+}
+
+/** Takes an object of the token's memory over: proved, masked, and destroyed. */
+function maskNew(
+  machine: Machine,
+  session: Session,
+  named: Named,
+  key: Handle,
+): HsmResults['generate'] {
+  const { token, masking } = machine;
+  try {
+    const proof = proveKey(token, key, named.keyId);
+    const blob = wrapKey(token, masking.masking.wrap, key);
+    return { masked: mask(masking, newRecord(session, named, proof), blob), proof };
+  } finally {
+    destroyObject(token, key);
   }
 }
 

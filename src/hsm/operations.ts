@@ -117,6 +117,7 @@ const LOGGED_IN: { readonly [Op in HsmOperation]?: LoggedIn<Op> } = {
   'token-delete': quorum.deleteTokens,
   'quorum-set': quorum.setValue,
   generate: keys.generate,
+  import: keys.importMaterial,
   insert: keys.insert,
   extract: keys.extract,
   find: keys.find,

@@ -1,4 +1,5 @@
 import { aliasArn } from '../core/arn.js';
+import type { CommitPart } from '../core/commit.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import { KEYSPACE } from '../store/keyspace.js';
@@ -17,7 +18,7 @@ const PREFIX = 'alias/';
 const RESERVED = 'alias/aws/';
 
 /** @throws ValidationException, InvalidAliasNameException, NotAuthorizedException */
-function checkName(name: string): void {
+export function checkName(name: string): void {
   if (!name.startsWith(PREFIX)) {
     throw invalid(
       'Alias must start with the prefix "alias/". Please see ' +
@@ -58,19 +59,29 @@ export async function createAlias(
     throw new KeyspanError('AlreadyExistsException', sentence);
   }
   requireRoom(kms, key);
-  const path = KEYSPACE.kmsAlias(account, caller.region, name);
-  const now = civilSeconds(kms.clock);
-  const value = encodeAlias({ name, target: key.id, createdAt: now, updatedAt: now });
+  const { compares, writes } = putAlias(kms, key, name);
   const revision = await kms.facts.commit({
     // the key's state was read: it must still be what it was
-    compares: [
-      { key: path, modRevision: null },
-      { key: key.path, modRevision: key.modRevision },
-    ],
-    writes: [{ op: 'put', key: path, value }],
+    compares: [...compares, { key: key.path, modRevision: key.modRevision }],
+    writes,
   });
   await kms.facts.shown(revision, request.call.deadline);
   return {};
+}
+
+/** The part of a commit that writes down a new alias of a key. */
+export function putAlias(
+  kms: KmsParts,
+  key: Pick<KeyFact, 'account' | 'region' | 'id'>,
+  name: string,
+): CommitPart {
+  const path = KEYSPACE.kmsAlias(key.account, key.region, name);
+  const now = civilSeconds(kms.clock);
+  const value = encodeAlias({ name, target: key.id, createdAt: now, updatedAt: now });
+  return {
+    compares: [{ key: path, modRevision: null }],
+    writes: [{ op: 'put', key: path, value }],
+  };
 }
 
 /** Two requests at once may each find the last place; the bound is a quota, not an invariant. */

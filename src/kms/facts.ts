@@ -263,6 +263,12 @@ export class Facts implements AsyncDisposable {
     return this.#index.place(id)?.account;
   }
 
+  /** Whether a key of this id stands, or stood, in another account or region. */
+  isElsewhere({ account, region, id }: Pick<KeyFact, 'account' | 'region' | 'id'>): boolean {
+    const place = this.#index.place(id);
+    return place !== undefined && (place.account !== account || place.region !== region);
+  }
+
   keyCount(account: string, region: string): number {
     return this.#index.keyCount(account, region);
   }

@@ -136,7 +136,10 @@ function readArn(arn: string): string {
  * Whether a key can have such a grant.
  * @throws ValidationException
  */
-export function requireGrantable(key: KeyFact, { operations, constraints }: GrantTerms): void {
+export function requireGrantable(
+  key: Pick<KeyFact, 'arn' | 'spec' | 'usage'>,
+  { operations, constraints }: GrantTerms,
+): void {
   const isSymmetric = key.spec === 'SYMMETRIC_DEFAULT';
   const possible = isSymmetric ? SYMMETRIC : BY_USAGE[key.usage];
   for (const operation of operations) {

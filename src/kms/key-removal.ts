@@ -58,6 +58,7 @@ async function* piecesOf(kms: KmsParts, key: KeyFact): AsyncGenerator<CommitPart
   for (const material of kms.facts.materials(key)) yield await materialPiece(kms, key, material);
   yield* grantPieces(kms, key);
   yield* aliasPieces(kms.facts, key);
+  yield* grantPieces(kms, key);
 }
 
 /** A tombstone for the HSM key: HSMs destroy their copies by it, also those that are away. */

@@ -1,6 +1,6 @@
 import { keyArn } from '../core/arn.js';
 import { KeyspanError } from '../core/errors.js';
-import { newKmsKeyId } from '../core/ids.js';
+import { newKmsKeyId, type KmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { KmsParams } from '../protocol/kms.js';
 import type { AccessDetails } from './access-context.js';
@@ -22,13 +22,28 @@ import { readTags } from './tags.js';
 const LIST_LIMIT = 100;
 
 export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>): Promise<Answer> {
+  const key = newKey(kms, request, newKmsKeyId());
+  let made: KeyRecord | undefined;
+  await addMaterial(kms, request, key, (material) => {
+    made = { ...key, currentMaterial: material.id };
+    return { part: addPart(made) };
+  });
+  return { KeyMetadata: made && metadataOf(made) };
+}
+
+/** A key as a request wants it, before it has a material. @throws what CreateKey answers */
+export function newKey(
+  kms: KmsParts,
+  request: KmsRequest<'CreateKey'>,
+  id: KmsKeyId,
+): Omit<KeyRecord, 'currentMaterial'> {
   const { caller, params } = request;
   const { account } = caller.principal;
   authorizeAccount(kms, request, '*', newKeyDetails(params));
   const { spec, usage } = chooseKind(params);
   const tags = readTags(params.Tags);
   const key: Omit<KeyRecord, 'currentMaterial'> = {
-    id: newKmsKeyId(),
+    id,
     account,
     region: caller.region,
     description: params.Description ?? '',
@@ -47,12 +62,7 @@ export async function createKey(kms: KmsParts, request: KmsRequest<'CreateKey'>)
   checkPolicy(kms, key.policy, caller, { keyArn: arn, bypassLockoutCheck });
   requireRoom(kms.facts, caller);
   request.resource = arn;
-  let made: KeyRecord | undefined;
-  await addMaterial(kms, request, key, (material) => {
-    made = { ...key, currentMaterial: material.id };
-    return { part: addPart(made) };
-  });
-  return { KeyMetadata: made && metadataOf(made) };
+  return key;
 }
 
 /** What policies may ask of a key that is to be: also what the request leaves to its default. */

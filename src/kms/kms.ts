@@ -1,6 +1,7 @@
 import type { Events } from '../audit/events.js';
 import { AssertionError } from '../core/assert.js';
 import type { Call } from '../core/call.js';
+import { rootArn } from '../core/arn.js';
 import type { Clock } from '../core/clock.js';
 import { pause } from '../core/deadline.js';
 import { isKeyspanError, KeyspanError } from '../core/errors.js';
@@ -10,6 +11,7 @@ import type { VaultDirectory } from '../core/vault.js';
 import { isKmsAction, isMutating, parseKmsRequest, type KmsAction } from '../protocol/kms.js';
 import type { Encoding } from '../protocol/aws-parser.js';
 import type { PolicyExplanation, PolicyQuestion } from '../protocol/policy-explanation.js';
+import { parsePrincipal } from '../iam/principal.js';
 import type { Identities } from '../iam/identities.js';
 import type { Sealer } from '../store/sealed.js';
 import type { Entry, Store } from '../store/store.js';
@@ -52,6 +54,7 @@ import {
   rotateKeyOnDemand,
 } from './rotation.js';
 import { listResourceTags, tagResource, untagResource } from './tags.js';
+import { isSeeded, seedKey, type KeySeed } from './seeding.js';
 import { toKmsError } from './vault-errors.js';
 
 /** Who asks, and in which region: what a door hands over with a request. */
@@ -202,7 +205,8 @@ export class Kms implements AsyncDisposable {
       };
       line.request = request;
       if (mayNeedManagedKey(request)) await makeManagedKeys(this.#parts, request);
-      const answer = await (isMutating(action) ? this.#change(request) : this.#run(request));
+      const run = (): Promise<Answer> => this.#run(request);
+      const answer = await (isMutating(action) ? this.#change(call, run) : run());
       this.#audit(line, answer);
       return answer;
     } catch (error) {
@@ -215,6 +219,36 @@ export class Kms implements AsyncDisposable {
   /** Tells the operator whether a principal may do something, and why. @throws as explainAccess */
   explain(question: PolicyQuestion, region: string): PolicyExplanation {
     return explainAccess(this.#parts, question, region);
+  }
+
+  /**
+   * Makes a key that a seed wants, in the name of its account's root; one that is there stays as
+   * it is, and leaves no audit line.
+   * @throws KeyspanError with an AWS code, KeyspanConfig when the key is there and is another one
+   */
+  async seedKey(seed: KeySeed, call: Call): Promise<'made' | 'present'> {
+    const parts = this.#parts;
+    if (isSeeded(parts, seed)) return 'present';
+    const action = 'CreateKey';
+    const caller = { principal: parsePrincipal(rootArn(seed.account)), region: seed.region };
+    const params = { ...seed.params, BypassPolicyLockoutSafetyCheck: true };
+    const request: KmsRequest<'CreateKey'> = { action, params, caller, call, resource: undefined };
+    const begin = parts.clock.monotonic();
+    const line: Line = { action, caller, call, door: 'seed', begin, request };
+    try {
+      // who was faster, if somebody was, may have had the same seed
+      const answer = await this.#change(call, async () =>
+        isSeeded(parts, seed) ? undefined : await seedKey(parts, request, seed),
+      );
+      if (!answer) return 'present';
+      this.#audit(line, answer);
+      return 'made';
+    } catch (error) {
+      const isOurs = isKeyspanError(error, 'KeyspanConfig');
+      const answered = isOurs ? error : toKmsError(error, { action, resource: request.resource });
+      this.#audit(line, undefined, answered);
+      throw answered;
+    }
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -232,16 +266,16 @@ export class Kms implements AsyncDisposable {
   }
 
   /** A change whose facts moved meanwhile is decided anew, from the key's policy onwards. */
-  async #change(request: KmsRequest): Promise<Answer> {
+  async #change<T>({ deadline }: Call, run: () => Promise<T>): Promise<T> {
     for (let attempt = 1; ; attempt += 1) {
       try {
-        return await this.#run(request);
+        return await run();
       } catch (error) {
         const isConflict = isKeyspanError(error, 'StoreConflict');
         if (!isConflict || attempt >= LIMITS.kms_change_attempts_max) throw error;
         // of many that change one key at once one comes through each time: the others spread out
         if (attempt > 1) await pause(Math.random() * LIMITS.kms_conflict_pause_ms);
-        await this.#parts.facts.catchUp(request.call.deadline);
+        await this.#parts.facts.catchUp(deadline);
       }
     }
   }

@@ -1,7 +1,9 @@
+import { createHmac } from 'node:crypto';
 import { assert } from '../core/assert.js';
+import type { Call } from '../core/call.js';
 import { joinParts, type CommitPart } from '../core/commit.js';
-import { newMaterialId } from '../core/ids.js';
-import type { Vault } from '../core/vault.js';
+import { newMaterialId, type KmsKeyId, type MaterialId } from '../core/ids.js';
+import type { PreparedKey, Vault } from '../core/vault.js';
 import { KEYSPACE } from '../store/keyspace.js';
 import { authenticatedData, type EncryptionContext } from './ciphertext.js';
 import {
@@ -49,8 +51,7 @@ export async function addMaterial(
 ): Promise<void> {
   const vault = kms.vaults.own();
   const prepared = await vault.createKey('AES_256', call);
-  let revision: number;
-  try {
+  await commitPrepared(kms, call, [prepared], () => {
     const material = {
       id: newMaterialId(),
       key: key.id,
@@ -59,18 +60,50 @@ export async function addMaterial(
       createdAt: civilSeconds(kms.clock),
     };
     const { rotation, part } = complete(material);
-    const path = KEYSPACE.kmsMaterial(key.account, key.region, key.id, material.id);
-    const value = encodeMaterial(rotation ? { ...material, rotation } : material);
-    revision = await kms.facts.commit(
-      joinParts(prepared.part, part, {
-        compares: [{ key: path, modRevision: null }],
-        writes: [{ op: 'put', key: path, value }],
-      }),
-    );
+    return joinParts(part, putMaterial(key, rotation ? { ...material, rotation } : material));
+  });
+}
+
+/** The part of a commit that writes down a new material of a key. */
+export function putMaterial(
+  { account, region }: Pick<KeyRecord, 'account' | 'region'>,
+  material: MaterialRecord,
+): CommitPart {
+  const path = KEYSPACE.kmsMaterial(account, region, material.key, material.id);
+  return {
+    compares: [{ key: path, modRevision: null }],
+    writes: [{ op: 'put', key: path, value: encodeMaterial(material) }],
+  };
+}
+
+/** Commits HSM keys with what names them: all of them become live, or all are given up. */
+export async function commitPrepared(
+  kms: KmsParts,
+  { deadline }: Call,
+  prepared: readonly PreparedKey[],
+  complete: () => CommitPart,
+): Promise<void> {
+  let revision: number;
+  try {
+    const parts = prepared.map(({ part }) => part);
+    revision = await kms.facts.commit(joinParts(...parts, complete()));
   } catch (error) {
-    prepared.abandon();
+    for (const one of prepared) one.abandon();
     throw error;
   }
-  prepared.committed();
-  await kms.facts.shown(revision, call.deadline);
+  for (const one of prepared) one.committed();
+  await kms.facts.shown(revision, deadline);
+}
+
+/** What the id of a material says that came from outside. */
+const IMPORTED_LABEL = 'keyspan material v1';
+
+/**
+ * The id of a material that came from outside: the same wherever a key of this id has this
+ * material, so that a ciphertext made there opens here. It is an HMAC-SHA-256 under the material
+ * itself, of a label and the key's id: it tells neither the material nor that two keys have one.
+ */
+export function importedMaterialId(key: KmsKeyId, material: Uint8Array): MaterialId {
+  const mac = createHmac('sha256', material).update(`${IMPORTED_LABEL}\0${key}`);
+  return mac.digest('hex') as MaterialId;
 }

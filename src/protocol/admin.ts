@@ -154,6 +154,12 @@ export interface CertificateDocument {
   readonly serverCa: string;
 }
 
+/** What became of a seed: keys that were made, and that were there and stayed as they are. */
+export interface SownSeed {
+  readonly made: number;
+  readonly present: number;
+}
+
 /** A backup as the operator sees it. */
 export interface BackupStatus {
   readonly id: string;
@@ -193,6 +199,8 @@ export const ADMIN_ACTIONS = {
   Credentials: empty,
   AuditHead: empty,
   Shutdown: empty,
+  /** makes what a seed says and is not there */
+  Seed: object({ path }),
   HsmStart: hsm,
   HsmStop: hsm,
   HsmKill: hsm,
@@ -241,6 +249,7 @@ export interface AdminResults extends HsmSessionResults {
   /** the audit log's newest seal that is in its file */
   AuditHead: ChainHead;
   Shutdown: { readonly pid: number };
+  Seed: SownSeed;
   HsmStart: HsmStatus;
   HsmStop: HsmStatus;
   HsmKill: HsmStatus;

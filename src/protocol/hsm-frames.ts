@@ -67,6 +67,8 @@ const newPassword = text({
 const sealed = bytes({ min: 1, max: LIMITS.hsm_data_max_bytes + GCM_TAG_BYTES });
 const aad = bytes({ max: LIMITS.hsm_data_max_bytes });
 const iv = bytes({ min: 12, max: 12 });
+/** an AES-256 key */
+const material = bytes({ min: 32, max: 32 });
 const wrappedKey = bytes({ min: 64, max: 1_024 });
 const wrappedKeys = object({ wrap: wrappedKey, seal: wrappedKey, auth: wrappedKey });
 const pem = text({ max: 8_192 });
@@ -232,6 +234,8 @@ export const HSM_OPERATIONS = {
     }),
     SYNC,
   ),
+  /** as `generate` of an AES-256 key, from bytes that came from outside */
+  import: operation(object({ keyId, material, label, stamp }), CU),
   insert: operation(object({ masked }), CARRIERS, change),
   extract: operation(object({ keyId }), CARRIERS),
   find: operation(object(page), CU),
@@ -414,6 +418,7 @@ export interface HsmResults extends KeyResults, QuorumResults, ObjectResults, Cr
   'user-delete': Record<string, never>;
   'user-change-password': Record<string, never>;
   generate: { readonly masked: Uint8Array; readonly proof: Uint8Array };
+  import: { readonly masked: Uint8Array; readonly proof: Uint8Array };
   insert: { readonly keyId: HsmKeyId; readonly revision: number; readonly proof: Uint8Array };
   extract: { readonly masked: Uint8Array };
   find: { readonly keys: readonly { readonly id: HsmKeyId; readonly label: string }[] };

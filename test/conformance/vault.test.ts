@@ -1,8 +1,9 @@
+import { createDecipheriv, randomBytes } from 'node:crypto';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Call } from '../../src/core/call.js';
 import { deadlineIn } from '../../src/core/deadline.js';
 import { newHsmKeyId, type HsmKeyId } from '../../src/core/ids.js';
-import type { Sealed, Vault } from '../../src/core/vault.js';
+import { canImport, type Sealed, type Vault } from '../../src/core/vault.js';
 import { MemoryStore } from '../../src/store/memory.js';
 import type { Store } from '../../src/store/store.js';
 import { ClusterFixture } from '../support/cluster-fixture.js';
@@ -78,6 +79,14 @@ describe.each([
     flipped[at] = (flipped[at] ?? 0) ^ 1;
     return flipped;
   };
+
+  async function isGone(id: HsmKeyId): Promise<void> {
+    const input = { plaintext: PLAINTEXT, aad: AAD };
+    await eventually(async () => {
+      const outcome = await vault.encrypt(id, input, call()).catch((error: unknown) => error);
+      return (outcome as { code?: string }).code === 'VaultKeyMissing' ? true : undefined;
+    }, 'its copies are gone');
+  }
 
   test('what it seals it opens, and it says who did it', async () => {
     const asked = call();
@@ -178,13 +187,44 @@ describe.each([
   test('a key that was given up cannot be used, nor become live', async () => {
     const prepared = await vault.createKey('AES_256', call());
     prepared.abandon();
-    const input = { plaintext: PLAINTEXT, aad: AAD };
-    await eventually(async () => {
-      const outcome = await vault
-        .encrypt(prepared.id, input, call())
-        .catch((error: unknown) => error);
-      return (outcome as { code?: string }).code === 'VaultKeyMissing' ? true : undefined;
-    }, 'its copies are gone');
+    await isGone(prepared.id);
+  });
+
+  describe('key material from elsewhere', () => {
+    const material = randomBytes(32);
+    const imported = async (): Promise<HsmKeyId> => {
+      if (!canImport(vault)) return expect.unreachable();
+      const prepared = await vault.importKey('AES_256', material, call());
+      await subject.store.commit(prepared.part);
+      prepared.committed();
+      return prepared.id;
+    };
+
+    test('works as AES-256-GCM with these bytes does', async () => {
+      const id = await imported();
+      const made = await vault.encrypt(id, { plaintext: PLAINTEXT, aad: AAD }, call());
+      const decipher = createDecipheriv('aes-256-gcm', material, made.iv).setAAD(AAD);
+      decipher.setAuthTag(made.tag);
+      const opened = Buffer.concat([decipher.update(made.ciphertext), decipher.final()]);
+      expect(opened).toEqual(PLAINTEXT);
+    });
+
+    test('opens under each key of it what another sealed, and stays as it was', async () => {
+      const before = Buffer.from(material);
+      const [one, two] = [await imported(), await imported()];
+      expect(one).not.toBe(two);
+      const made = await vault.encrypt(one, { plaintext: PLAINTEXT, aad: AAD }, call());
+      const opened = await vault.decrypt(two, { ...made, aad: AAD }, call());
+      expect(Buffer.from(opened)).toEqual(PLAINTEXT);
+      expect(material.equals(before)).toBe(true);
+    });
+
+    test('that was given up cannot be used', async () => {
+      if (!canImport(vault)) return expect.unreachable();
+      const prepared = await vault.importKey('AES_256', material, call());
+      prepared.abandon();
+      await isGone(prepared.id);
+    });
   });
 
   test('keys are other keys', async () => {

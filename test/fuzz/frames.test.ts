@@ -103,6 +103,7 @@ function rightFields(dice: Dice, operation: HsmOperation, corpus: Corpus): Membe
     'token-delete': { scope: dice.pick(['user', 'all']) },
     'quorum-set': { service: 'quorum', value: 1, approval: { data, signatures: [] } },
     generate: { keyId: other, kind: dice.chance(0.002) ? 'cluster-key' : 'aes-256', label: 'x' },
+    import: { keyId: other, material: dice.bytes(32), label: 'x' },
     insert: { masked: dice.chance(0.1) ? corpus.masked : flippedBytes(dice, corpus.masked) },
     extract: { keyId },
     'record-prepare': { keyId, change: { share: ['bob'], unshare: [username], label: 'y' } },

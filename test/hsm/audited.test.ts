@@ -227,6 +227,18 @@ test("PKCS #11's objects: made, copied, and a secret that is told", async () => 
   expect(failed).toMatchObject([{ opcode: 'CN_WRAP_KEY', key: absent.keyId }]);
 });
 
+test('a key of given bytes is told as made, and not what it is', async () => {
+  const fields = { keyId: newHsmKeyId(), material: Buffer.alloc(32, 'secret'), label: '' };
+  const as = { session: sessions.alice };
+  const found = await left(() => client.ask('import', fields, as));
+  expect(found).toMatchObject([{ opcode: 'CN_CREATE_OBJECT', key: fields.keyId }]);
+  const { material } = fields;
+  const text = readFileSync(hsm.launch.audit, 'latin1');
+  for (const encoding of ['latin1', 'hex', 'base64'] as const) {
+    expect(text).not.toContain(material.toString(encoding));
+  }
+});
+
 test('work with keys leaves nothing, and no entry holds a secret', async () => {
   const keyId = await newKey();
   const as = { session: sessions.alice };

@@ -87,6 +87,7 @@ const TABLE: Record<HsmOperation, [HsmPhase | 'any', readonly HsmRole[] | 'anyon
   'quorum-values': ['member', 'anyone', false],
   'quorum-set': ['member', ['admin'], true],
   generate: ['member', ['appliance-user', 'crypto-user'], false],
+  import: ['member', ['crypto-user'], false],
   insert: ['member', ['appliance-user', 'crypto-user', 'admin'], true],
   extract: ['member', ['appliance-user', 'crypto-user', 'admin'], false],
   find: ['member', ['crypto-user'], false],

@@ -69,6 +69,7 @@ const ROWS: readonly Row[] = [
     may: ['crypto-user'],
     operations: [
       'generate',
+      'import',
       'find',
       'destroy',
       'key-generate',

@@ -14,6 +14,7 @@ import type {
   SealStep,
   Vault,
   VaultDirectory,
+  VaultTransfer,
 } from '../../src/core/vault.js';
 
 interface SoftwareKey {
@@ -26,7 +27,7 @@ interface SoftwareKey {
  * what it was asked and fails on demand. Only for tests of what KMS decides; real vaults have
  * their own tests.
  */
-export class SoftwareVault implements Vault {
+export class SoftwareVault implements Vault, VaultTransfer {
   readonly id: string;
   readonly keys = new Map<HsmKeyId, SoftwareKey>();
   /** the operations asked for, in order */
@@ -34,7 +35,7 @@ export class SoftwareVault implements Vault {
   #failure: ErrorCode | undefined;
   /** joined to the part of the next key: a test makes it fail */
   extraPart: CommitPart = { compares: [], writes: [] };
-  /** called within createKey, before it answers */
+  /** called within createKey and importKey, before they answer */
   whileCreating: () => Promise<void> = async () => undefined;
 
   constructor(id = 'cluster-software234') {
@@ -50,11 +51,19 @@ export class SoftwareVault implements Vault {
     return Array.from(this.keys.values(), (key) => key.state);
   }
 
-  async createKey(_spec: 'AES_256', call: Call): Promise<PreparedKey> {
-    this.#note('createKey', call);
+  createKey(_spec: 'AES_256', call: Call): Promise<PreparedKey> {
+    return this.#prepare('createKey', () => randomBytes(32), call);
+  }
+
+  importKey(_spec: 'AES_256', material: Uint8Array, call: Call): Promise<PreparedKey> {
+    return this.#prepare('importKey', () => Buffer.from(material), call);
+  }
+
+  async #prepare(asked: string, secretOf: () => Uint8Array, call: Call): Promise<PreparedKey> {
+    this.#note(asked, call);
     await this.whileCreating();
     const id = newHsmKeyId();
-    const key: SoftwareKey = { secret: randomBytes(32), state: 'prepared' };
+    const key: SoftwareKey = { secret: secretOf(), state: 'prepared' };
     this.keys.set(id, key);
     const end = (state: 'live' | 'abandoned') => (): void => {
       if (key.state !== 'prepared') throw new Error(`ended twice: ${key.state}, then ${state}`);

@@ -1,4 +1,5 @@
-import { existsSync, readFileSync } from 'node:fs';
+import { accessSync, constants, existsSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
 import { deadlineIn, hasPassed, pause, within } from '../../core/deadline.js';
 import { KeyspanError } from '../../core/errors.js';
 import { findHome, type Home } from '../../core/home.js';
@@ -19,16 +20,34 @@ export interface UpOptions extends SharedOptions, DaemonOptions {
 }
 
 /** Starts the cluster; where it runs already, says so. */
-export async function up(options: UpOptions): Promise<number> {
+export async function up(given: UpOptions): Promise<number> {
+  const options = withSeed(given);
   const home = findHome(options.home);
   const timeoutMs = options.timeout === undefined ? LIMITS.up_timeout_ms : options.timeout * 1000;
   const running = await awaitRunning(home, timeoutMs);
   if (running) {
+    await sow(home, options);
     announce(home, running, { ...options, already: true });
     return EXIT.ok;
   }
   refuseToForget(home, options);
   return await start(home, options, timeoutMs);
+}
+
+/** The daemon runs elsewhere: it is told the whole path. @throws when there is no such file */
+function withSeed(options: UpOptions): UpOptions {
+  if (options.seed === undefined) return options;
+  const seed = resolve(options.seed);
+  accessSync(seed, constants.R_OK);
+  return { ...options, seed };
+}
+
+/** A daemon that runs makes what is new in a seed. */
+async function sow(home: Home, { seed }: UpOptions): Promise<void> {
+  if (seed === undefined) return;
+  const { callPatiently } = await import('../admin-client.js');
+  const { made, present } = await callPatiently(home, 'Seed', { path: seed });
+  note(`The seed is sown: ${made} keys were made, ${present} were there.`);
 }
 
 /** The status of a daemon that runs, after its start if it is at that. */
