@@ -3,83 +3,10 @@ import type { Identity } from '../../src/iam/identities.js';
 import { parsePolicy } from '../../src/iam/policy-document.js';
 import type { KmsCaller } from '../../src/kms/kms.js';
 import { KMS_ACTIONS, type KmsAction } from '../../src/protocol/kms.js';
+import { CONSOLE_POLICY } from '../support/console-policy.js';
 import { EXAMPLES, exampleOf, setScene, type KeyScene } from '../support/key-scene.js';
 import { callerOf, KmsFixture, policyOf, REGION } from '../support/kms-fixture.js';
 import { leastParams } from '../support/least-params.js';
-
-/** What AWS's console writes for a key with an administrator and a user. */
-const CONSOLE_POLICY = `{
-  "Version": "2012-10-17",
-  "Id": "key-consolepolicy-3",
-  "Statement": [
-    {
-      "Sid": "Enable IAM User Permissions",
-      "Effect": "Allow",
-      "Principal": {
-        "AWS": "arn:aws:iam::123456789012:root"
-      },
-      "Action": "kms:*",
-      "Resource": "*"
-    },
-    {
-      "Sid": "Allow access for Key Administrators",
-      "Effect": "Allow",
-      "Principal": {
-        "AWS": "arn:aws:iam::123456789012:user/keyadmin"
-      },
-      "Action": [
-        "kms:Create*",
-        "kms:Describe*",
-        "kms:Enable*",
-        "kms:List*",
-        "kms:Put*",
-        "kms:Update*",
-        "kms:Revoke*",
-        "kms:Disable*",
-        "kms:Get*",
-        "kms:Delete*",
-        "kms:TagResource",
-        "kms:UntagResource",
-        "kms:ScheduleKeyDeletion",
-        "kms:CancelKeyDeletion"
-      ],
-      "Resource": "*"
-    },
-    {
-      "Sid": "Allow use of the key",
-      "Effect": "Allow",
-      "Principal": {
-        "AWS": "arn:aws:iam::123456789012:user/keyuser"
-      },
-      "Action": [
-        "kms:Encrypt",
-        "kms:Decrypt",
-        "kms:ReEncrypt*",
-        "kms:GenerateDataKey*",
-        "kms:DescribeKey"
-      ],
-      "Resource": "*"
-    },
-    {
-      "Sid": "Allow attachment of persistent resources",
-      "Effect": "Allow",
-      "Principal": {
-        "AWS": "arn:aws:iam::123456789012:user/keyuser"
-      },
-      "Action": [
-        "kms:CreateGrant",
-        "kms:ListGrants",
-        "kms:RevokeGrant"
-      ],
-      "Resource": "*",
-      "Condition": {
-        "Bool": {
-          "kms:GrantIsForAWSResource": "true"
-        }
-      }
-    }
-  ]
-}`;
 
 const OWN = '123456789012';
 const OTHER = '444455556666';
