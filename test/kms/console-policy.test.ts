@@ -170,8 +170,9 @@ const EXTERNAL_ROLES = {
 } satisfies Record<string, Role>;
 
 /**
- * As CONSOLE, from another account. Rules. B: both sides must allow it: the key's policy the account
- * or the user, and IAM there the user. K: the key's policy does not have it, but in the last column.
+ * As CONSOLE, from another account. Rules. B: both sides must allow it: the key's policy the
+ * account or the user, and IAM there the user. K: the key's policy does not have it, but in the
+ * last column.
  * O: works within one account alone, whatever the key's policy says. I, L, G: as above.
  */
 const EXTERNAL = `

@@ -143,7 +143,7 @@ const LIMITS: [string, string, object, boolean][] = [
   ],
 ];
 
-/** IAM user guide, "Permissions boundaries" and "Session policies": as of resource-based policies. */
+/** IAM user guide, boundaries and session policies: as they limit resource-based policies. */
 describe('what limits a session limits what it has of a grant to', () => {
   test.each(LIMITS)('%s', async (_, GranteePrincipal, limits, expected) => {
     const read = (statement?: object) => statement && parsePolicy(policyOf(statement), 'identity');
