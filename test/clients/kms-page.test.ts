@@ -35,9 +35,7 @@ describe('the commands of the page, one after the other', () => {
   test('let a user work within her policy', () => {
     const said = told.get('Who may do what');
     expect(said).toMatch(/^dear bob$/m);
-    expect(said).toMatch(
-      /\(AccessDeniedException\).* because no identity-based policy allows the kms:Encrypt action\n/,
-    );
+    expect(said).toMatch(/\(AccessDeniedException\).* because no identity-based policy allows /);
     expect(said).toMatch(/refused, as it should be\n$/);
   });
 
