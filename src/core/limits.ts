@@ -150,6 +150,8 @@ export const LIMITS = {
   aws_keep_alive_ms: 30_000,
   public_file_max_bytes: 1 << 20,
   signature_skew_max_ms: 300_000,
+  /** credentials, dates and lists of signed headers that are remembered as they were read */
+  signing_texts_max: 64,
   signing_keys_max: 32,
   /** of a signature that stands in the query */
   presigned_max_s: 604_800,
