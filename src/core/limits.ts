@@ -10,6 +10,8 @@ export const LIMITS = {
   channel_inflight_max: 4_096,
   hsm_connections_max: 256,
   batch_frames_max: 32,
+  /** KMS's requests in flight at one HSM before another gets one */
+  vault_fill_max: 32,
   batch_messages_max: 32,
   hsm_sessions_max: 4_096,
   hsm_users_max: 1_024,
