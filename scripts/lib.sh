@@ -65,6 +65,8 @@ package_of() {
     dnf:g++) printf gcc-c++ ;;
     brew:g++ | brew:make) printf gcc ;;
     brew:python3) printf python ;;
+    apk:boto3) printf py3-boto3 ;;
+    *:boto3) printf python3-boto3 ;;
     *) printf %s "$2" ;;
   esac
 }
@@ -79,6 +81,9 @@ have_softhsm() {
 have_aws_cli() {
   if have apt-get; then [[ -x /usr/bin/aws ]]; else have aws; fi
 }
+
+# The system's python counts: tests run no other that may come first on the path.
+have_boto3() { /usr/bin/python3 -c 'import boto3' >/dev/null 2>&1; }
 
 # Libraries that have no program: whether a file whose path ends so is where distributions put it.
 have_library() {
@@ -98,6 +103,7 @@ missing_tools() {
       sshd) [[ -x /usr/sbin/sshd ]] || printf '%s ' "$tool" ;;
       jdk) have_jdk || printf '%s ' "$tool" ;;
       aws) have_aws_cli || printf '%s ' "$tool" ;;
+      boto3) have_boto3 || printf '%s ' "$tool" ;;
       g++) have g++ || have c++ || printf '%s ' "$tool" ;;
       *) have "$tool" || printf '%s ' "$tool" ;;
     esac
