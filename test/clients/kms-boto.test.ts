@@ -10,16 +10,24 @@ import { awsEnvironment } from '../support/kms-client.js';
 const run = promisify(execFile);
 const ACCOUNT = '111122223333';
 const ROLE = 'arn:aws:iam::111122223333:role/reader';
+const allow = (rest: object): object => ({
+  Version: '2012-10-17',
+  Statement: [{ Effect: 'Allow', ...rest }],
+});
 const SEED = {
   accounts: {
     [ACCOUNT]: {
+      users: [
+        {
+          name: 'alice',
+          accessKeys: [{ id: 'AKIDALICE', secret: 'alice-of-the-tests' }],
+          policies: { roles: allow({ Action: 'sts:AssumeRole', Resource: '*' }) },
+        },
+      ],
       roles: [
         {
           name: 'reader',
-          trust: {
-            Version: '2012-10-17',
-            Statement: [{ Effect: 'Allow', Principal: { AWS: ACCOUNT }, Action: 'sts:AssumeRole' }],
-          },
+          trust: allow({ Action: 'sts:AssumeRole', Principal: { AWS: ACCOUNT } }),
         },
       ],
     },
@@ -45,7 +53,7 @@ afterAll(async () => {
 test('boto3 works with keys, contexts, grants, pages and errors', async () => {
   const env = { ...(await awsEnvironment(daemon)), PATH: '/usr/bin:/bin', HOME: daemon.home.root };
   // Debian's: another `python3` on the path has no boto3
-  const args = [packageFile('test/support/boto-walk.py'), ROLE];
+  const args = [packageFile('test/support/boto-walk.py'), ROLE, 'AKIDALICE', 'alice-of-the-tests'];
   const { stdout } = await run('/usr/bin/python3', args, { env });
   expect(JSON.parse(stdout)).toEqual({
     plaintext: 'dear bob',

@@ -12,6 +12,8 @@ const ACCOUNTS = ['111122223333', '123456789012'] as const;
 const KEY = '1234abcd-12ab-34cd-56ef-1234567890ab';
 const OTHER = '0987dcba-09fe-87dc-65ba-ab0987654321';
 
+const TEXT = 'hello world\n';
+
 /** What the examples find in an account. */
 function seedOf(account: string): unknown {
   const arn = (name: string): string => `arn:aws:iam::${account}:${name}`;
@@ -65,7 +67,7 @@ interface Desk {
   readonly daemon: DaemonFixture;
   readonly client: sdk.KMSClient;
   readonly folder: string;
-  bash(script: string): Promise<Outcome>;
+  readonly bash: (script: string, cwd?: string) => Promise<Outcome>;
 }
 
 async function deskOf(account: string): Promise<Desk> {
@@ -81,10 +83,10 @@ async function deskOf(account: string): Promise<Desk> {
   writeFileSync(join(folder, 'aws'), program, { mode: 0o700 });
   const PATH = `${folder}:/usr/bin:/bin`;
   const env = { ...told, PATH, HOME: folder, LC_ALL: 'C.UTF-8' };
-  const bash = (script: string): Promise<Outcome> =>
+  const bash = (script: string, cwd = folder): Promise<Outcome> =>
     new Promise((resolve) => {
       const args = ['-c', `set -eo pipefail\n${script}`];
-      execFile('bash', args, { cwd: folder, env }, (error, stdout, stderr) => {
+      execFile('bash', args, { cwd, env }, (error, stdout, stderr) => {
         resolve({ code: error ? Number(error.code) : 0, stdout, stderr });
       });
     });
@@ -94,8 +96,11 @@ async function deskOf(account: string): Promise<Desk> {
 
 const desks = new Map<string, Desk>();
 beforeAll(async () => {
-  const made = await Promise.all(ACCOUNTS.map(deskOf));
-  ACCOUNTS.forEach((account, at) => desks.set(account, made[at] as Desk));
+  await Promise.all(
+    ACCOUNTS.map(async (account) => {
+      desks.set(account, await deskOf(account));
+    }),
+  );
 });
 afterAll(async () => {
   for (const { client } of desks.values()) client.destroy();
@@ -115,17 +120,34 @@ const named = (name: string): CliExample => {
 
 /** Examples of what is not built. */
 const UNBUILT = [
-  ...['connect-custom-key-store 1', 'create-custom-key-store 1', 'create-custom-key-store 2'],
-  ...['create-custom-key-store 3', 'create-key 2', 'create-key 3', 'create-key 4'],
-  ...['create-key 5', 'create-key 6', 'create-key 7', 'create-key 8'],
-  ...['delete-custom-key-store 1', 'delete-imported-key-material 1'],
-  ...['describe-custom-key-stores 1', 'describe-custom-key-stores 2'],
-  ...['describe-custom-key-stores 3', 'disconnect-custom-key-store 1'],
-  ...['generate-data-key-pair 1', 'generate-data-key-pair-without-plaintext 1'],
-  ...['get-parameters-for-import 1', 'get-public-key 1', 'get-public-key 2'],
-  ...['import-key-material 1', 'sign 1', 'sign 2', 'update-custom-key-store 1'],
-  ...['update-custom-key-store 2', 'update-custom-key-store 3', 'update-custom-key-store 4'],
-  ...['update-custom-key-store 5', 'verify 1'],
+  'connect-custom-key-store 1',
+  'create-custom-key-store 1',
+  'create-key 2',
+  'create-key 3',
+  'create-key 4',
+  'create-key 5',
+  'create-key 6',
+  'create-key 7',
+  'create-key 8',
+  'delete-custom-key-store 1',
+  'delete-imported-key-material 1',
+  'describe-custom-key-stores 1',
+  'describe-custom-key-stores 2',
+  'describe-custom-key-stores 3',
+  'disconnect-custom-key-store 1',
+  'generate-data-key-pair 1',
+  'generate-data-key-pair-without-plaintext 1',
+  'get-parameters-for-import 1',
+  'get-public-key 1',
+  'get-public-key 2',
+  'import-key-material 1',
+  'sign 1',
+  'sign 2',
+  'update-custom-key-store 1',
+  'update-custom-key-store 2',
+  'update-custom-key-store 3',
+  'update-custom-key-store 5',
+  'verify 1',
 ];
 
 /** Examples that no shell runs as they stand: why, and what must be put right. */
@@ -140,6 +162,8 @@ const MENDED: Readonly<Record<string, (script: string) => string>> = {
   're-encrypt 1': (script) => script.replace(/\\ +$/m, '\\'),
 };
 
+const PATTERN = /\(ValidationException\).*'xksProxyAuthenticationCredential\.accessKeyId'/;
+
 /** Examples that are of something else than the account has, and how they end. */
 const ELSEWHERE: Readonly<Record<string, RegExp>> = {
   // of an RSA key, while these keys are symmetric
@@ -147,13 +171,20 @@ const ELSEWHERE: Readonly<Record<string, RegExp>> = {
   'encrypt 2': /\(InvalidKeyUsageException\)/,
   // of a multi-Region key in another region
   'describe-key 3': /\(NotFoundException\).*Invalid arn ap-northeast-1/,
+  // of access key ids that AWS's own pattern does not allow: it has neither 0 nor 1
+  'create-custom-key-store 2': PATTERN,
+  'create-custom-key-store 3': PATTERN,
+  'update-custom-key-store 4': PATTERN,
   // KMS gives a grant its id
   'retire-grant 1': /\((?:NotFoundException|InvalidGrantIdException)\)/,
   'revoke-grant 1': /\((?:NotFoundException|InvalidGrantIdException)\)/,
 };
 
-/** Members that an output has because it is of another kind of key, or of an older API. */
-const KIND = ['SigningAlgorithms', 'MacAlgorithms'];
+/**
+ * Members that an output has because it is of another kind of key, or of an older CLI: this one
+ * takes it out of what it has put together from pages.
+ */
+const NOT_SHOWN = ['SigningAlgorithms', 'MacAlgorithms', 'Truncated'];
 
 const script = ({ name, script: text }: CliExample): string => MENDED[name]?.(text) ?? text;
 
@@ -166,28 +197,44 @@ const BEFORE: Readonly<Record<string, (at: Desk) => Promise<unknown>>> = {
     client.send(new sdk.EnableKeyRotationCommand({ KeyId: KEY })),
 };
 
-async function run(example: CliExample): Promise<Outcome> {
+async function run(example: CliExample, folder = deskFor(example).folder): Promise<Outcome> {
   const at = deskFor(example);
-  for (const [file, text] of example.files) writeFileSync(join(at.folder, file), text);
+  // the failure of another example may have emptied it
+  writeFileSync(join(folder, 'ExamplePlaintextFile'), TEXT);
+  for (const [file, text] of example.files) writeFileSync(join(folder, file), text);
   await BEFORE[example.name]?.(at);
-  return await at.bash(script(example));
+  return await at.bash(script(example), folder);
+}
+
+/** Files that examples read, beside those that they make. */
+function fill(folder: string, ciphertext: Uint8Array): void {
+  writeFileSync(join(folder, 'ExampleEncryptedFile'), ciphertext);
+  const names = ['UnsignedMessage', 'EncodedMessage', 'ExampleSignature', 'customerCA.crt'];
+  for (const name of [...names, 'EncryptedKeyMaterial.bin', 'ImportToken.bin']) {
+    writeFileSync(join(folder, name), 'of no importance');
+  }
 }
 
 describe('the examples of the AWS CLI’s manual', () => {
+  let refusals: Promise<ReadonlyMap<string, Outcome>>;
   beforeAll(async () => {
     for (const { folder, client } of desks.values()) {
-      const Plaintext = Buffer.from('hello world\n');
-      writeFileSync(join(folder, 'ExamplePlaintextFile'), Plaintext);
+      const Plaintext = Buffer.from(TEXT);
       const made = await client.send(new sdk.EncryptCommand({ KeyId: KEY, Plaintext }));
-      writeFileSync(join(folder, 'ExampleEncryptedFile'), made.CiphertextBlob ?? '');
-      for (const name of [
-        ...['customerCA.crt', 'UnsignedMessage', 'EncodedMessage', 'ExampleSignature'],
-        ...['EncryptedKeyMaterial.bin', 'ImportToken.bin'],
-      ]) {
-        writeFileSync(join(folder, name), 'of no importance');
-      }
+      fill(folder, made.CiphertextBlob ?? Plaintext);
     }
+    refusals = refusedOnes();
   });
+
+  /** Runs what changes nothing beside the others, in a folder of its own. */
+  async function refusedOnes(): Promise<ReadonlyMap<string, Outcome>> {
+    const folder = join(desk().folder, 'refusals');
+    mkdirSync(folder);
+    fill(folder, Buffer.from(TEXT));
+    const ends = new Map<string, Outcome>();
+    for (const name of UNBUILT) ends.set(name, await run(named(name), folder));
+    return ends;
+  }
 
   test('are found, and the lists here name none that is not there', () => {
     expect(examples.length).toBeGreaterThan(60);
@@ -210,12 +257,12 @@ describe('the examples of the AWS CLI’s manual', () => {
     else {
       expect(() => JSON.parse(stdout) as unknown).not.toThrow();
       const answered = membersShown(stdout);
-      const shown = [...membersShown(example.output)].filter((name) => !KIND.includes(name));
+      const shown = [...membersShown(example.output)].filter((name) => !NOT_SHOWN.includes(name));
       expect(shown.filter((name) => !answered.has(name))).toEqual([]);
     }
     if (example.name === 'decrypt 1') {
       const text = readFileSync(join(folder, 'ExamplePlaintextFile'), 'utf8');
-      expect(text).toBe('hello world\n');
+      expect(text).toBe(TEXT);
     }
     if (example.name === 'generate-random 1') {
       expect(readFileSync(join(folder, 'ExampleRandom'))).toHaveLength(32);
@@ -223,15 +270,7 @@ describe('the examples of the AWS CLI’s manual', () => {
   });
 
   test('of what is not built are refused by name', async () => {
-    const ends = new Map<string, Outcome>();
-    const names = [...UNBUILT];
-    const lane = async (): Promise<void> => {
-      for (let name = names.shift(); name !== undefined; name = names.shift()) {
-        ends.set(name, await run(named(name)));
-      }
-    };
-    await Promise.all([lane(), lane(), lane()]);
-    for (const [name, { code, stderr }] of ends) {
+    for (const [name, { code, stderr }] of await refusals) {
       expect([name, code, stderr]).toEqual([
         name,
         254,

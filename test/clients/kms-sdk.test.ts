@@ -71,9 +71,7 @@ describe('a walk through the actions', () => {
     expect(made.$metadata.requestId).toMatch(REQUEST_ID);
     const { CiphertextBlob } = made;
     const opened = await client.send(new sdk.DecryptCommand({ CiphertextBlob, EncryptionContext }));
-    expect(members(opened)).toEqual([
-      ...['EncryptionAlgorithm', 'KeyId', 'KeyMaterialId', 'Plaintext'],
-    ]);
+    expect(members(opened)).toEqual(['EncryptionAlgorithm', 'KeyId', 'KeyMaterialId', 'Plaintext']);
     expect(Buffer.from(opened.Plaintext ?? '').toString()).toBe('dear bob');
     const moved = await client.send(
       new sdk.ReEncryptCommand({
@@ -83,8 +81,13 @@ describe('a walk through the actions', () => {
       }),
     );
     expect(members(moved)).toEqual([
-      ...['CiphertextBlob', 'DestinationEncryptionAlgorithm', 'DestinationKeyMaterialId', 'KeyId'],
-      ...['SourceEncryptionAlgorithm', 'SourceKeyId', 'SourceKeyMaterialId'],
+      'CiphertextBlob',
+      'DestinationEncryptionAlgorithm',
+      'DestinationKeyMaterialId',
+      'KeyId',
+      'SourceEncryptionAlgorithm',
+      'SourceKeyId',
+      'SourceKeyMaterialId',
     ]);
     expect([moved.SourceKeyId, moved.KeyId?.endsWith(OTHER)]).toEqual([ARN, true]);
     const data = await client.send(
@@ -105,9 +108,21 @@ describe('a walk through the actions', () => {
       new sdk.CreateKeyCommand({ Description: 'one', Tags: [{ TagKey: 'a', TagValue: '1' }] }),
     );
     expect(members(KeyMetadata ?? {})).toEqual([
-      ...['AWSAccountId', 'Arn', 'CreationDate', 'CurrentKeyMaterialId', 'CustomerMasterKeySpec'],
-      ...['Description', 'Enabled', 'EncryptionAlgorithms', 'KeyId', 'KeyManager', 'KeySpec'],
-      ...['KeyState', 'KeyUsage', 'MultiRegion', 'Origin'],
+      'AWSAccountId',
+      'Arn',
+      'CreationDate',
+      'CurrentKeyMaterialId',
+      'CustomerMasterKeySpec',
+      'Description',
+      'Enabled',
+      'EncryptionAlgorithms',
+      'KeyId',
+      'KeyManager',
+      'KeySpec',
+      'KeyState',
+      'KeyUsage',
+      'MultiRegion',
+      'Origin',
     ]);
     const { KeyId = '' } = KeyMetadata ?? {};
     await client.send(new sdk.UpdateKeyDescriptionCommand({ KeyId, Description: 'two' }));

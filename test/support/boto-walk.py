@@ -1,4 +1,4 @@
-"""A walk through KMS with boto3, as an account's root and as a role; prints what it saw as JSON."""
+"""A walk through KMS with boto3, as an account's root and as a user's role; prints what it saw as JSON."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 ENDPOINT = os.environ["AWS_ENDPOINT_URL"]
 KEY = "1234abcd-12ab-34cd-56ef-1234567890ab"
 DISABLED = "0987dcba-09fe-87dc-65ba-ab0987654321"
-ROLE = sys.argv[1]
+ROLE, USER_KEY, USER_SECRET = sys.argv[1:]
 
 
 def refusal(call, **params):
@@ -62,7 +62,9 @@ seen["keys"] = len(pages("list_keys", "Keys"))
 metadata = kms.describe_key(KeyId=KEY)["KeyMetadata"]
 seen["created"] = type(metadata["CreationDate"]).__name__
 
-sts = boto3.client("sts", endpoint_url=ENDPOINT)
+# a root assumes no role
+user = {"aws_access_key_id": USER_KEY, "aws_secret_access_key": USER_SECRET}
+sts = boto3.client("sts", endpoint_url=ENDPOINT, **user)
 session = sts.assume_role(RoleArn=ROLE, RoleSessionName="boto")["Credentials"]
 reader = boto3.client(
     "kms",
