@@ -2,7 +2,18 @@ import { configDefaults, defineConfig } from 'vitest/config';
 import { LongFirst } from './test/support/long-first.js';
 
 /** Tests of these folders load no PKCS#11 module into their process, and leave nothing in it. */
-const SHARING = ['audit', 'client', 'core', 'iam', 'kms', 'protocol', 'store'];
+const SHARING = [
+  'audit',
+  'cli',
+  'client',
+  'cluster',
+  'core',
+  'front',
+  'iam',
+  'kms',
+  'protocol',
+  'store',
+];
 const sharing = SHARING.map((folder) => `test/${folder}/**/*.test.ts`);
 
 /**
