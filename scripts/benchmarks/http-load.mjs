@@ -1,10 +1,12 @@
-// A light load of HTTP for scripts/bench: http-load.mjs PORT CONNECTIONS MILLISECONDS < request
-// The bytes of one request, sent again on each connection as soon as it is answered.
+// A light load of HTTP for scripts/bench: http-load.mjs PORT CONNECTIONS MILLISECONDS < requests
+// The bytes of requests in base64, as a list in JSON: each connection sends the next as soon as one
+// is answered.
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 
 const [port, connections, milliseconds] = process.argv.slice(2).map(Number);
-const request = readFileSync(0);
+const requests = JSON.parse(readFileSync(0, 'utf8')).map((one) => Buffer.from(one, 'base64'));
+let sent = 0;
 const HEAD_END = Buffer.from('\r\n\r\n');
 const samples = [];
 let isOver = false;
@@ -29,7 +31,8 @@ const drive = () =>
     let sentAt = 0;
     const send = () => {
       sentAt = performance.now();
-      socket.write(request);
+      socket.write(requests[sent % requests.length]);
+      sent += 1;
     };
     socket.once('connect', send);
     socket.once('error', reject);

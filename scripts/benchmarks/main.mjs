@@ -8,7 +8,7 @@ import { ceremonies } from './ceremony.mjs';
 import { cliCommands } from './cli.mjs';
 import { clusters } from './clusters.mjs';
 import { failover } from './failover.mjs';
-import { http } from './kms.mjs';
+import { http, manyKeys, policies } from './kms.mjs';
 import { pkcs11 } from './pkcs11.mjs';
 import { scale } from './scale.mjs';
 import { signatures } from './sign.mjs';
@@ -159,11 +159,13 @@ BENCHMARKS.cli = () => cliCommands({ home, connect, credentials });
 const status = () => JSON.parse(cli('status', '--json'));
 const env = () => JSON.parse(cli('env', '--json'));
 BENCHMARKS.http = () => http({ env });
+BENCHMARKS.policies = () => policies({ root, cli, env });
 BENCHMARKS.pkcs11 = () => pkcs11({ root, status, credentials });
 BENCHMARKS.sign = () => signatures({ root, connect, credentials });
 
 /** Takes minutes: only when it is named. */
 const LONG = {
+  keys: () => manyKeys({ root, cli: cliAt }),
   scale: () => scale({ root, cli: cliAt, connect: (at) => connect(undefined, at) }),
   users: () => users({ root, cli: cliAt, connect: (at) => connect(undefined, at) }),
   soak: () => soak({ root: home, connect, status }),
@@ -182,7 +184,7 @@ if (unknown.length > 0) {
 }
 
 const text = ({ name, unit, value, reference, ratio, above, undisturbed, failed }) =>
-  `${name.padEnd(12)} ${value.toFixed(2).padStart(10)} ${unit.padEnd(12)} ` +
+  `${name.padEnd(13)} ${value.toFixed(2).padStart(10)} ${unit.padEnd(12)} ` +
   `reference ${reference.toFixed(3).padStart(10)}   ratio ${ratio.toFixed(3)}` +
   (above === undefined ? '' : `   above ${above.toFixed(3)} ms`) +
   (failed === undefined ? '' : `   undisturbed ${undisturbed.toFixed(0)} ms, ${failed} failed`);

@@ -46,6 +46,8 @@ export interface ClusterSessionOptions {
    * comes back later is done without
    */
   readonly mfa?: readonly SignedToken[] | undefined;
+  /** its work is short: see `place`. Requests in flight */
+  readonly fillTo?: number | undefined;
   readonly members: () => readonly Member[];
   /** HSMs that may lack this key */
   readonly lacking: (key: HsmKeyId) => ReadonlySet<HsmId> | undefined;
@@ -244,7 +246,7 @@ export class ClusterSession {
     if (second !== undefined) avoid = either(avoid, this.#options.lacking(second));
     const only = this.#pinned(operation, key, second);
     for (let attempt = 0; attempt < LIMITS.attempts_max; attempt += 1) {
-      const seat = place(this.#order, only ?? call.entry, avoid);
+      const seat = place(this.#order, only ?? call.entry, avoid, this.#options.fillTo);
       if (!seat) break;
       if (only !== undefined && seat.id !== only) throw lostWith(only);
       const begin = monotonic();

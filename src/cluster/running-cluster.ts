@@ -341,6 +341,8 @@ export class RunningCluster implements AsyncDisposable {
       username,
       password,
       mfa,
+      // what KMS asks takes microseconds
+      fillTo: username === USERS.kms ? LIMITS.vault_fill_max : 0,
       members: () => this.#members,
       lacking: (key) => this.replicator.lacking(key),
       report: (member, reason, requestId) => this.#upkeep.report(member, reason, requestId),

@@ -10,6 +10,8 @@ export const LIMITS = {
   channel_inflight_max: 4_096,
   hsm_connections_max: 256,
   batch_frames_max: 32,
+  /** KMS's requests in flight at one HSM before another gets one */
+  vault_fill_max: 32,
   batch_messages_max: 32,
   hsm_sessions_max: 4_096,
   hsm_users_max: 1_024,
@@ -150,6 +152,8 @@ export const LIMITS = {
   aws_keep_alive_ms: 30_000,
   public_file_max_bytes: 1 << 20,
   signature_skew_max_ms: 300_000,
+  /** credentials, dates and lists of signed headers that are remembered as they were read */
+  signing_texts_max: 64,
   signing_keys_max: 32,
   /** of a signature that stands in the query */
   presigned_max_s: 604_800,

@@ -109,7 +109,12 @@ function kmsOf(kms: Kms): AwsService {
     perform: (action, params, caller, call) =>
       kms.perform(action, params, 'json', caller, call, 'aws'),
   };
-  return { target: 'TrentService', signingName: 'kms', load: async () => operations };
+  return {
+    target: 'TrentService',
+    signingName: 'kms',
+    keepsDeadlines: true,
+    load: async () => operations,
+  };
 }
 
 function cloudHsmOf({

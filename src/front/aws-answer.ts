@@ -1,3 +1,4 @@
+import { formatBase64 } from '../core/bytes.js';
 import type { ErrorCode, KeyspanError } from '../core/errors.js';
 import { toJson } from '../protocol/client-frames.js';
 
@@ -23,7 +24,17 @@ const STATUSES: Partial<Readonly<Record<ErrorCode, number>>> = {
 const HAS_CAPITAL = /^(CloudHsm|AccessDeniedException$|UnsupportedOperationException$)/;
 
 /** The result of one request; blobs are in base64. */
-export const resultAnswer = (result: object): AwsAnswer => ({ status: 200, body: toJson(result) });
+export function resultAnswer(result: object): AwsAnswer {
+  // most blobs are members of the answer itself: a replacer would be asked for every member
+  const members: Record<string, unknown> = {};
+  let isPlain = true;
+  for (const [name, value] of Object.entries(result)) {
+    const isBlob = value instanceof Uint8Array;
+    members[name] = isBlob ? formatBase64(value) : value;
+    if (typeof value === 'object' && !isBlob) isPlain = false;
+  }
+  return { status: 200, body: isPlain ? JSON.stringify(members) : toJson(result) };
+}
 
 /** An error in the form of AWS's JSON protocols: its name is `__type`. Some have no sentence. */
 export function errorAnswer({ code, message }: Pick<KeyspanError, 'code' | 'message'>): AwsAnswer {

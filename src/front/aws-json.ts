@@ -1,7 +1,9 @@
+import { isUtf8 } from 'node:buffer';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import type { RefusedCall } from '../audit/api-call.js';
 import type { Events } from '../audit/events.js';
+import { asBuffer } from '../core/bytes.js';
 import type { Call } from '../core/call.js';
 import type { Clock } from '../core/clock.js';
 import { deadlineIn, within } from '../core/deadline.js';
@@ -10,7 +12,7 @@ import { newRequestId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
 import type { AccessKeys } from '../iam/credentials.js';
-import { queryOf } from '../iam/canonical-request.js';
+import { queryOf, readHeaders, type WireRequest } from '../iam/canonical-request.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { errorAnswer, isInternal, resultAnswer, type AwsAnswer } from './aws-answer.js';
 import { originOf, type AwsCaller, type AwsQueryService, type AwsService } from './aws-service.js';
@@ -109,21 +111,27 @@ export class AwsDoor implements AsyncDisposable {
 
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const requestId = newRequestId();
-    response.setHeader('x-amzn-RequestId', requestId);
     this.#inflight += 1;
     try {
       if (isPublicRequest(request)) {
+        response.setHeader('x-amzn-RequestId', requestId);
         await servePublicFile(this.#options.publicDirectory, request, response);
         return;
       }
-      const isQuery = isQueryRequest(request);
+      const wire = wireOf(request);
+      const isQuery = isQueryRequest(wire);
       const { status, body } = isQuery
         ? await this.#answerQuery(request, requestId)
-        : await this.#answer(request, requestId);
-      response.writeHead(status, {
-        'content-type': isQuery ? 'text/xml' : CONTENT_TYPE,
-        'content-length': Buffer.byteLength(body),
-      });
+        : await this.#answer(request, wire, requestId);
+      // names and values in turn: what node:http need not look through
+      response.writeHead(status, [
+        'x-amzn-RequestId',
+        requestId,
+        'content-type',
+        isQuery ? 'text/xml' : CONTENT_TYPE,
+        'content-length',
+        String(Buffer.byteLength(body)),
+      ]);
       response.end(body);
     } catch (error) {
       // whoever asked went away in the middle of the request
@@ -134,10 +142,15 @@ export class AwsDoor implements AsyncDisposable {
     }
   }
 
-  async #answer(request: IncomingMessage, requestId: string): Promise<AwsAnswer> {
+  async #answer(request: IncomingMessage, wire: Wire, requestId: string): Promise<AwsAnswer> {
     const body = await readBody(request, LIMITS.request_size_max_bytes);
     try {
-      return resultAnswer(await this.#perform(request, body, requestId));
+      const { service, action, params, caller } = this.#admit(request, { wire, body, requestId });
+      const operations = await service.load();
+      const deadline = deadlineIn(LIMITS.request_timeout_ms);
+      const call: Call = { requestId, deadline };
+      const work = operations.perform(action, params, caller, call);
+      return resultAnswer(await (service.keepsDeadlines ? work : within(work, deadline, action)));
     } catch (error) {
       if (isKeyspanError(error) && !isInternal(error.code)) return errorAnswer(error);
       this.#options.log.error({ err: error, requestId }, 'an AWS request failed');
@@ -162,47 +175,37 @@ export class AwsDoor implements AsyncDisposable {
     return new Door({ services, keys, wire: () => clock.wire(), log });
   }
 
-  async #perform(
-    request: IncomingMessage,
-    body: Uint8Array | undefined,
-    requestId: string,
-  ): Promise<object> {
-    const { service, action, params, caller } = this.#admit(request, body, requestId);
-    const operations = await service.load();
-    const deadline = deadlineIn(LIMITS.request_timeout_ms);
-    const call: Call = { requestId, deadline };
-    return await within(operations.perform(action, params, caller, call), deadline, action);
-  }
-
   /** What is not for a service leaves its line here; the services write their own. */
-  #admit(request: IncomingMessage, body: Uint8Array | undefined, requestId: string): Admitted {
+  #admit(request: IncomingMessage, received: Received): Admitted {
     try {
-      return this.#read(request, body);
+      return this.#read(request, received);
     } catch (error) {
-      this.#refused(request, requestId, error);
+      this.#refused(request, received.requestId, error);
       throw error;
     }
   }
 
   /** Nothing is decided, nor said of what there is, before it is known who asks. */
-  #read(request: IncomingMessage, body: Uint8Array | undefined): Admitted {
+  #read({ socket }: IncomingMessage, { wire, body }: Received): Admitted {
     const { services, keys, clock, trustServiceHeader = false } = this.#options;
-    if (request.method !== 'POST' || !isPresignedOrBare(request.url ?? ''))
+    const { method, target: url, headers: values } = wire;
+    if (method !== 'POST' || !isPresignedOrBare(url)) {
       throw new KeyspanError('UnknownOperationException');
+    }
     if (!body) throw new KeyspanError('RequestEntityTooLargeException', TOO_LARGE);
     if (this.#inflight > LIMITS.aws_inflight_max) {
       throw new KeyspanError('ThrottlingException', 'Rate exceeded');
     }
-    const [, target, action = ''] = TARGET.exec(targetOf(request)) ?? [];
+    const [, target, action = ''] = TARGET.exec(targetOf(wire)) ?? [];
     const service = services.find((one) => one.target === target);
-    const { method = '', url = '', rawHeaders: headers } = request;
     const { key, region } = verifySignature(
-      { method, target: url, headers, body },
+      { method, target: url, headers: values, body },
       { keys, service: service?.signingName, nowMs: clock.wire() },
     );
     if (!service) throw new KeyspanError('UnknownOperationException');
-    const credentials = { accessKeyId: key.id };
-    const origin = originOf(request, { trustServiceHeader });
+    const { session } = key.principal;
+    const credentials = { accessKeyId: key.id, issuedAtMs: session?.issuedAtMs };
+    const origin = originOf(socket, values, { trustServiceHeader });
     const caller = { principal: key.principal, region, origin, credentials };
     return { service, action, params: parseJson(body), caller };
   }
@@ -218,7 +221,7 @@ export class AwsDoor implements AsyncDisposable {
 
   /** What a request says of itself, where it says what it is for: none of it was verified. */
   #claimOf(request: IncomingMessage): Omit<RefusedCall, 'requestId'> | undefined {
-    const [, target, action = ''] = TARGET.exec(targetOf(request)) ?? [];
+    const [, target, action = ''] = TARGET.exec(targetOf(wireOf(request))) ?? [];
     const service = this.#options.services.find((one) => one.target === target);
     if (!service) return undefined;
     const { authorization = '', 'user-agent': userAgent } = request.headers;
@@ -227,13 +230,28 @@ export class AwsDoor implements AsyncDisposable {
   }
 }
 
+/** A request as it came, with its headers read once. */
+type Wire = Pick<WireRequest, 'method' | 'target' | 'headers'>;
+
+interface Received {
+  readonly wire: Wire;
+  readonly body: Uint8Array | undefined;
+  readonly requestId: string;
+}
+
+const wireOf = ({ method = '', url: target = '', rawHeaders }: IncomingMessage): Wire => ({
+  method,
+  target,
+  headers: readHeaders(rawHeaders),
+});
+
 /**
  * A header that was sent twice is one that names no action. Signers that put a signature into the
  * query may put the header there, too.
  */
-function targetOf({ headers, url = '' }: IncomingMessage): string {
-  const target = headers['x-amz-target'];
-  if (typeof target === 'string') return target;
+function targetOf({ headers, target: url }: Wire): string {
+  const targets = headers.get('x-amz-target');
+  if (targets) return targets.length === 1 ? (targets[0] ?? '') : targets.join(', ');
   if (url === '/') return '';
   const query = new URLSearchParams(queryOf(url));
   return query.get('X-Amz-Target') ?? query.get('x-amz-target') ?? '';
@@ -245,11 +263,11 @@ const isPresignedOrBare = (url: string): boolean =>
   url === '/' || (isRoot(url) && url.includes('X-Amz-Signature='));
 
 /** A form with the action's name in it, in the body or in the query. */
-function isQueryRequest(request: IncomingMessage): boolean {
-  const { headers, method, url = '' } = request;
-  if (!isRoot(url) || targetOf(request) !== '') return false;
+function isQueryRequest(wire: Wire): boolean {
+  const { method, target: url, headers } = wire;
+  if (!isRoot(url) || targetOf(wire) !== '') return false;
   if (/[?&]Action=/.test(url)) return method === 'GET' || method === 'POST';
-  const type = headers['content-type'] ?? '';
+  const [type = ''] = headers.get('content-type') ?? [];
   return method === 'POST' && type.startsWith('application/x-www-form-urlencoded');
 }
 
@@ -257,7 +275,8 @@ function isQueryRequest(request: IncomingMessage): boolean {
 function parseJson(body: Uint8Array): unknown {
   if (body.length === 0) return {};
   try {
-    return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(body));
+    if (!isUtf8(body)) throw new Error('not UTF-8');
+    return JSON.parse(asBuffer(body).toString('utf8'));
   } catch (cause) {
     throw new KeyspanError('SerializationException', 'The body is not JSON.', { cause });
   }

@@ -1,6 +1,7 @@
-import type { IncomingMessage } from 'node:http';
+import type { Socket } from 'node:net';
 import type { CredentialFacts } from '../audit/api-call.js';
 import type { Call } from '../core/call.js';
+import type { HeaderValues } from '../iam/canonical-request.js';
 import type { Principal } from '../iam/principal.js';
 import type { RequestOrigin } from '../iam/request-origin.js';
 
@@ -19,6 +20,8 @@ export interface AwsService {
   readonly target: string;
   /** its name in credential scopes */
   readonly signingName: string;
+  /** its operations end by the call's deadline: nobody else need watch it */
+  readonly keepsDeadlines?: boolean;
   /** its operations, loaded with the first request: a start must not pay for them */
   readonly load: () => Promise<AwsOperations>;
 }
@@ -45,10 +48,12 @@ const SERVICE_HEADER = 'x-keyspan-via-service';
 
 /** The door is plain HTTP on the loopback: TLS is at the ENIs. */
 export function originOf(
-  { socket, headers }: IncomingMessage,
+  { remoteAddress: sourceIp }: Socket,
+  headers: HeaderValues,
   { trustServiceHeader = false }: { readonly trustServiceHeader?: boolean } = {},
 ): RequestOrigin {
-  const { 'user-agent': userAgent, [SERVICE_HEADER]: service } = headers;
-  const viaService = trustServiceHeader && typeof service === 'string' ? service : undefined;
-  return { sourceIp: socket.remoteAddress, isSecure: false, userAgent, viaService };
+  const [userAgent] = headers.get('user-agent') ?? [];
+  const services = trustServiceHeader ? headers.get(SERVICE_HEADER) : undefined;
+  const viaService = services?.length === 1 ? services[0] : undefined;
+  return { sourceIp, isSecure: false, userAgent, viaService };
 }

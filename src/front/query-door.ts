@@ -4,7 +4,7 @@ import { deadlineIn, within } from '../core/deadline.js';
 import { isKeyspanError, KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { Logger } from '../core/log.js';
-import { queryOf } from '../iam/canonical-request.js';
+import { queryOf, readHeaders } from '../iam/canonical-request.js';
 import type { AccessKeys } from '../iam/credentials.js';
 import { verifySignature } from '../iam/sigv4.js';
 import { readQuery, type QueryParameters } from '../protocol/aws-query.js';
@@ -89,7 +89,8 @@ export class QueryDoor {
   /** Nothing is decided, nor said of what there is, before it is known who asks. */
   #read(request: IncomingMessage, body: Uint8Array): Admitted {
     const { services, keys, wire } = this.#options;
-    const { method = '', url = '', rawHeaders: headers } = request;
+    const { method = '', url = '', rawHeaders, socket } = request;
+    const headers = readHeaders(rawHeaders);
     const parameters = readQuery(queryOf(url), body);
     const version = parameters.get('Version');
     const service = services.find((one) => one.version === version);
@@ -106,7 +107,8 @@ export class QueryDoor {
       accessKeyId: key.id,
       issuedAtMs: key.principal.session?.issuedAtMs,
     };
-    const caller = { principal: key.principal, region, origin: originOf(request), credentials };
+    const origin = originOf(socket, headers);
+    const caller = { principal: key.principal, region, origin, credentials };
     return { service, action, parameters, caller };
   }
 }

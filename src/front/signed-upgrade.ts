@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http';
 import { KeyspanError } from '../core/errors.js';
-import { queryOf } from '../iam/canonical-request.js';
+import { queryOf, readHeaders } from '../iam/canonical-request.js';
 import { INVALID_TOKEN, type AccessKeys } from '../iam/credentials.js';
 import type { Principal } from '../iam/principal.js';
 import { verifySignature } from '../iam/sigv4.js';
@@ -36,7 +36,8 @@ export function signedCaller(
   region: string,
   { keys, wire }: Callers,
 ): SignedCaller {
-  const { method = '', url = '', rawHeaders: headers } = request;
+  const { method = '', url = '', rawHeaders } = request;
+  const headers = readHeaders(rawHeaders);
   const signer = verifySignature(
     { method, target: url, headers, body: new Uint8Array() },
     { keys, service: 'kms', nowMs: wire() },

@@ -1,19 +1,23 @@
-import { createHash } from 'node:crypto';
+import { hash } from 'node:crypto';
+import { LIMITS } from '../core/limits.js';
+import { Memo } from '../core/memo.js';
 
 /** A request as it came over the wire. Texts hold one byte in each character (latin1). */
 export interface WireRequest {
   readonly method: string;
   /** the request target: path and query as they were sent, nothing decoded */
   readonly target: string;
-  /** names and values in turn, in the order and the case in which they were sent */
-  readonly headers: readonly string[];
+  readonly headers: HeaderValues;
   readonly body: Uint8Array;
 }
 
 /** What was sent for each header, by its name in lower case; repeated ones in their order. */
 export type HeaderValues = ReadonlyMap<string, readonly string[]>;
 
-/** Read once for a request: a client may send, and sign, a thousand headers. */
+/**
+ * Read once for a request: a client may send, and sign, a thousand headers.
+ * @param headers names and values in turn, in the order and the case in which they were sent
+ */
 export function readHeaders(headers: readonly string[]): HeaderValues {
   const values = new Map<string, string[]>();
   for (let at = 0; at + 1 < headers.length; at += 2) {
@@ -41,26 +45,25 @@ export function queryOf(target: string): string {
  */
 export function canonicalRequest(
   request: WireRequest,
-  headers: HeaderValues,
   signedHeaders: string,
   { query = queryOf(request.target), payload }: { query?: string; payload?: string } = {},
 ): string {
-  const { method, target, body } = request;
+  const { method, target, headers, body } = request;
   const at = target.indexOf('?');
   const path = at < 0 ? target : target.slice(0, at);
-  return [
-    method,
-    canonicalUri(path),
-    canonicalQuery(query),
-    ...signedHeaders
-      .split(';')
-      .sort()
-      .map((name) => `${name}:${canonicalValue(headers.get(name) ?? [])}`),
-    '',
-    signedHeaders,
-    payload ?? createHash('sha256').update(body).digest('hex'),
-  ].join('\n');
+  const uri = path === '/' ? path : canonicalUri(path);
+  let text = `${method}\n${uri}\n${query === '' ? '' : canonicalQuery(query)}\n`;
+  for (const name of SIGNED_HEADERS.of(signedHeaders).sorted) {
+    text += `${name}:${canonicalValue(headers.get(name) ?? [])}\n`;
+  }
+  return `${text}\n${signedHeaders}\n${payload ?? hash('sha256', body, 'hex')}`;
 }
+
+/** The names in a value of SignedHeaders: a client's requests have the same again and again. */
+export const SIGNED_HEADERS = new Memo((text) => {
+  const sorted = text.split(';').sort();
+  return { sorted, set: new Set(sorted) };
+}, LIMITS.signing_texts_max);
 
 /** The path without redundant parts (RFC 3986, section 5.2.4), encoded once more. */
 export function canonicalUri(path: string): string {
@@ -89,8 +92,12 @@ export function canonicalQuery(query: string): string {
 
 const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0);
 
+const UNCANONICAL = /\t| {2}|^ | $/;
+
 /** Values of one header joined by commas; white space around them goes, runs of it become one. */
 function canonicalValue(values: readonly string[]): string {
+  const [first = ''] = values;
+  if (values.length === 1 && !UNCANONICAL.test(first)) return first;
   return values.map((value) => value.replaceAll(/[ \t]+/g, ' ').replace(/^ | $/g, '')).join(',');
 }
 

@@ -88,6 +88,13 @@ export function evaluate(request: AccessRequest, policies: Policies): Decision {
   return decide(request.principal, policies, new Search(request, policies));
 }
 
+/**
+ * Whether permissions boundary and session policy let through what the principal was given by the
+ * name of its role: by a grant, as by a policy on the resource.
+ */
+export const isWithinLimits = (request: AccessRequest, policies: Policies): boolean =>
+  limited(policies, new Search(request, policies)).allowed;
+
 const ALLOWED: Decision = { allowed: true };
 const always = (): boolean => true;
 

@@ -2,6 +2,7 @@ import { KeyspanError } from '../core/errors.js';
 import { denialSentence } from '../iam/denial.js';
 import {
   evaluate,
+  isWithinLimits,
   ownPolicies,
   type AccessRequest,
   type Decision,
@@ -84,6 +85,7 @@ export function isGranted(
     terms: details.grant,
     tokens,
     isDelegated: () => evaluate(requestOf(access, key.arn), identityOf(access)).allowed,
+    isWithinLimits: () => isWithinLimits(requestOf(access, key.arn), identityOf(access)),
   });
 }
 

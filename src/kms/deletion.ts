@@ -14,7 +14,8 @@ export async function scheduleKeyDeletion(
 ): Promise<Answer> {
   const days = windowOf(request.params.PendingWindowInDays);
   const key = findOwnKey(kms.facts, request, request.params.KeyId);
-  authorizeKey(kms, request, key);
+  const window = ['kms:ScheduleKeyDeletionPendingWindowInDays', [String(days)]] as const;
+  authorizeKey(kms, request, key, { keys: () => [window] });
   requireState(key, 'attach');
   const deletionDate = civilSecondsIn(days, kms.clock);
   const state = 'PendingDeletion';

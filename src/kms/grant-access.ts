@@ -22,6 +22,8 @@ export interface GrantQuestion {
    * to the account as a whole.
    */
   readonly isDelegated: () => boolean;
+  /** Whether the caller's permissions boundary and session policy let it through. */
+  readonly isWithinLimits: () => boolean;
 }
 
 /** Whether a grant allows what no policy did. An explicit deny was looked for before. */
@@ -41,7 +43,12 @@ export function grantAllows(kms: KmsParts, question: GrantQuestion): boolean {
     for (const grant of grants.forUse(key, grantee, request)) if (allows(grant)) return true;
     return false;
   };
-  for (const name of principal.names) if (isGranted(comparablePrincipal(name))) return true;
+  for (const name of principal.names) {
+    if (!isGranted(comparablePrincipal(name))) continue;
+    // as in a key's policy: what a role was given bounds and session policies take away from
+    const isDirect = name === principal.arn && principal.type !== 'Role';
+    if (isDirect || question.isWithinLimits()) return true;
+  }
   return principal.type !== 'Account' && isGranted(principal.root) && question.isDelegated();
 }
 

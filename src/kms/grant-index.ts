@@ -89,11 +89,10 @@ class KeyGrants {
 
   files(read: Read): Files {
     if (!this.#filed) {
+      // all are read before any is filed: what cannot be read now must not be left out for ever
+      const grants = readAll(this.paths, read);
       this.#filed = new Map();
-      for (const path of this.paths) {
-        const grant = readable(() => read(path));
-        if (grant) this.#file(grant);
-      }
+      for (const grant of grants) this.#file(grant);
     }
     return this.#files;
   }
@@ -142,6 +141,10 @@ function readable(read: () => GrantFact | undefined): GrantFact | undefined {
   }
 }
 
+function readAll(paths: Iterable<string>, read: Read): GrantFact[] {
+  return [...paths].flatMap((path) => readable(() => read(path)) ?? []);
+}
+
 const keyPrefix = (path: string): string => path.slice(0, path.lastIndexOf('/') + 1);
 
 /** Ways to the grants of keys and of principals. It may know more than there is. */
@@ -179,13 +182,9 @@ export class GrantIndex {
   /** Where the grants stand that a principal may retire, in their order. */
   retirable(principal: string, read: Read): string[] {
     if (!this.#retirable) {
+      const grants = [...this.#keys.values()].flatMap(({ paths }) => readAll(paths, read));
       this.#retirable = { files: new Files(), filed: new Map() };
-      for (const { paths } of this.#keys.values()) {
-        for (const path of paths) {
-          const grant = readable(() => read(path));
-          if (grant) this.#fileRetirable(grant);
-        }
-      }
+      for (const grant of grants) this.#fileRetirable(grant);
     }
     return [...this.#retirable.files.of(comparablePrincipal(principal))].sort();
   }

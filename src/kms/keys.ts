@@ -17,7 +17,7 @@ import { checkPolicy, defaultPolicy } from './policies.js';
 import { civilSeconds, type KeyRecord } from './records.js';
 import type { Answer, KmsCaller, KmsParts } from './request.js';
 import type { KmsRequest } from './request.js';
-import { readTags } from './tags.js';
+import { readTags, requestTags } from './tags.js';
 
 const LIST_LIMIT = 100;
 
@@ -70,7 +70,7 @@ function newKeyDetails(params: KmsParams<'CreateKey'>): AccessDetails {
   const spec = params.KeySpec ?? params.CustomerMasterKeySpec ?? 'SYMMETRIC_DEFAULT';
   const bypass = params.BypassPolicyLockoutSafetyCheck ?? false;
   return {
-    requestTags: params.Tags?.map(({ TagKey, TagValue }) => ({ key: TagKey, value: TagValue })),
+    requestTags: requestTags(params.Tags),
     keys: () => [
       ['kms:KeySpec', [spec]],
       ['kms:CustomerMasterKeySpec', [spec]],

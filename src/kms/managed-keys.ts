@@ -1,9 +1,12 @@
-import { aliasArn, parseArn, rootArn } from '../core/arn.js';
+import { aliasArn, keyArn, parseArn, rootArn } from '../core/arn.js';
 import { joinParts } from '../core/commit.js';
 import { isKeyspanError } from '../core/errors.js';
 import { newKmsKeyId } from '../core/ids.js';
 import { LIMITS } from '../core/limits.js';
+import { evaluate } from '../iam/evaluate.js';
+import { cachedPolicy } from '../iam/policy-document.js';
 import { KEYSPACE } from '../store/keyspace.js';
+import { policiesOn, requestOf } from './authorize.js';
 import type { PageRequest } from './facts.js';
 import { addMaterial } from './materials.js';
 import { addPart } from './due-keys.js';
@@ -95,7 +98,8 @@ export async function makeManagedKeys(kms: KmsParts, request: KmsRequest): Promi
     if (typeof given !== 'string' || !given.includes(PREFIX)) continue;
     const name = aliasOf(request, given);
     const service = name === undefined ? undefined : BY_ALIAS.get(name);
-    if (service && isVia(request, service)) await makeKey(kms, request, service);
+    if (!service || !isVia(request, service)) continue;
+    if (mayUse(kms, request, service)) await makeKey(kms, request, service);
   }
 }
 
@@ -111,6 +115,21 @@ function aliasOf({ caller }: KmsRequest, given: string): string | undefined {
 const isVia = ({ action, caller }: KmsRequest, { service }: ManagedService): boolean =>
   action === 'DescribeKey' ||
   caller.origin?.viaService === `${service}.${caller.region}.amazonaws.com`;
+
+/**
+ * Whether the key's policy would let the caller do this: who may do nothing makes no keys either. A
+ * service asks only for whom it lets.
+ */
+function mayUse(kms: KmsParts, { action, caller }: KmsRequest, service: ManagedService): boolean {
+  if (action !== 'DescribeKey') return true;
+  const { account } = caller.principal;
+  const { region } = caller;
+  const document = cachedPolicy(policyOf({ account, region, service }), 'key');
+  const permission = 'kms:DescribeKey';
+  const access = { kms, caller, action: permission, key: undefined, details: {} };
+  const request = requestOf(access, keyArn(region, account, newKmsKeyId()));
+  return evaluate(request, { ...policiesOn(access), resource: { document, account } }).allowed;
+}
 
 /** Of several that make it at once, one does. */
 async function makeKey(kms: KmsParts, request: KmsRequest, service: ManagedService): Promise<void> {

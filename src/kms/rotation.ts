@@ -1,6 +1,7 @@
 import type { Call } from '../core/call.js';
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
+import type { AccessDetails } from './access-context.js';
 import { authorizeKey } from './authorize.js';
 import { changePart, duePath, type DueKey } from './due-keys.js';
 import { requireState } from './key.js';
@@ -65,7 +66,9 @@ export async function enableKeyRotation(
   request: KmsRequest<'EnableKeyRotation'>,
 ): Promise<Answer> {
   const { RotationPeriodInDays = DEFAULT_PERIOD_DAYS } = request.params;
-  return changeRotation(kms, request, enabledAt(civilSeconds(kms.clock), RotationPeriodInDays));
+  const rotation = enabledAt(civilSeconds(kms.clock), RotationPeriodInDays);
+  const period = ['kms:RotationPeriodInDays', [String(RotationPeriodInDays)]] as const;
+  return changeRotation(kms, request, rotation, { keys: () => [period] });
 }
 
 export const disableKeyRotation = (
@@ -77,9 +80,10 @@ async function changeRotation(
   kms: KmsParts,
   request: KmsRequest<'EnableKeyRotation' | 'DisableKeyRotation'>,
   rotation: Rotation | undefined,
+  details?: AccessDetails,
 ): Promise<Answer> {
   const key = findOwnKey(kms.facts, request, request.params.KeyId);
-  authorizeKey(kms, request, key);
+  authorizeKey(kms, request, key, details);
   requireRotatable(key);
   requireState(key, 'rotation');
   if (!rotation && !key.rotation) return {};

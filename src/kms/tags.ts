@@ -1,6 +1,7 @@
 import { KeyspanError } from '../core/errors.js';
 import { LIMITS } from '../core/limits.js';
 import type { KmsParams } from '../protocol/kms.js';
+import type { AccessDetails } from './access-context.js';
 import { authorizeKey } from './authorize.js';
 import { requireState } from './key.js';
 import { changeKey } from './key-change.js';
@@ -14,11 +15,15 @@ const LIST_LIMIT = 50;
 /** Checks tags that a key shall have. @throws TagException */
 export function readTags(given: KmsParams<'CreateKey'>['Tags'] = []): Tag[] {
   if (given.length > LIMITS.kms_tags_max) throw refused('Too many tags');
-  const tags = given.map(({ TagKey, TagValue }) => ({ key: TagKey, value: TagValue }));
+  const tags = requestTags(given);
   if (new Set(tags.map(({ key }) => key)).size < tags.length) throw refused('Duplicate tag keys');
   refuseReserved(tags.map(({ key }) => key));
   return tags;
 }
+
+/** Tags of a request as they are given, unchecked. */
+export const requestTags = (given: KmsParams<'CreateKey'>['Tags'] = []): Tag[] =>
+  given.map(({ TagKey, TagValue }) => ({ key: TagKey, value: TagValue }));
 
 function refuseReserved(keys: readonly string[]): void {
   if (keys.some((key) => key.toLowerCase().startsWith('aws:'))) {
@@ -26,9 +31,13 @@ function refuseReserved(keys: readonly string[]): void {
   }
 }
 
-function findTagged(kms: KmsParts, request: KmsRequest<'TagResource' | 'UntagResource'>): KeyFact {
+function findTagged(
+  kms: KmsParts,
+  request: KmsRequest<'TagResource' | 'UntagResource'>,
+  details: AccessDetails,
+): KeyFact {
   const key = findOwnKey(kms.facts, request, request.params.KeyId);
-  authorizeKey(kms, request, key);
+  authorizeKey(kms, request, key, details);
   requireState(key, 'attach');
   return key;
 }
@@ -38,7 +47,7 @@ export async function tagResource(
   kms: KmsParts,
   request: KmsRequest<'TagResource'>,
 ): Promise<Answer> {
-  const key = findTagged(kms, request);
+  const key = findTagged(kms, request, { requestTags: requestTags(request.params.Tags) });
   const given = readTags(request.params.Tags);
   const named = new Set(given.map((tag) => tag.key));
   const tags = [...key.tags.filter((tag) => !named.has(tag.key)), ...given];
@@ -52,8 +61,9 @@ export async function untagResource(
   kms: KmsParts,
   request: KmsRequest<'UntagResource'>,
 ): Promise<Answer> {
-  const key = findTagged(kms, request);
-  const named = new Set(request.params.TagKeys);
+  const { TagKeys } = request.params;
+  const key = findTagged(kms, request, { keys: () => [['aws:TagKeys', TagKeys]] });
+  const named = new Set(TagKeys);
   refuseReserved([...named]);
   const tags = key.tags.filter((tag) => !named.has(tag.key));
   if (tags.length < key.tags.length) await changeKey(kms, request, key, { tags });

@@ -27,6 +27,13 @@ describe('place', () => {
     expect(place([], a.id)).toBeUndefined();
   });
 
+  test('fills one before it takes another, where that is asked for', () => {
+    expect(place([a, b, c], undefined, undefined, 6)).toBe(a);
+    expect(place([a, b, c], undefined, undefined, 5)).toBe(b);
+    expect(place([a, b, c], c.id, undefined, 6)).toBe(c);
+    expect(place([a, b, c], undefined, set(a), 6)).toBe(b);
+  });
+
   test('takes none that does not serve, also not the preferred', () => {
     const resting = hsm('d', 0, false);
     expect(place([a, resting, b], resting.id)).toBe(b);

@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import type { WireRequest } from '../../src/iam/canonical-request.js';
 import type { AccessKey } from '../../src/iam/credentials.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
 import { verifySignature, type Verification } from '../../src/iam/sigv4.js';
-import { presigned, type ToSign } from '../support/sigv4-signer.js';
+import { presigned, type ToSign, received, type SentRequest } from '../support/sigv4-signer.js';
 
 const KEY: AccessKey = {
   id: 'AKIDEXAMPLE',
@@ -25,10 +24,10 @@ const GET: ToSign = {
   body: '',
 };
 
-function outcome(request: WireRequest, changes: Partial<Verification> = {}): string {
+function outcome(request: SentRequest, changes: Partial<Verification> = {}): string {
   const find = (id: string): AccessKey | undefined => (id === KEY.id ? KEY : undefined);
   try {
-    verifySignature(request, { keys: { find }, service: 'sts', nowMs: NOW, ...changes });
+    verifySignature(received(request), { keys: { find }, service: 'sts', nowMs: NOW, ...changes });
     return 'accepted';
   } catch (error) {
     const { code, message } = error as { code: string; message: string };
@@ -36,7 +35,7 @@ function outcome(request: WireRequest, changes: Partial<Verification> = {}): str
   }
 }
 
-const edited = (request: WireRequest, from: RegExp | string, to: string): WireRequest => {
+const edited = (request: SentRequest, from: RegExp | string, to: string): SentRequest => {
   const target = request.target.replace(from, to);
   expect(target).not.toBe(request.target);
   return { ...request, target };
@@ -109,7 +108,7 @@ describe('where any access key is taken', () => {
     const request = await presigned(GET, { ...options, accessKeyId: 'unknown' });
     const keys = { find: () => undefined, stranger };
     const far = NOW + 1e9;
-    const { key } = verifySignature(request, { keys, service: 'sts', nowMs: far });
+    const { key } = verifySignature(received(request), { keys, service: 'sts', nowMs: far });
     expect(key.id).toBe('unknown');
   });
 

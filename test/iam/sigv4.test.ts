@@ -2,15 +2,17 @@ import * as fc from 'fast-check';
 import { createHash, createHmac } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
-import {
-  canonicalRequest,
-  readHeaders,
-  type WireRequest,
-} from '../../src/iam/canonical-request.js';
+import { canonicalRequest } from '../../src/iam/canonical-request.js';
 import { signingKey, type AccessKey } from '../../src/iam/credentials.js';
 import { parsePrincipal } from '../../src/iam/principal.js';
 import { verifySignature, type Verification } from '../../src/iam/sigv4.js';
-import { onTheWire, signedHeaders, type ToSign } from '../support/sigv4-signer.js';
+import {
+  onTheWire,
+  signedHeaders,
+  type ToSign,
+  received,
+  type SentRequest,
+} from '../support/sigv4-signer.js';
 
 const SECRET = 'wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY';
 const KEY: AccessKey = {
@@ -29,9 +31,9 @@ const verification = (changes: Partial<Verification> = {}): Verification => ({
 });
 
 /** What a request is refused with, or `accepted`. */
-function outcome(request: WireRequest, changes: Partial<Verification> = {}): string {
+function outcome(request: SentRequest, changes: Partial<Verification> = {}): string {
   try {
-    const { key } = verifySignature(request, verification(changes));
+    const { key } = verifySignature(received(request), verification(changes));
     expect(key).toBe(KEY);
     return 'accepted';
   } catch (error) {
@@ -73,7 +75,7 @@ const CREDENTIAL = 'AKIDEXAMPLE/20150830/us-east-1/service/aws4_request';
 const AUTHORIZATION = `AWS4-HMAC-SHA256 Credential=${CREDENTIAL}, SignedHeaders=host;x-amz-date`;
 
 /** `GET /` of the suite, with the parts that are given in place of its own. */
-function vanilla(parts: Parts = {}): WireRequest {
+function vanilla(parts: Parts = {}): SentRequest {
   const { signature = VANILLA, signed = 'host;x-amz-date', credential = CREDENTIAL } = parts;
   const authorization =
     `AWS4-HMAC-SHA256 Credential=${credential}, ` +
@@ -85,13 +87,13 @@ function vanilla(parts: Parts = {}): WireRequest {
   return { method: 'GET', target: '/', headers, body: Buffer.alloc(0) };
 }
 
-const withHeaders = (...headers: string[]): WireRequest => ({ ...vanilla(), headers });
+const withHeaders = (...headers: string[]): SentRequest => ({ ...vanilla(), headers });
 
 describe("the examples of AWS's suite", () => {
   test.each(SUITE)('$name', ({ request: text, headers, body = '', signed, signature }) => {
     const request = Buffer.from(text, 'utf8').toString('latin1');
     const at = request.indexOf(' ');
-    const given: WireRequest = {
+    const given: SentRequest = {
       ...vanilla({ signature, ...(signed && { signed }), ...(headers && { headers }) }),
       method: request.slice(0, at),
       target: request.slice(at + 1),
@@ -216,7 +218,9 @@ describe('a scope', () => {
     for (const region of ['eu-central-1', 'us-gov-west-1', 'ap-southeast-2']) {
       const options = { ...credentials, region, service: 'other', date: new Date(NOW) };
       const wire = onTheWire(request, await signedHeaders(request, options));
-      expect(verifySignature(wire, verification({ service: undefined })).region).toBe(region);
+      expect(verifySignature(received(wire), verification({ service: undefined })).region).toBe(
+        region,
+      );
     }
   });
 });
@@ -268,9 +272,9 @@ describe('the time', () => {
   test('may stand in a Date header', () => {
     const date = 'Sun, 30 Aug 2015 12:36:00 GMT';
     const headers = ['Host', 'example.amazonaws.com', 'Date', date];
-    const bare: WireRequest = { method: 'GET', target: '/', headers, body: Buffer.alloc(0) };
+    const bare: SentRequest = { method: 'GET', target: '/', headers, body: Buffer.alloc(0) };
     const hash = createHash('sha256')
-      .update(canonicalRequest(bare, readHeaders(headers), 'date;host'))
+      .update(canonicalRequest(received(bare), 'date;host'))
       .digest('hex');
     const scope = CREDENTIAL.slice(CREDENTIAL.indexOf('/') + 1);
     const text = `AWS4-HMAC-SHA256\n20150830T123600Z\n${scope}\n${hash}`;
@@ -351,7 +355,7 @@ const scopes = fc.record({
   applyChecksum: fc.boolean(),
 });
 
-const replaced = (request: WireRequest, name: string, change: (value: string) => string) => ({
+const replaced = (request: SentRequest, name: string, change: (value: string) => string) => ({
   ...request,
   headers: request.headers.map((text, at) =>
     at % 2 === 1 && request.headers[at - 1] === name ? change(text) : text,
@@ -359,7 +363,7 @@ const replaced = (request: WireRequest, name: string, change: (value: string) =>
 });
 
 /** Every change of what is under the signature; each gives another request. */
-function tampered(request: WireRequest): WireRequest[] {
+function tampered(request: SentRequest): SentRequest[] {
   const { method, target, body, headers } = request;
   const at = target.indexOf('?');
   const [path, query] = at < 0 ? [target, ''] : [target.slice(0, at), target.slice(at + 1)];

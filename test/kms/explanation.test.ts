@@ -90,6 +90,24 @@ describe('an explanation', () => {
     ]);
   });
 
+  test('says that a grant allows, unless a policy denies', async () => {
+    await using at = await KmsFixture.open();
+    const denied = { ...allow(alice, 'kms:Decrypt'), Effect: 'Deny' };
+    const { KeyId: key, Arn } = await at.createKey({ Policy: policyOf(allow(root), denied) });
+    const grant = { GranteePrincipal: alice, Operations: ['Encrypt', 'Decrypt'] };
+    await at.call('CreateGrant', { KeyId: key, ...grant });
+    const question = (action: string) => asked(at, { principal: alice, action, key });
+    expect(question('kms:Encrypt')).toMatchObject({
+      allowed: true,
+      reason: `a grant of ${Arn} allows kms:Encrypt`,
+    });
+    expect(question('kms:Decrypt')).toMatchObject({
+      allowed: false,
+      reason: expect.stringMatching(/with an explicit deny in a resource-based policy$/) as string,
+    });
+    expect(question('kms:DescribeKey').allowed).toBe(false);
+  });
+
   test('refuses what is no principal and no key', async () => {
     await using at = await KmsFixture.open();
     expect(() => asked(at, { principal: 'alice', action: 'kms:Encrypt' })).toThrow(/principal/);

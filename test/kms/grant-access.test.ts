@@ -129,6 +129,44 @@ describe('a grant and policies', () => {
   });
 });
 
+/** A session whose boundary, or whose own policy, lets DescribeKey through alone. */
+const LIMITS: [string, string, object, boolean][] = [
+  ['a role: its boundary', iam('role/Deploy'), { boundary: may('kms:DescribeKey') }, false],
+  ['a role: its session policy', iam('role/Deploy'), { session: may('kms:DescribeKey') }, false],
+  ['a role: a wider policy', iam('role/Deploy'), { session: may('kms:*') }, true],
+  ['the account: its session policy', iam('root'), { session: may('kms:DescribeKey') }, false],
+  [
+    'the session itself: both',
+    session('Deploy/1').principal.arn,
+    { boundary: may('kms:DescribeKey'), session: may('kms:DescribeKey') },
+    true,
+  ],
+];
+
+/** IAM user guide, boundaries and session policies: as they limit resource-based policies. */
+describe('what limits a session limits what it has of a grant to', () => {
+  test.each(LIMITS)('%s', async (_, GranteePrincipal, limits, expected) => {
+    const read = (statement?: object) => statement && parsePolicy(policyOf(statement), 'identity');
+    const { boundary, session: narrowed } = limits as Record<string, object>;
+    const narrow = read(narrowed);
+    const identity = {
+      policies: [parsePolicy(policyOf(may('kms:*')), 'identity')],
+      boundary: read(boundary),
+      session: narrow && [narrow],
+    };
+    await using at = await KmsFixture.withIdentities({
+      [session('Deploy/1').principal.arn]: identity,
+    });
+    const { KeyId } = await at.createKey();
+    const Operations = ['DescribeKey', 'Encrypt'];
+    await at.call('CreateGrant', { KeyId, GranteePrincipal, Operations });
+    await at.call('DescribeKey', { KeyId }, session('Deploy/1'));
+    const encrypting = at.call('Encrypt', { KeyId, Plaintext: Buffer.of(1) }, session('Deploy/1'));
+    if (expected) await encrypting;
+    else await expect(encrypting).rejects.toMatchObject({ code: 'AccessDeniedException' });
+  });
+});
+
 test('constraints bind what they are for', async () => {
   await using at = await KmsFixture.open();
   const { KeyId } = await at.createKey();

@@ -19,10 +19,12 @@ class Shelf {
   readonly index = new GrantIndex();
   readonly entries = new Map<string, Entry>();
   reads = 0;
+  failure: Error | undefined;
   readonly facts = new GrantFacts(
     this.index,
     (path) => {
       this.reads += 1;
+      if (this.failure) throw this.failure;
       const entry = this.entries.get(path);
       return entry && decodeGrant(entry);
     },
@@ -130,6 +132,18 @@ test('a start reads none, and one that cannot be read allows nothing', () => {
   expect(shelf.facts.any(place)).toBe(true);
   expect(shelf.reads).toBe(0);
   expect(shelf.use()).toHaveLength(1);
+});
+
+test('a reading that fails leaves nothing out of the next', () => {
+  const shelf = new Shelf();
+  shelf.put({ retiring: alice });
+  shelf.put({ retiring: alice });
+  shelf.failure = new Error('the copy cannot be read now');
+  expect(() => shelf.use()).toThrow(shelf.failure);
+  expect(() => shelf.facts.pathsOfRetiring(alice)).toThrow(shelf.failure);
+  shelf.failure = undefined;
+  expect(shelf.use()).toHaveLength(2);
+  expect(shelf.facts.pathsOfRetiring(alice)).toHaveLength(2);
 });
 
 test('what the index knows and reading does not show yet is not there', () => {

@@ -7,6 +7,7 @@ import {
   allow,
   callerOf,
   KmsFixture,
+  newCall,
   OTHER_ACCOUNT,
   OTHER_ROOT,
   policyOf,
@@ -194,6 +195,88 @@ describe('what stands on no key', () => {
     expect(await at.refused('CreateAlias', request, ALICE)).toContain(':alias/a because');
     known[alice] = identityOf(may('kms:CreateAlias', { Resource: [alias, Arn] }));
     await at.call('CreateAlias', request, ALICE);
+  });
+});
+
+/** By action: the condition, what meets it, and what does not. */
+const OF_ONE_ACTION: [string, object, object, object][] = [
+  [
+    'TagResource',
+    { StringEquals: { 'aws:RequestTag/Team': 'post' } },
+    { Tags: [{ TagKey: 'team', TagValue: 'post' }] },
+    { Tags: [{ TagKey: 'team', TagValue: 'mail' }] },
+  ],
+  [
+    'TagResource',
+    {
+      'ForAllValues:StringEquals': { 'aws:TagKeys': ['a', 'b'] },
+      Null: { 'aws:TagKeys': 'false' },
+    },
+    { Tags: [{ TagKey: 'a', TagValue: '' }] },
+    { Tags: ['a', 'c'].map((TagKey) => ({ TagKey, TagValue: '' })) },
+  ],
+  [
+    'UntagResource',
+    { 'ForAnyValue:StringEquals': { 'aws:TagKeys': 'a' } },
+    { TagKeys: ['b', 'a'] },
+    { TagKeys: ['b'] },
+  ],
+  [
+    'ScheduleKeyDeletion',
+    { NumericGreaterThanEquals: { 'kms:ScheduleKeyDeletionPendingWindowInDays': '30' } },
+    {},
+    { PendingWindowInDays: 29 },
+  ],
+  [
+    'EnableKeyRotation',
+    { NumericLessThanEquals: { 'kms:RotationPeriodInDays': '365' } },
+    {},
+    { RotationPeriodInDays: 366 },
+  ],
+  [
+    'PutKeyPolicy',
+    { Bool: { 'kms:BypassPolicyLockoutSafetyCheck': 'false' } },
+    { Policy: policyOf(allow(root)) },
+    { Policy: policyOf(allow(root)), BypassPolicyLockoutSafetyCheck: true },
+  ],
+  [
+    'CreateGrant',
+    { 'ForAllValues:StringEquals': { 'kms:GrantOperations': ['Encrypt'] } },
+    { GranteePrincipal: alice, Operations: ['Encrypt'] },
+    { GranteePrincipal: alice, Operations: ['Encrypt', 'Decrypt'] },
+  ],
+  [
+    'CreateGrant',
+    { StringEquals: { 'kms:GranteePrincipal': alice, 'kms:RetiringPrincipal': root } },
+    { GranteePrincipal: alice, RetiringPrincipal: root, Operations: ['Encrypt'] },
+    { GranteePrincipal: alice, Operations: ['Encrypt'] },
+  ],
+  [
+    'CreateGrant',
+    { StringEquals: { 'kms:GrantConstraintType': 'EncryptionContextSubset' } },
+    {
+      GranteePrincipal: alice,
+      Operations: ['Encrypt'],
+      Constraints: { EncryptionContextSubset: { a: 'b' } },
+    },
+    {
+      GranteePrincipal: alice,
+      Operations: ['Encrypt'],
+      Constraints: { EncryptionContextEquals: { a: 'b' } },
+    },
+  ],
+];
+
+describe('what a request of one action says of itself', () => {
+  test.each(OF_ONE_ACTION)('%s: %j', async (action, Condition, met, unmet) => {
+    await using at = await KmsFixture.open();
+    const Action = `kms:${action}`;
+    const Policy = policyOf(allow(root), { ...allow(alice, Action), Condition });
+    const { KeyId } = await at.createKey({ Policy });
+    expect(await at.refused(action, { KeyId, ...unmet }, ALICE)).toMatch(
+      because(`because no identity-based policy allows the ${Action} action`),
+    );
+    await at.kms.perform(action, { KeyId, ...met }, 'cbor', ALICE, newCall(), 'test');
   });
 });
 

@@ -2,22 +2,41 @@ import { describe, expect, test } from 'vitest';
 import {
   ACCOUNT,
   ALICE,
+  callerOf,
   KmsFixture,
   OTHER_ROOT,
   policyOf,
   REGION,
   ROOT,
 } from '../support/kms-fixture.js';
+import { parsePolicy } from '../../src/iam/policy-document.js';
 import type { KmsCaller } from '../../src/kms/kms.js';
 
 const via = (caller: KmsCaller, service: string, region = REGION): KmsCaller => ({
   ...caller,
   origin: { viaService: `${service}.${region}.amazonaws.com` },
 });
+const BOB = callerOf(`arn:aws:iam::${ACCOUNT}:user/bob`);
 const S3 = 'alias/aws/s3';
 const s3Arn = `arn:aws:kms:${REGION}:${ACCOUNT}:${S3}`;
 const Plaintext = Buffer.from('x');
 const notFound = `NotFoundException: Alias ${s3Arn} is not found.`;
+
+test('who may not describe the key does not make it by asking', async () => {
+  const policies = [{ Effect: 'Allow', Action: 'kms:DescribeKey', Resource: '*' }].map((one) =>
+    parsePolicy(policyOf(one), 'identity'),
+  );
+  await using at = await KmsFixture.withIdentities({
+    [BOB.principal.arn]: { policies },
+  });
+  expect(await at.refused('DescribeKey', { KeyId: S3 }, ALICE)).toBe(notFound);
+  expect((await at.call('ListKeys')).Keys).toEqual([]);
+  const { KeyMetadata } = await at.call('DescribeKey', { KeyId: S3 }, BOB);
+  expect((await at.call('ListKeys')).Keys).toEqual([
+    { KeyId: KeyMetadata.KeyId, KeyArn: KeyMetadata.Arn },
+  ]);
+  expect(await at.refused('DescribeKey', { KeyId: S3 }, ALICE)).toMatch(/^AccessDenied/);
+});
 
 describe('an alias of a service', () => {
   test('is listed without a key, in its place, until the key is made', async () => {

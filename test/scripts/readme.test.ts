@@ -23,7 +23,9 @@ beforeAll(async () => {
 });
 afterAll(async () => {
   await installation[Symbol.asyncDispose]();
-  rmSync(packageFile('readme.enc'), { force: true });
+  for (const name of ['readme.enc', 'hello.txt', 'hello.enc']) {
+    rmSync(packageFile(name), { force: true });
+  }
 });
 
 /** npm takes longer to find a program of ours than that takes: it does so in one round of each. */
@@ -80,9 +82,14 @@ const until = async (hsm: number, state: string): Promise<void> => {
 };
 
 describe('the README', () => {
-  const [block = ''] = blocks('README.md', 'sh');
+  const [block = '', byAws = ''] = blocks('README.md', 'sh');
 
   test('has a block to be run', () => expect(block).toContain('keyspan decrypt'));
+
+  test('works with the AWS CLI as it says', async () => {
+    expect(byAws).toContain('aws kms decrypt');
+    expect((await installation.shell(byAws)).stdout).toBe('hello\n');
+  });
 
   test.each([0, 1, 2])('holds what it promises, whichever HSM is lost: %i', async (lost) => {
     const hsm = (await status()).cluster.hsms[lost];

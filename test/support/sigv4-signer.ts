@@ -1,6 +1,6 @@
 import { SignatureV4 } from '@smithy/signature-v4';
 import { createHash, createHmac, type Hash, type Hmac } from 'node:crypto';
-import type { WireRequest } from '../../src/iam/canonical-request.js';
+import { readHeaders, type WireRequest } from '../../src/iam/canonical-request.js';
 
 /** The hash that the SDK's signer is given: node's own. */
 class Sha256 {
@@ -64,7 +64,7 @@ function signerOf(options: SigningOptions): SignatureV4 {
 export async function presigned(
   request: ToSign,
   options: SigningOptions & { readonly expiresIn?: number } = {},
-): Promise<WireRequest> {
+): Promise<SentRequest> {
   const { method, path, query = {}, headers, body } = request;
   const { date, expiresIn = 900 } = options;
   const signed = await signerOf(options).presign(
@@ -90,8 +90,19 @@ export async function signedHeaders(
   return signed.headers;
 }
 
+/** A request as a client sends it: names and values of headers in turn. */
+export interface SentRequest extends Omit<WireRequest, 'headers'> {
+  readonly headers: readonly string[];
+}
+
+/** The same as a door reads it. */
+export const received = (request: SentRequest): WireRequest => ({
+  ...request,
+  headers: readHeaders(request.headers),
+});
+
 /** The same request on the wire: the query encoded, the headers in a list. */
-export function onTheWire(request: ToSign, headers: Readonly<Record<string, string>>): WireRequest {
+export function onTheWire(request: ToSign, headers: Readonly<Record<string, string>>): SentRequest {
   const pairs = Object.entries(request.query ?? {}).flatMap(([name, value]) =>
     [value].flat().map((one) => `${encodeURIComponent(name)}=${encodeURIComponent(one)}`),
   );
