@@ -28,7 +28,7 @@ export interface Policies {
    * The policy on what is to be used (of a key, a role, a backup), with the account that owns it.
    * Absent for actions that the policies of the caller's account alone decide.
    */
-  readonly resource?: { readonly document: PolicyDocument; readonly account: string };
+  readonly resource?: { readonly document: PolicyDocument; readonly account: string } | undefined;
   /** what the principal's own account attached to it */
   readonly identity: readonly PolicyDocument[];
   /** its permissions boundary */

@@ -114,11 +114,11 @@ export function requestOf(access: Access, resource: string): AccessRequest {
 }
 
 /** The key's policy, where there is a key, and those of the caller's account. */
-export function policiesOn(access: Access): Policies {
-  const { key } = access;
-  const own = identityOf(access);
-  if (!key) return own;
-  return { ...own, resource: { document: key.document, account: key.account } };
+export function policiesOn({ kms, caller, key }: Access): Policies {
+  const { policies: identity, boundary, session } = kms.identities.of(caller.principal);
+  // member by member: an object that is spread costs more than the decision
+  const resource = key && { document: key.document, account: key.account };
+  return { resource, identity, boundary, session };
 }
 
 const identityOf = ({ kms, caller }: Access): Policies =>

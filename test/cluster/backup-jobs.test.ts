@@ -89,6 +89,7 @@ test('the policy ends those that are old, with their files', async () => {
   await parts.backups.keep(kept, true);
   await parts.control.retain(own, 7);
   clock.nowMs += 8 * DAY_MS;
+  parts.jobs.wake();
   await count(2);
   const [newest] = all();
   expect(all().map(({ id }) => id)).toEqual([newest?.id, kept.id]);
@@ -119,6 +120,7 @@ test('while no HSM serves none is taken; a day that passed meanwhile is made up 
   expect(all()).toHaveLength(2);
   for (const { id } of own.members) await own.want(id, 'run');
   await fixture.serving(own, 2);
+  fixture.parts.jobs.wake();
   await count(3);
 });
 

@@ -6,7 +6,7 @@ import { DaemonFixture, eventually, signal } from '../support/daemon-fixture.js'
 import { FaultScene, PLAINTEXT } from '../support/fault-scene.js';
 
 /** How often the daemon is killed: more where there is time. */
-const ROUNDS = Number(process.env['FAULT_ROUNDS'] ?? 50);
+const ROUNDS = Number(process.env['FAULT_ROUNDS'] ?? 20);
 /** a kill comes after so many acknowledgements at most, and some time after the last */
 const ACKNOWLEDGED_MAX = 12;
 const AFTER_MS_MAX = 40;

@@ -323,7 +323,7 @@ describe('a poller of the shape of Terraform', () => {
   }
 
   test('makes a cluster with HSMs, another from its backup, and takes all down', async () => {
-    await using account = await Account.open({ timeScale: 0.003 });
+    await using account = await Account.open({ timeScale: 0.001 });
     const { ClusterId: id } = await account.create();
     await waitFor(account, id, 'UNINITIALIZED');
     const enis = [await applyHsm(account, id, 'a')];

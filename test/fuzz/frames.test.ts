@@ -16,6 +16,7 @@ import { HsmHost, PASSWORDS, type FrameClient, type TestHsm } from '../support/h
 import {
   Dice,
   flippedBytes,
+  fuzzFrames,
   fuzzSeed,
   mutatedBytes,
   mutatedMembers,
@@ -24,10 +25,10 @@ import {
   type Members,
 } from '../support/mutation.js';
 
-const FRAMES = 50_000;
+const FRAMES = fuzzFrames();
 /** of them as bytes that are no frames, or frames that are no requests: they end connections */
-const RAW = 5_000;
-const WARM_UP = 10_000;
+const RAW = FRAMES / 10;
+const WARM_UP = FRAMES / 4;
 const IN_FLIGHT = 64;
 const CONNECTIONS = 4;
 const PATIENCE_MS = 50_000;

@@ -9,12 +9,12 @@ import { CKA, CKM } from '../../src/core/pkcs11.js';
 import { P11FrameReader } from '../../src/protocol/p11-frames.js';
 import type { P11Version } from '../../src/protocol/p11-wire.js';
 import { eventually } from '../support/daemon-fixture.js';
-import { fuzzSeed } from '../support/mutation.js';
+import { fuzzFrames, fuzzSeed } from '../support/mutation.js';
 import { P11Client } from '../support/p11-client.js';
 import { P11Fixture, template } from '../support/p11-fixture.js';
 import { p11Mutants, type P11Mutant } from '../support/p11-mutation.js';
 
-const FRAMES = 50_000;
+const FRAMES = fuzzFrames();
 const LANES = 4;
 const PATIENCE_MS = 30_000;
 /** handles and logins that were taken away are there again */

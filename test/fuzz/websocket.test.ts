@@ -15,6 +15,7 @@ import { DoorSocket, type Message } from '../support/door-socket.js';
 import {
   Dice,
   flippedBytes,
+  fuzzFrames,
   fuzzSeed,
   mutatedBytes,
   mutatedMembers,
@@ -23,8 +24,8 @@ import {
   type Members,
 } from '../support/mutation.js';
 
-const MESSAGES = 50_000;
-const WARM_UP = 10_000;
+const MESSAGES = fuzzFrames();
+const WARM_UP = MESSAGES / 4;
 const CONNECTIONS_OF_EACH = 3;
 const IN_FLIGHT = 64;
 const PATIENCE_MS = 50_000;

@@ -78,7 +78,8 @@ export class CloudHsmAccount implements AsyncDisposable {
   async initialize(ClusterId: string | undefined): Promise<string> {
     const { Certificates } = await this.claimable(ClusterId);
     using authorities = new OpensslAuthorities();
-    const TrustAnchor = authorities.certify('operator', { key: 'RSA-2048' });
+    // a key of RSA takes a while to be found
+    const TrustAnchor = authorities.certify('operator', { key: 'P-256' });
     const SignedCert = authorities.signRequest(Certificates?.ClusterCsr ?? '', 'operator');
     const input = { ClusterId, SignedCert, TrustAnchor };
     await this.client.send(new sdk.InitializeClusterCommand(input));

@@ -37,8 +37,11 @@ export class Installation implements AsyncDisposable {
   }
 
   /** Runs a script as a newcomer would, from the project's root. */
-  async shell(script: string): Promise<{ stdout: string; stderr: string }> {
-    const env = { ...process.env, KEYSPAN_HOME: this.home };
+  async shell(
+    script: string,
+    more: NodeJS.ProcessEnv = {},
+  ): Promise<{ stdout: string; stderr: string }> {
+    const env = { ...process.env, KEYSPAN_HOME: this.home, ...more };
     const options = { env, cwd: packageFile('.'), encoding: 'utf8' } as const;
     return await run('bash', ['-euo', 'pipefail', '-c', script], options);
   }

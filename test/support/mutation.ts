@@ -6,6 +6,9 @@ export function fuzzSeed(): number {
   return Number.isNaN(given) ? randomInt(1, 2 ** 31) : given;
 }
 
+/** How many messages are sent: `FUZZ_FRAMES` where there is time for more. */
+export const fuzzFrames = (): number => Number(process.env['FUZZ_FRAMES'] ?? 50_000);
+
 /** Numbers that look random and are the same for the same seed (mulberry32). */
 export class Dice {
   #state: number;
