@@ -43,8 +43,12 @@ export interface AwsOperations {
   perform(action: string, params: unknown, caller: AwsCaller, call: Call): Promise<object>;
 }
 
-/** through which service a caller says that it comes */
-const SERVICE_HEADER = 'x-keyspan-via-service';
+/** what a caller says of its way here: through which service, for what of it, from which VPC */
+const WAY_HEADERS = {
+  viaService: 'x-keyspan-via-service',
+  sourceArn: 'x-keyspan-source-arn',
+  sourceVpc: 'x-keyspan-source-vpc',
+} as const;
 
 /** The door is plain HTTP on the loopback: TLS is at the ENIs. */
 export function originOf(
@@ -53,7 +57,13 @@ export function originOf(
   { trustServiceHeader = false }: { readonly trustServiceHeader?: boolean } = {},
 ): RequestOrigin {
   const [userAgent] = headers.get('user-agent') ?? [];
-  const services = trustServiceHeader ? headers.get(SERVICE_HEADER) : undefined;
-  const viaService = services?.length === 1 ? services[0] : undefined;
-  return { sourceIp, isSecure: false, userAgent, viaService };
+  const direct = { sourceIp, isSecure: false, userAgent };
+  if (!trustServiceHeader) return direct;
+  const said = (way: keyof typeof WAY_HEADERS): string | undefined => {
+    const values = headers.get(WAY_HEADERS[way]);
+    // one that was sent twice says nothing
+    return values?.length === 1 ? values[0] : undefined;
+  };
+  const [viaService, sourceArn] = [said('viaService'), said('sourceArn')];
+  return { ...direct, viaService, sourceArn, sourceVpc: said('sourceVpc') };
 }

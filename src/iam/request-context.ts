@@ -30,6 +30,7 @@ const KEYS: ReadonlyMap<string, (caller: RequestFacts) => Value> = new Map([
   ['aws:epochtime', ({ nowMs }) => String(Math.floor(nowMs / 1_000))],
   ['aws:securetransport', ({ origin }) => origin?.isSecure?.toString()],
   ['aws:useragent', ({ origin }) => origin?.userAgent],
+  ['aws:sourcearn', ({ origin }) => origin?.sourceArn],
   ['aws:sourcevpc', ({ origin }) => origin?.sourceVpc],
   ['aws:sourceip', ({ origin }) => (isDirect(origin) ? origin?.sourceIp : undefined)],
   ['aws:vpcsourceip', ({ origin }) => (origin?.sourceVpc ? origin.sourceIp : undefined)],

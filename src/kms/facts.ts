@@ -323,6 +323,8 @@ export class Facts implements AsyncDisposable {
   }
 }
 
+const AWS_ALIAS = /^kms\/alias\/[^/]+\/[^/]+\/alias\/aws\//;
+
 /** Policies and aliases alone wait: their entries are kept as they came. */
 function note(
   delay: ConsistencyDelay<Entry>,
@@ -330,7 +332,8 @@ function note(
   { isFirst }: { readonly isFirst: boolean },
 ): void {
   if (!/^kms\/(key|alias)\//.test(entry.key)) return;
-  if (isFirst) delay.begin(entry.key, entry);
+  // nobody made an alias of AWS's: it is there as soon as somebody asks for it
+  if (isFirst || AWS_ALIAS.test(entry.key)) delay.begin(entry.key, entry);
   else if (delay.current(entry.key)?.modRevision !== entry.modRevision) {
     delay.change(entry.key, entry);
   }

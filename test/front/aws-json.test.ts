@@ -99,21 +99,29 @@ describe('a signed request', () => {
     ]);
   });
 
+  const WAY = ['s3.eu-west-3.amazonaws.com', 'arn:aws:s3:::letters', 'vpc-1'];
+  const NOTHING = [undefined, undefined, undefined];
+
   test.each([
-    [true, 's3.eu-west-3.amazonaws.com'],
-    [false, undefined],
-    [undefined, undefined],
-  ])('says through which service it comes, where that is trusted: %s', async (trust, service) => {
+    [true, WAY],
+    [false, NOTHING],
+    [undefined, NOTHING],
+  ])('says by which way it comes, where that is trusted: %s', async (trust, said) => {
     const origins: unknown[] = [];
     const perform: AwsOperations['perform'] = async (_action, _params, { origin }) => {
-      origins.push(origin.viaService);
+      origins.push([origin.viaService, origin.sourceArn, origin.sourceVpc]);
       return {};
     };
     const { url } = await scene(perform, { trustServiceHeader: trust });
-    const extra = { 'x-keyspan-via-service': 's3.eu-west-3.amazonaws.com' };
+    const [service = '', arn = '', vpc = ''] = WAY;
+    const extra = {
+      'x-keyspan-via-service': service,
+      'x-keyspan-source-arn': arn,
+      'x-keyspan-source-vpc': vpc,
+    };
     await awsRequest(url, { target: 'Service.A', extra });
     await awsRequest(url, { target: 'Service.A' });
-    expect(origins).toEqual([service, undefined]);
+    expect(origins).toEqual([said, NOTHING]);
   });
 
   test('may be empty, and is at most as long as the bound', async () => {

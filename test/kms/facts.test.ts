@@ -54,3 +54,11 @@ test('what was there at the start is in force', async () => {
   await using another = await at.another();
   await at.call('DescribeKey', { KeyId: 'alias/a' }, ALICE, another);
 });
+
+test('an alias of AWS counts from its first use on, whatever the delay', async () => {
+  await using at = await KmsFixture.open(undefined, undefined, { consistencyDelayMs: 60_000 });
+  const viaService = `s3.${ROOT.region}.amazonaws.com`;
+  const viaS3 = { ...ROOT, origin: { viaService } };
+  const { KeyId } = await at.call('Encrypt', { KeyId: 'alias/aws/s3', Plaintext }, viaS3);
+  expect(KeyId).toMatch(/^arn:aws:kms:/);
+});
