@@ -16,28 +16,21 @@ import { fitsLine, type AuditLog, type AuditRecord } from './audit-log.js';
 import { Metrics, type Counter, type Histogram } from './metrics.js';
 
 /** One request that was answered, at a door that is not AWS's: those are calls of an API. */
-export interface RequestEvent {
-  /** made by us: nothing in it has a meaning in JSON */
-  readonly requestId: string;
-  /** the interface: `websocket`, `pkcs11`, … */
-  readonly door: string;
-  /** the caller's ARN */
+export interface RequestEvent extends Pick<
+  ApiCallEvent,
+  | 'requestId'
+  | 'door'
+  | 'action'
+  | 'resource'
+  | 'code'
+  | 'hsm'
+  | 'entry'
+  | 'latencyMs'
+  | 'decideMs'
+  | 'hsmMs'
+> {
+  /** the caller's ARN, or an HSM user's name */
   readonly principal: string;
-  /** a known action, or `Unknown`: a caller's own text would make counters without end */
-  readonly action: string;
-  /** the ARN of what was worked on */
-  readonly resource?: string | undefined;
-  /** the error that was answered; absent after a success */
-  readonly code?: string | undefined;
-  /** the HSM that did the work */
-  readonly hsm?: string | undefined;
-  readonly latencyMs: number;
-  /** from its arrival to the first question to a vault; absent where none was asked */
-  readonly decideMs?: number | undefined;
-  /** what the HSM that did the work took */
-  readonly hsmMs?: number | undefined;
-  /** the HSM whose ENI the request came in by */
-  readonly entry?: string | undefined;
 }
 
 export interface HsmStateEvent {

@@ -1,3 +1,4 @@
+import type { ExplainedPart, ExplainedStatement } from '../protocol/policy-explanation.js';
 import { holds } from './condition.js';
 import {
   decide,
@@ -18,28 +19,6 @@ import {
   type Statement,
   type Subject,
 } from './statement.js';
-
-/** One element of a statement that decides whether it applies. */
-export interface ExplainedPart {
-  /** as it is written: Principal, NotAction, or an operator with its key */
-  readonly part: string;
-  readonly matched: boolean;
-  readonly wanted: readonly string[];
-  /** what the request has; null when it has no such condition key */
-  readonly given: readonly string[] | null;
-}
-
-export interface ExplainedStatement {
-  /** from 1, in the order of the document */
-  readonly number: number;
-  readonly sid: string | null;
-  readonly effect: 'Allow' | 'Deny';
-  /** all its parts match */
-  readonly applies: boolean;
-  /** it applies to the account of the caller, and leaves the rest to the account's policies */
-  readonly delegates: boolean;
-  readonly parts: readonly ExplainedPart[];
-}
 
 export interface ExplainedPolicy {
   readonly type: PolicyType;

@@ -2,7 +2,13 @@ import { generateKeyPairSync, privateDecrypt, randomBytes, sign } from 'node:cry
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { HsmKeyId } from '../../src/core/ids.js';
 import { CKM } from '../../src/core/pkcs11.js';
-import { CryptoFixture, type BroughtPair } from '../support/crypto-fixture.js';
+import {
+  CryptoFixture,
+  makingFor,
+  refusedWith,
+  secretFor,
+  type BroughtPair,
+} from '../support/crypto-fixture.js';
 
 /** Who may work how with whose keys, by frames. */
 let desk: CryptoFixture;
@@ -11,22 +17,13 @@ beforeAll(async () => {
 });
 afterAll(() => desk[Symbol.dispose]());
 
-const refusal = async (work: Promise<unknown>): Promise<string> =>
-  await work.then(
-    () => 'done',
-    (error: { code: string }) => error.code,
-  );
-const making = (uses: readonly string[], flags: object = {}): { readonly keyId: HsmKeyId } => {
-  const given = Object.fromEntries(uses.map((use) => [use, true]));
-  const made = desk.making({ ...given, ...flags });
-  return Object.assign(made, { pkcs11: true });
-};
+const making = (uses: readonly string[], flags: object = {}): { readonly keyId: HsmKeyId } =>
+  makingFor(desk, uses, flags);
 const secretOf = (
   value: Uint8Array,
   type: 'aes' | 'generic-secret',
   token = false,
-): Promise<HsmKeyId> => desk.create({ kind: 'secret-key', type, value }, USES, { token });
-const USES = ['encrypt', 'decrypt', 'sign', 'verify'];
+): Promise<HsmKeyId> => secretFor(desk, value, { type, token });
 
 const DATA = Buffer.from('data');
 const NOTHING = Buffer.alloc(0);
@@ -62,10 +59,12 @@ test.each(['admin', 'app_user'])('%s works with open public keys', async (who) =
 test.each(['admin', 'app_user'])('%s works with nothing else', async (who) => {
   const signing = { mechanism: ECDSA, data: DATA };
   for (const keyId of [made.open.secret, made.secret, made.open.open]) {
-    expect(await refusal(desk.as(who, 'p11-sign', { keyId, ...signing }))).toBe('HsmRoleRefused');
+    expect(await refusedWith(desk.as(who, 'p11-sign', { keyId, ...signing }))).toBe(
+      'HsmRoleRefused',
+    );
     const key = making([]);
     const fields = { baseId: keyId, key, type: 'aes', kdf: 1, publicData: randomBytes(65) };
-    expect(await refusal(desk.as(who, 'p11-derive', fields))).toBe('HsmRoleRefused');
+    expect(await refusedWith(desk.as(who, 'p11-derive', fields))).toBe('HsmRoleRefused');
   }
   const own = await secretOf(randomBytes(32), 'aes');
   const absent = ['HsmKeyNotFound'];
@@ -81,17 +80,17 @@ test.each(['admin', 'app_user'])('%s works with nothing else', async (who) => {
   ] as const) {
     for (const direction of ['encrypt', 'decrypt']) {
       const fields = { keyId, direction, mechanism: { type: CKM.AES_ECB }, data: NOTHING };
-      expect(codes).toContain(await refusal(desk.as(who, 'p11-cipher', fields)));
+      expect(codes).toContain(await refusedWith(desk.as(who, 'p11-cipher', fields)));
     }
     const check = { keyId, mechanism: MAC, data: DATA, signature: NOTHING };
-    expect(codes).toContain(await refusal(desk.as(who, 'p11-verify', check)));
+    expect(codes).toContain(await refusedWith(desk.as(who, 'p11-verify', check)));
     for (const purpose of ['sign', 'verify']) {
       const fields = { purpose, mechanism: MAC, keyId };
-      expect(codes).toContain(await refusal(desk.as(who, 'stream-open', fields)));
+      expect(codes).toContain(await refusedWith(desk.as(who, 'stream-open', fields)));
     }
   }
   const fields = { purpose: 'verify', mechanism: MAC, keyId: made.open.open };
-  expect(await refusal(desk.as(who, 'stream-open', fields))).toBe('HsmMechanismInvalid');
+  expect(await refusedWith(desk.as(who, 'stream-open', fields))).toBe('HsmMechanismInvalid');
 });
 
 test('a key of others reads as absent, whatever it is asked for', async () => {
@@ -99,17 +98,17 @@ test('a key of others reads as absent, whatever it is asked for', async () => {
   for (const keyId of [made.secret, made.open.secret, own]) {
     const mechanism = { type: CKM.SHA256_HMAC };
     const purposes = ['sign', 'verify'].map((purpose) =>
-      refusal(desk.as('bob', 'stream-open', { purpose, mechanism, keyId })),
+      refusedWith(desk.as('bob', 'stream-open', { purpose, mechanism, keyId })),
     );
     const key = making([]);
     const derive = { baseId: keyId, key, type: 'aes', kdf: 1, publicData: randomBytes(65) };
     const common = { keyId, mechanism, data: DATA };
     const codes = await Promise.all([
       ...purposes,
-      refusal(desk.as('bob', 'p11-cipher', { ...common, direction: 'encrypt' })),
-      refusal(desk.as('bob', 'p11-sign', common)),
-      refusal(desk.as('bob', 'p11-verify', { ...common, signature: DATA })),
-      refusal(desk.as('bob', 'p11-derive', derive)),
+      refusedWith(desk.as('bob', 'p11-cipher', { ...common, direction: 'encrypt' })),
+      refusedWith(desk.as('bob', 'p11-sign', common)),
+      refusedWith(desk.as('bob', 'p11-verify', { ...common, signature: DATA })),
+      refusedWith(desk.as('bob', 'p11-derive', derive)),
     ]);
     expect(new Set(codes)).toEqual(new Set(['HsmKeyNotFound']));
   }
@@ -132,7 +131,7 @@ test('a key whose use asks for approvals is not used', async () => {
       () => desk.as(who, 'stream-open', { purpose: 'sign', mechanism, keyId }),
       () => desk.as(who, 'stream-open', { purpose: 'verify', mechanism, keyId }),
     ]) {
-      expect(await refusal(work())).toBe('HsmQuorumRefused');
+      expect(await refusedWith(work())).toBe('HsmQuorumRefused');
     }
   }
   await desk.as('app_user', 'discard', { keyId });

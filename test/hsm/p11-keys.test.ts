@@ -11,7 +11,14 @@ import { newHsmKeyId, type HsmKeyId } from '../../src/core/ids.js';
 import { LIMITS } from '../../src/core/limits.js';
 import { CKM, CKR } from '../../src/core/pkcs11.js';
 import { CkrFailure } from '../../src/token/ckr.js';
-import { CryptoFixture, type BroughtPair } from '../support/crypto-fixture.js';
+import {
+  CryptoFixture,
+  SECRET_USES,
+  makingFor,
+  refusedWith,
+  secretFor,
+  type BroughtPair,
+} from '../support/crypto-fixture.js';
 
 let desk: CryptoFixture;
 beforeAll(async () => {
@@ -19,22 +26,13 @@ beforeAll(async () => {
 });
 afterAll(() => desk[Symbol.dispose]());
 
-const refusal = async (work: Promise<unknown>): Promise<string> =>
-  await work.then(
-    () => 'done',
-    (error: { code: string }) => error.code,
-  );
-const making = (uses: readonly string[], flags: object = {}): { readonly keyId: HsmKeyId } => {
-  const given = Object.fromEntries(uses.map((use) => [use, true]));
-  const made = desk.making({ ...given, ...flags });
-  return Object.assign(made, { pkcs11: true });
-};
+const making = (uses: readonly string[], flags: object = {}): { readonly keyId: HsmKeyId } =>
+  makingFor(desk, uses, flags);
 const secretOf = (
   value: Uint8Array,
   type: 'aes' | 'generic-secret',
   token = false,
-): Promise<HsmKeyId> => desk.create({ kind: 'secret-key', type, value }, USES, { token });
-const USES = ['encrypt', 'decrypt', 'sign', 'verify'];
+): Promise<HsmKeyId> => secretFor(desk, value, { type, token });
 
 const as: CryptoFixture['as'] = (who, operation, fields) => desk.as(who, operation, fields);
 const alice: CryptoFixture['alice'] = (operation, fields) => desk.alice(operation, fields);
@@ -103,7 +101,7 @@ describe('a cipher', () => {
     ['EC', () => keys.ec.open, { type: CKM.ECDSA }, 'HsmUsageRefused'],
     ['a key that is not there', () => newHsmKeyId(), { type: CKM.AES_ECB }, 'HsmKeyNotFound'],
   ])('is refused: %s', async (_, key, mechanism, code) => {
-    expect(await refusal(cipher(key(), 'encrypt', mechanism, DATA))).toBe(code);
+    expect(await refusedWith(cipher(key(), 'encrypt', mechanism, DATA))).toBe(code);
   });
 });
 
@@ -150,21 +148,21 @@ describe('a signature', () => {
     const [own, open] = typeof of === 'string' ? [of, of] : [of.secret, of.open];
     const data = randomBytes(32);
     const signature = randomBytes(64);
-    expect(await refusal(alice('p11-sign', { keyId: own, mechanism, data }))).toBe(
+    expect(await refusedWith(alice('p11-sign', { keyId: own, mechanism, data }))).toBe(
       'HsmMechanismInvalid',
     );
     const check = { keyId: open, mechanism, data, signature };
-    expect(await refusal(alice('p11-verify', check))).toBe('HsmMechanismInvalid');
+    expect(await refusedWith(alice('p11-verify', check))).toBe('HsmMechanismInvalid');
   });
 
   test('is not made with a public key, nor verified with a private one', async () => {
     const mechanism = { type: CKM.ECDSA };
     const fields = { mechanism, data: DATA };
-    expect(await refusal(alice('p11-sign', { keyId: keys.ec.open, ...fields }))).toBe(
+    expect(await refusedWith(alice('p11-sign', { keyId: keys.ec.open, ...fields }))).toBe(
       'HsmUsageRefused',
     );
     const check = { keyId: keys.ec.secret, ...fields, signature: randomBytes(64) };
-    expect(await refusal(alice('p11-verify', check))).toBe('HsmUsageRefused');
+    expect(await refusedWith(alice('p11-verify', check))).toBe('HsmUsageRefused');
   });
 });
 
@@ -185,7 +183,7 @@ describe('a stream', () => {
       for (const data of [DATA, NOTHING, DATA]) await as(who, 'stream-update', { stream, data });
       const { value } = await as(who, 'stream-final', { stream });
       expect(value).toEqual(createHash('sha256').update(DATA).update(DATA).digest());
-      expect(await refusal(as(who, 'stream-final', { stream }))).toBe('HsmKeyNotFound');
+      expect(await refusedWith(as(who, 'stream-final', { stream }))).toBe('HsmKeyNotFound');
       const whole = await as(who, 'digest', { type: CKM.SHA512, data: NOTHING });
       expect(whole.digest).toEqual(createHash('sha512').digest());
     }
@@ -219,10 +217,12 @@ describe('a stream', () => {
     const stream = await open('alice', macFields());
     for (const operation of ['stream-update', 'stream-final', 'stream-close'] as const) {
       const fields = { stream, ...(operation === 'stream-update' && { data: DATA }) };
-      expect(await refusal(as('bob', operation, fields))).toBe('HsmKeyNotFound');
+      expect(await refusedWith(as('bob', operation, fields))).toBe('HsmKeyNotFound');
     }
     expect(await alice('stream-close', { stream })).toEqual({});
-    expect(await refusal(alice('stream-update', { stream, data: DATA }))).toBe('HsmKeyNotFound');
+    expect(await refusedWith(alice('stream-update', { stream, data: DATA }))).toBe(
+      'HsmKeyNotFound',
+    );
     const session = await desk.fixture.login('alice', 'alice-password');
     await desk.fixture.ask('stream-open', DIGEST, { session });
     expect(desk.fixture.machine.streams.size).toBe(1);
@@ -235,7 +235,7 @@ describe('a stream', () => {
     for (let i = 0; i < LIMITS.p11_mac_streams_max; i += 1) {
       streams.push(await open('alice', macFields()));
     }
-    expect(await refusal(open('alice', macFields()))).toBe('HsmBusy');
+    expect(await refusedWith(open('alice', macFields()))).toBe('HsmBusy');
     // what needs a session for a moment still has one
     expect(await signed(keys.hmac, HMAC, DATA)).toHaveLength(32);
     for (const stream of streams.splice(1)) await alice('stream-close', { stream });
@@ -251,9 +251,13 @@ describe('a stream', () => {
     broken.mockImplementation(() => {
       throw new CkrFailure(CKR.DEVICE_ERROR, 'C_SignUpdate');
     });
-    expect(await refusal(alice('stream-update', { stream, data: DATA }))).toBe('HsmDeviceError');
+    expect(await refusedWith(alice('stream-update', { stream, data: DATA }))).toBe(
+      'HsmDeviceError',
+    );
     broken.mockRestore();
-    expect(await refusal(alice('stream-update', { stream, data: DATA }))).toBe('HsmKeyNotFound');
+    expect(await refusedWith(alice('stream-update', { stream, data: DATA }))).toBe(
+      'HsmKeyNotFound',
+    );
   });
 
   test.each([
@@ -275,7 +279,7 @@ describe('a stream', () => {
       'HsmMechanismParamInvalid',
     ],
   ])('does not begin: %s', async (_, fields, code) => {
-    expect(await refusal(open('alice', fields()))).toBe(code);
+    expect(await refusedWith(open('alice', fields()))).toBe(code);
     expect(desk.fixture.machine.streams.size).toBe(0);
   });
 });
@@ -285,7 +289,7 @@ describe('a key that two agree upon', () => {
   const publicData = peer.generateKeys();
   const flags = { extractable: true };
   const derive = async (more: object): Promise<HsmKeyId> => {
-    const key = making(USES, flags);
+    const key = making(SECRET_USES, flags);
     const fields = { baseId: keys.ec.secret, key, type: 'generic-secret', kdf: 1, publicData };
     await alice('p11-derive', { ...fields, isSession: true, ...more });
     return key.keyId;
@@ -322,7 +326,7 @@ describe('a key that two agree upon', () => {
     expect((await as('app_user', 'insert', { masked })).keyId).toBe(key.keyId);
     const expected = createHmac('sha256', shared()).update(DATA).digest();
     expect(await signed(key.keyId, { type: CKM.SHA256_HMAC }, DATA)).toEqual(expected);
-    expect(await refusal(alice('p11-derive', fields))).toBe('HsmAlreadyExists');
+    expect(await refusedWith(alice('p11-derive', fields))).toBe('HsmAlreadyExists');
     await as('app_user', 'discard', { keyId: key.keyId });
   });
 
@@ -332,17 +336,17 @@ describe('a key that two agree upon', () => {
     ['more than there is', { length: 33 }, 'HsmMechanismParamInvalid'],
     ['an AES key of 20 bytes', { type: 'aes', length: 20 }, 'HsmDataInvalid'],
   ])('is not made of %s', async (_, more, code) => {
-    expect(await refusal(derive(more))).toBe(code);
+    expect(await refusedWith(derive(more))).toBe(code);
   });
 
   test('is not made with a key that is not for it', async () => {
     for (const baseId of [keys.ec.open, keys.ed.secret, keys.rsa.secret, keys.aes]) {
-      expect(await refusal(derive({ baseId }))).toBe('HsmUsageRefused');
+      expect(await refusedWith(derive({ baseId }))).toBe('HsmUsageRefused');
     }
     const uses = { secret: ['sign', 'derive'], open: [] };
     for (const made of [rsaKeys, edKeys]) {
       const other = await desk.createPair(made, uses).then(
-        ({ secret: baseId }) => refusal(derive({ baseId })),
+        ({ secret: baseId }) => refusedWith(derive({ baseId })),
         (error: { code: string }) => error.code,
       );
       expect(['HsmMechanismInvalid', 'HsmAttributeRefused']).toContain(other);

@@ -186,3 +186,28 @@ export class CryptoFixture implements Disposable {
     this.fixture[Symbol.dispose]();
   }
 }
+
+/** What work is refused with. */
+export const refusedWith = async (work: Promise<unknown>): Promise<string> =>
+  await work.then(
+    () => 'done',
+    (error: { code: string }) => error.code,
+  );
+
+export const SECRET_USES = ['encrypt', 'decrypt', 'sign', 'verify'];
+
+/** A key as an application of PKCS #11 asks for it: what is not named is false. */
+export function makingFor(
+  desk: CryptoFixture,
+  uses: readonly string[],
+  flags: object = {},
+): { readonly keyId: HsmKeyId } {
+  const given = Object.fromEntries(uses.map((use) => [use, true]));
+  return Object.assign(desk.making({ ...given, ...flags }), { pkcs11: true });
+}
+
+export const secretFor = (
+  desk: CryptoFixture,
+  value: Uint8Array,
+  { type, token = false }: { type: 'aes' | 'generic-secret'; token?: boolean },
+): Promise<HsmKeyId> => desk.create({ kind: 'secret-key', type, value }, SECRET_USES, { token });
